@@ -1,0 +1,52 @@
+"""Classify pictures with a model file made by tl-export: onnxruntime, numpy and pillow, nothing to configure.
+
+The names below load their modules when first used, so that `--help` and programs that only might classify start at
+once.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tl_infer.classifier import Classification, Classifier, Score
+    from tl_infer.contract import ModelSpec, ParitySummary, PreprocessSpec
+    from tl_infer.errors import ImageError, InputPathError, ModelFileError, OutputPathError, TlError
+    from tl_infer.images import Limits, load_image
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Classification",
+    "Classifier",
+    "ImageError",
+    "InputPathError",
+    "Limits",
+    "ModelFileError",
+    "ModelSpec",
+    "OutputPathError",
+    "ParitySummary",
+    "PreprocessSpec",
+    "Score",
+    "TlError",
+    "load_image",
+]
+
+_MODULES = {
+    "classifier": ("Classification", "Classifier", "Score"),
+    "contract": ("ModelSpec", "ParitySummary", "PreprocessSpec"),
+    "errors": ("ImageError", "InputPathError", "ModelFileError", "OutputPathError", "TlError"),
+    "images": ("Limits", "load_image"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value  # found directly from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

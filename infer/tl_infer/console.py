@@ -1,0 +1,62 @@
+"""What the three programs share at the terminal: exit codes, one-line errors, text that is safe to print."""
+
+import contextlib
+import importlib.util
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from tl_infer.errors import TlError
+
+EXIT_FATAL = 1
+EXIT_SOME_FAILED = 3
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def run_program(command: click.Command) -> NoReturn:
+    """Run a click command as a program.
+
+    A `TlError` becomes one line on stderr and exit 1, a usage error exit 2, Ctrl-C exit 130. Any other exception is
+    a defect of ours and keeps its traceback.
+    """
+    try:
+        status = command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except TlError as error:
+        click.echo(f"Error: {printable(str(error))}", err=True)
+        sys.exit(EXIT_FATAL)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        _discard_stdout()
+        sys.exit(EXIT_FATAL)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def printable(text: str) -> str:
+    """`text` with control characters as escapes: a file name must not steer the terminal."""
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return shown.encode("utf-8", errors="backslashreplace").decode()
+
+
+def require_extra(extra: str, modules: tuple[str, ...]) -> None:
+    """Stop with the one line that installs what is missing, before anything is imported.
+
+    Raises:
+        click.ClickException: a module of the extra is not installed.
+
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise click.ClickException(f'{missing[0]} is not installed; run: pip install "tl-toolkit[{extra}]"')
+
+
+def _discard_stdout() -> None:
+    """Keep the interpreter from flushing to a closed pipe at exit, which would print another error."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,35 @@
+"""Every error that the runtime raises on purpose."""
+
+
+class TlError(Exception):
+    """Base of all errors of tl_infer, tl_train and tl_export; its text is one line for the user."""
+
+
+class ModelFileError(TlError, ValueError):
+    """The model file is not one of ours, is damaged, or contradicts itself."""
+
+
+class ImageError(TlError, ValueError):
+    """A picture could not be read.
+
+    Attributes:
+        where: the path, or what else was given.
+        reason: why, in one line.
+
+    """
+
+    def __init__(self, where: object, reason: str) -> None:
+        super().__init__(where, reason)
+        self.where = str(where)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+class InputPathError(TlError, FileNotFoundError):
+    """A file or folder that was named does not exist or holds nothing to read."""
+
+
+class OutputPathError(TlError, OSError):
+    """A result could not be written where it was asked for."""

@@ -1,0 +1,71 @@
+"""Whole-file writes: a file that we make is either complete or not there."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from tl_infer.errors import OutputPathError, TlError
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; it takes the place of `path` when the block ends without an error.
+
+    The data are flushed to the disk before the name changes, so a crash leaves the old file or the new one,
+    never a part of either. When the block raises, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        OutputPathError: the folder does not exist, is not writable, or the disk is full.
+
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        # "x": never through a link that somebody else put there. The umask decides the mode, as for any new file.
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        if isinstance(error, TlError):  # the block's own error, already worded for the user
+            raise
+        raise OutputPathError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a whole file; see `replacing`.
+
+    Raises:
+        OutputPathError: the file cannot be written.
+
+    """
+    with replacing(path) as file:
+        file.write(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a whole file as UTF-8; file names that are not valid Unicode are written with escapes.
+
+    Raises:
+        OutputPathError: the file cannot be written.
+
+    """
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable; some file systems refuse this, and then the rename is all there is."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,92 @@
+"""Finding picture files, and the parallel pipeline from many inputs to results in their order."""
+
+import collections
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from tl_infer.errors import InputPathError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Enough that no worker waits for the slowest picture, few enough that memory stays flat.
+_WINDOW_PER_WORKER = 4
+
+
+def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files named by `paths`: a file is itself, a folder is all files below it.
+
+    Files keep the order given; inside a folder the order is natural (`img2` before `img10`), sub-folders after
+    the files beside them. Names that begin with a dot are skipped inside folders. A folder reached twice through
+    links is read once.
+
+    Raises:
+        InputPathError: a path that does not exist, or a folder that cannot be listed or holds no file.
+
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = list(_walk(path, set()))
+            if not found:
+                raise InputPathError(f"{path}: the folder holds no files; expected pictures")
+            files.extend(found)
+        elif path.exists() or path.is_symlink():
+            files.append(path)
+        else:
+            raise InputPathError(f"{path}: no such file or folder")
+    return files
+
+
+def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
+    """Sort key by which `img2` comes before `img10`; the name itself decides between equals (`a1`, `a01`)."""
+    parts = re.split(r"([0-9]+)", name)
+    # Odd positions are the digit runs, so equal positions always hold equal types.
+    return tuple(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """`map(function, items)` on threads: results in the items' order, a bounded number under way.
+
+    `items` may be endless: it is read only as far ahead as the workers need. An exception of `function` is raised
+    at its item's turn. Leaving the iterator early stops the work.
+    """
+    remaining = iter(items)
+    pending: collections.deque[Future[Result]] = collections.deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="tl-infer")
+    try:
+        for item in itertools.islice(remaining, workers * _WINDOW_PER_WORKER):
+            pending.append(pool.submit(function, item))
+        while pending:
+            result = pending.popleft().result()
+            for item in itertools.islice(remaining, 1):
+                pending.append(pool.submit(function, item))
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputPathError(f"{folder}: cannot be listed: {error.strerror or error}") from error
+    identity = (status.st_dev, status.st_ino)
+    if identity in seen:
+        return
+    seen.add(identity)
+    entries.sort(key=lambda entry: natural_key(entry.name))
+    folders = []
+    for entry in entries:
+        if entry.is_dir():
+            folders.append(Path(entry.path))
+        else:
+            yield Path(entry.path)
+    for subfolder in folders:
+        yield from _walk(subfolder, seen)

@@ -1,0 +1,197 @@
+"""Any picture -> upright RGB pixels: the one decoder that training, verification and inference share.
+
+The rules (also the contract for callers in other languages): the first frame, EXIF orientation applied, stored
+values without colour management, transparency over white, 16-bit values scaled to 8 bits, grey repeated to RGB.
+"""
+
+import dataclasses
+import io
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tl_infer.errors import ImageError
+
+Pixels = npt.NDArray[np.uint8]
+ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+# Pillow's name of each format we decode. EPS stays out: reading it would start Ghostscript.
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+_EXIF_ORIENTATION: Final = 0x0112
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIXTEEN_BIT: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What is refused before a picture is decoded.
+
+    Attributes:
+        max_file_bytes: size of the file, bytes.
+        max_pixels: width times height, pixels; a decoded picture takes three bytes for each.
+
+    """
+
+    max_file_bytes: int = 200_000_000
+    max_pixels: int = 50_000_000
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Pixels:
+    """Decode a picture to upright RGB.
+
+    Args:
+        source: a path, a file's bytes, a PIL image, or an array: uint8 (H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA.
+        limits: what is refused before decoding.
+
+    Returns:
+        uint8 array (H, W, 3), C-contiguous; for an array that is one already, the same array.
+
+    Raises:
+        ImageError: not a picture, damaged, over a limit, or in a form that has no defined conversion. The message
+            begins with the path, or with what was given.
+        TypeError: `source` is of none of the types above.
+
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, limits)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "PIL image", limits)
+    if isinstance(source, bytes):
+        return _decode(source, f"{len(source)} bytes", limits)
+    if isinstance(source, str | os.PathLike):
+        return _decode(_read(Path(source), limits), str(source), limits)
+    raise TypeError(f"expected a path, bytes, PIL image or array, found {type(source).__name__}")
+
+
+def _read(path: Path, limits: Limits) -> bytes:
+    try:
+        # O_NONBLOCK: opening a FIFO would otherwise wait for a writer that may never come.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(path, "not a regular file")
+            if status.st_size > limits.max_file_bytes:
+                raise ImageError(path, f"{status.st_size} bytes, the limit is {limits.max_file_bytes}")
+            return file.read(limits.max_file_bytes)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ImageError(path, f"cannot be read: {reason}") from error
+
+
+def _decode(data: bytes, where: str, limits: Limits) -> Pixels:
+    if not data:
+        raise ImageError(where, "the file is empty")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception as error:
+        raise ImageError(where, f"not a picture in a known format ({', '.join(FORMATS)})") from error
+    with image:
+        return _from_pil(image, where, limits)
+
+
+def _from_pil(image: Image.Image, where: str, limits: Limits) -> Pixels:
+    _check_pixels(image.width, image.height, where, limits)
+    try:
+        image.load()
+    except Exception as error:
+        raise ImageError(where, f"damaged picture: {_reason(error)}") from error
+    turn = _UPRIGHT.get(_orientation(image))
+    try:
+        rgb = _to_rgb(image, where)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(where, f"cannot convert mode {image.mode} to RGB: {_reason(error)}") from error
+    return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8, order="C")
+
+
+def _check_pixels(width: int, height: int, where: str, limits: Limits) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(where, f"picture of {width} x {height} pixels")
+    if width * height > limits.max_pixels:
+        raise ImageError(where, f"{width} x {height} pixels, the limit is {limits.max_pixels} in all")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) when there is none.
+
+    Read after `load`: for TIFF, Pillow has turned the picture by then and removed the tag.
+    """
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - damaged EXIF is common and must not lose the picture
+        return 1
+
+
+def _to_rgb(image: Image.Image, where: str) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT:
+        return Image.fromarray(_scale_integers(np.asarray(image), where)).convert("RGB")
+    if image.mode == "F":
+        return Image.fromarray(_scale_floats(np.asarray(image), where)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        return _over_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("La", "PA"):  # Pillow converts these to RGBA only by way of LA
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _scale_integers(values: npt.NDArray[Any], where: str) -> Pixels:
+    """0..65535 to 0..255, rounded; Pillow's own conversion would clip everything above 255 to white."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise ImageError(where, f"integer picture with values from {low} to {high}, expected 0 to 65535")
+    scaled = (values.astype(np.uint32) * 255 + 32767) // 65535
+    return scaled.astype(np.uint8)
+
+
+def _scale_floats(values: npt.NDArray[Any], where: str) -> Pixels:
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):  # NaN fails this too
+        raise ImageError(where, f"float picture with values from {low:g} to {high:g}, expected 0 to 1")
+    scaled: Pixels = np.rint(values * 255).astype(np.uint8)
+    return scaled
+
+
+def _from_array(array: npt.NDArray[Any], limits: Limits) -> Pixels:
+    where = f"array {array.dtype} {array.shape}"
+    if array.dtype != np.uint8:
+        raise ImageError(where, "expected uint8 values from 0 to 255")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise ImageError(where, "expected (H, W), (H, W, 3) or (H, W, 4)")
+    _check_pixels(array.shape[1], array.shape[0], where, limits)
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, np.newaxis], 3, axis=2)
+    if array.shape[2] == 4:
+        array = np.asarray(_over_white(Image.fromarray(array)))
+    return np.ascontiguousarray(array)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

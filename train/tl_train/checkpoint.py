@@ -1,0 +1,144 @@
+"""A run's folder: writing what a training run leaves behind, and reading back the model in it."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import safetensors.torch
+from torch import nn
+
+from tl_infer.contract import ModelSpec
+from tl_infer.errors import ModelFileError
+from tl_infer.files import write_bytes, write_text
+from tl_train.data import Dataset, Sample
+from tl_train.errors import RunError, WeightsError
+from tl_train.models import Architecture, find_architecture, read_weights, set_head
+
+CONFIG = "config.toml"
+SPEC = "spec.json"
+WEIGHTS = "weights.safetensors"
+HISTORY = "history.csv"
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+PICTURES = "held_out"
+REPORT = "report.html"
+
+
+def prepare_folder(out: Path, overwrite: bool) -> None:
+    """Make the folder of a new run.
+
+    Raises:
+        RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be made.
+
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        existing = sorted(entry.name for entry in out.iterdir())
+    except OSError as error:
+        raise RunError(f"{out}: cannot be used as the run's folder: {error.strerror or error}") from error
+    if not existing or existing == [CONFIG]:  # the latter is a run that was stopped before its end
+        return
+    if CONFIG not in existing:
+        raise RunError(f"{out}: holds other files ({existing[0]}, ...); choose a new folder for the run")
+    if not overwrite:
+        raise RunError(f"{out}: holds a run already; choose another folder, or replace it with --overwrite")
+
+
+def save_model(out: Path, model: nn.Module, spec: ModelSpec) -> None:
+    """Write the weights and what they mean.
+
+    Raises:
+        OutputPathError: a file cannot be written.
+
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    write_bytes(out / WEIGHTS, safetensors.torch.save(tensors))
+    write_text(out / SPEC, spec.to_json() + "\n")
+
+
+def load_model(run: Path) -> tuple[nn.Module, ModelSpec, Architecture]:
+    """The trained network of a finished run, in evaluation mode, with its spec and architecture.
+
+    Raises:
+        RunError: not a run, not finished, or files that do not belong together.
+
+    """
+    if not run.is_dir():
+        raise RunError(f"{run}: no such folder; expected one that tl-train wrote")
+    for name in (CONFIG, SPEC, WEIGHTS, METRICS):
+        if not (run / name).is_file():
+            raise RunError(f"{run}: {name} is missing; expected a finished run of tl-train")
+    try:
+        spec = ModelSpec.from_json((run / SPEC).read_text(encoding="utf-8"))
+        architecture = find_architecture(spec.architecture)
+        model = architecture.build()
+        old = model.get_submodule(architecture.head)
+        assert isinstance(old, nn.Linear)
+        set_head(model, architecture, nn.Linear(old.in_features, len(spec.labels)))
+        model.load_state_dict(dict(read_weights(run / WEIGHTS)))
+    except (ModelFileError, WeightsError, UnicodeDecodeError) as error:
+        raise RunError(f"{run}: {error}; train again with tl-train") from error
+    except RuntimeError as error:  # torch's own for names or shapes that do not match
+        raise RunError(f"{run}: {WEIGHTS} does not fit {SPEC}: {_detail(error)}; train again with tl-train") from error
+    return model.eval(), spec, architecture
+
+
+def save_metrics(out: Path, metrics: Mapping[str, object]) -> None:
+    """Write metrics.json; it comes last, so a run that has one is finished."""
+    write_text(out / METRICS, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def save_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a CSV file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def held_out_files(run: Path) -> list[Path]:
+    """The picture files that the run reported on, as listed in its predictions.
+
+    Raises:
+        RunError: the run held no pictures back, or its list is damaged.
+
+    """
+    listing = run / PREDICTIONS
+    try:
+        with listing.open(encoding="utf-8", newline="") as file:
+            return [run / row["path"] for row in csv.DictReader(file)]  # an absolute path stays what it is
+    except (OSError, KeyError, ValueError) as error:
+        raise RunError(
+            f"{listing}: no list of held-out pictures ({error}); give pictures to verify on with --images"
+        ) from error
+
+
+def save_pictures(out: Path, samples: Sequence[Sample], dataset: Dataset) -> list[Path]:
+    """Where each sample lies as a file; those that are not files are written as PNG, one folder per class.
+
+    Returns:
+        A path per sample: its own, absolute, or one relative to `out`.
+
+    """
+    from PIL import Image
+
+    paths = []
+    for sample in samples:
+        if sample.path is not None:
+            paths.append(sample.path)
+            continue
+        path = Path(PICTURES) / dataset.labels[sample.label] / f"{sample.name}.png"
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        Image.fromarray(sample.load()).save(buffer, format="PNG")
+        write_bytes(out / path, buffer.getvalue())
+        paths.append(path)
+    return paths
+
+
+def _detail(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[1] if len(lines) > 1 else lines[0]

@@ -1,0 +1,23 @@
+"""Every error that training raises on purpose."""
+
+from tl_infer.errors import TlError
+
+
+class ConfigError(TlError, ValueError):
+    """An option has a value that cannot work."""
+
+
+class DataError(TlError, ValueError):
+    """The pictures or labels cannot be trained on as they are."""
+
+
+class DownloadError(TlError, OSError):
+    """A file could not be fetched, or is not the file that was expected."""
+
+
+class WeightsError(TlError, ValueError):
+    """Pretrained weights are missing, damaged, or do not fit the architecture."""
+
+
+class RunError(TlError, ValueError):
+    """A run's folder is incomplete, damaged, or not made by tl-train."""

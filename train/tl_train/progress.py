@@ -1,0 +1,109 @@
+"""What a long run tells the person who waits: silent in a library call, lines and bars on a terminal."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as RichProgress
+
+from tl_infer.console import printable
+
+Item = TypeVar("Item")
+
+
+class DownloadBar(Protocol):
+    """The progress bar that pooch drives: `total` is set, then `update(bytes)` is called."""
+
+    total: float
+
+    def update(self, amount: int) -> None:
+        """Count bytes."""
+
+    def reset(self) -> None:
+        """Start again (a retry), or finish at the total."""
+
+    def close(self) -> None:
+        """Stop showing."""
+
+
+class Progress:
+    """Says nothing; the base of every other way to show progress, and the default in library calls."""
+
+    def note(self, text: str) -> None:
+        """A line that the user should see."""
+
+    def steps(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+        """Iterate over `items` while showing how many of `total` are done."""
+        del description, total
+        yield from items
+
+    @contextlib.contextmanager
+    def download(self, name: str) -> Iterator[DownloadBar]:
+        """Show the download of one file."""
+        del name
+        yield _SilentBar()
+
+
+class TerminalProgress(Progress):
+    """Lines on stderr, and bars that vanish when done where stderr is a terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Print the line, control characters as escapes."""
+        self._console.print(printable(text), markup=False)
+
+    def steps(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+        """Iterate with a bar."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with self._bars(*columns) as bars:
+            yield from bars.track(items, total=total, description=description)
+
+    @contextlib.contextmanager
+    def download(self, name: str) -> Iterator[DownloadBar]:
+        """Show bytes, rate and remaining time."""
+        self.note(f"Downloading {name}")
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with self._bars(*columns) as bars:
+            yield _RichBar(bars, bars.add_task(name, total=None))
+
+    def _bars(self, *columns: ProgressColumn) -> RichProgress:
+        return RichProgress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+
+
+class _SilentBar:
+    total: float = 0
+
+    def update(self, amount: int) -> None: ...
+
+    def reset(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _RichBar:
+    """pooch's idea of a progress bar, on one of rich's."""
+
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+        self.total: float = 0
+
+    def update(self, amount: int) -> None:
+        self._bars.update(self._task, total=self.total, advance=amount)
+
+    def reset(self) -> None:
+        self._bars.reset(self._task)
+
+    def close(self) -> None: ...

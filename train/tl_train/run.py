@@ -1,0 +1,187 @@
+"""`train(config, out)`: one training run from pictures to a folder with the model, its figures and its report."""
+
+import dataclasses
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from tl_infer.contract import ModelSpec, PreprocessSpec
+from tl_infer.files import write_bytes, write_text
+from tl_train import checkpoint, figures, report
+from tl_train.config import TrainConfig
+from tl_train.data import Dataset, fingerprint, load_dataset
+from tl_train.loop import Epoch, fit, predict
+from tl_train.metrics import Evaluation, softmax
+from tl_train.models import Architecture, build_model, count_parameters, find_architecture
+from tl_train.preprocess import Preprocessor
+from tl_train.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        out: its folder.
+        labels: class names.
+        history: a row per epoch.
+        evaluation: answers on the held-out pictures; None when none were held back.
+        seconds: wall time of training, without looking for and decoding the pictures.
+
+    """
+
+    out: Path
+    labels: tuple[str, ...]
+    history: list[Epoch]
+    evaluation: Evaluation | None
+    seconds: float
+
+
+def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: Progress | None = None) -> TrainResult:
+    """Fine-tune a network on pictures and write the run to `out`.
+
+    Args:
+        config: every choice of the run.
+        out: folder to make, or an empty one.
+        overwrite: replace an earlier run in that folder.
+        progress: how to show what goes on; silent when None.
+
+    Raises:
+        TlError: anything the user can put right: data, weights, options, the output folder.
+
+    """
+    progress = progress or Progress()
+    architecture = find_architecture(config.arch)
+    side_px = config.size or architecture.size
+    preprocess = PreprocessSpec(
+        size=(side_px, side_px), mean=architecture.mean, std=architecture.std, color=config.color
+    )
+    dataset = load_dataset(config, progress)
+    checkpoint.prepare_folder(out, overwrite)
+    config.save(out / checkpoint.CONFIG)
+    progress.note(_opening(config, dataset, side_px))
+
+    torch.manual_seed(config.seed)
+    model = build_model(architecture, config.weights, len(dataset.labels))
+    preprocessor = Preprocessor(preprocess)
+    started = time.perf_counter()
+    history = fit(model, architecture, dataset, preprocessor, config, progress)
+    seconds = time.perf_counter() - started
+
+    evaluation = _evaluate(model, dataset, preprocessor)
+    result = TrainResult(out, dataset.labels, history, evaluation, seconds)
+    _save(result, config, dataset, model, architecture, preprocess)
+    return result
+
+
+def _opening(config: TrainConfig, dataset: Dataset, side_px: int) -> str:
+    counts = f"{len(dataset.train)} to train, {len(dataset.val)} to validate, {len(dataset.test)} to test"
+    return (
+        f"{config.data}: {len(dataset.labels)} classes, {counts}. "
+        f"{config.arch} ({config.mode}) at {side_px} px, weights {config.weights}"
+    )
+
+
+def _evaluate(model: nn.Module, dataset: Dataset, preprocessor: Preprocessor) -> Evaluation | None:
+    part, samples = dataset.held_out()
+    if not samples:
+        return None
+    truth = np.array([sample.label for sample in samples], dtype=np.int64)
+    return Evaluation(part, truth, softmax(predict(model, samples, preprocessor)))
+
+
+def _save(
+    result: TrainResult,
+    config: TrainConfig,
+    dataset: Dataset,
+    model: nn.Module,
+    architecture: Architecture,
+    preprocess: PreprocessSpec,
+) -> None:
+    """Write everything into the run's folder; metrics.json last, as the sign of a finished run."""
+    out, evaluation = result.out, result.evaluation
+    spec = ModelSpec(
+        labels=result.labels,
+        preprocess=preprocess,
+        architecture=architecture.name,
+        weights=architecture.source if config.weights == "default" else config.weights,
+        data_fingerprint=fingerprint(dataset),
+        versions=_versions(),
+        metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
+    )
+    checkpoint.save_model(out, model, spec)
+    epochs = [dataclasses.astuple(row) for row in result.history]
+    checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
+    metrics = _metrics(result, config, dataset, model, spec)
+    pictures = {"curves.png": figures.curves(result.history)}
+    if evaluation is not None:
+        _save_predictions(result, evaluation, dataset)
+        pictures["classification.png"] = figures.classification(evaluation, result.labels)
+        pictures["probabilities.png"] = figures.probabilities(evaluation, result.labels)
+    for name, png in pictures.items():
+        write_bytes(out / name, png)
+    page = report.render(
+        f"{config.arch} on {Path(config.data).name}", metrics["run"], result.history, evaluation, result.labels,
+        {name.removesuffix(".png").capitalize(): png for name, png in reversed(pictures.items())},
+    )  # fmt: skip
+    write_text(out / checkpoint.REPORT, page)
+    checkpoint.save_metrics(out, metrics)
+
+
+def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Dataset) -> None:
+    """A row per held-out picture, with its file."""
+    _, samples = dataset.held_out()
+    paths = checkpoint.save_pictures(result.out, samples, dataset)
+    header = ["path", "label", "predicted", *(f"p({label})" for label in result.labels)]
+    rows = [
+        [path, result.labels[truth], result.labels[predicted], *(f"{p:.6f}" for p in probabilities)]
+        for path, truth, predicted, probabilities in zip(
+            paths, evaluation.truth, evaluation.predicted, evaluation.probabilities, strict=True
+        )
+    ]
+    checkpoint.save_table(result.out / checkpoint.PREDICTIONS, header, rows)
+
+
+def _metrics(
+    result: TrainResult, config: TrainConfig, dataset: Dataset, model: nn.Module, spec: ModelSpec
+) -> dict[str, dict[str, object]]:
+    total, learning = count_parameters(model)
+    held_out: dict[str, object] = {}
+    if (evaluation := result.evaluation) is not None:
+        held_out = {
+            "part": evaluation.part,
+            "pictures": len(evaluation.truth),
+            "correct": evaluation.correct,
+            "accuracy": evaluation.accuracy,
+            "log_loss": evaluation.log_loss,
+            "labels": list(result.labels),
+            "confusion": evaluation.confusion.tolist(),
+        }
+    run: dict[str, object] = {
+        "data": config.data,
+        "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
+        "architecture": config.arch,
+        "weights": spec.weights,
+        "mode": config.mode,
+        "input": f"{spec.preprocess.size[0]} px, {spec.preprocess.color}, {spec.preprocess.fit}",
+        "training": f"{config.epochs} epochs, batch {config.batch_size}, Adam {config.lr:g}",
+        "seed": config.seed,
+        "parameters": total,
+        "trained_parameters": learning,
+        "seconds": round(result.seconds, 2),
+        "threads": torch.get_num_threads(),
+        "data_fingerprint": spec.data_fingerprint,
+        "versions": ", ".join(f"{name} {number}" for name, number in spec.versions.items()),
+    }
+    return {"held_out": held_out, "run": run}
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    names = ("tl-toolkit", "torch", "torchvision", "timm", "onnxruntime", "numpy", "pillow")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
