@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,13 @@ def command(model: Path, paths: tuple[Path, ...], out: Path | None, top_k: int, 
     begin with a dot skipped. Every file gives one row; a file that is no picture gives a row with the error, and
     the others go on. Results go to standard output or to --out, progress and the summary to standard error.
     """
+    from PIL import Image
+
     from tl_infer.classifier import Classifier
     from tl_infer.folder import find_files
 
+    # A picture over our limit gets its row; Pillow's warning about it would only add noise.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     classifier = Classifier(model, threads=threads)
     if top_k > len(classifier.labels):
         raise click.BadParameter(f"{top_k} asked for, the model has {len(classifier.labels)} classes.",

@@ -103,6 +103,8 @@ def _decode(data: bytes, where: str, limits: Limits) -> Pixels:
         raise ImageError(where, "the file is empty")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, higher limit
+        raise ImageError(where, f"too many pixels, the limit is {limits.max_pixels} in all") from error
     except Exception as error:
         raise ImageError(where, f"not a picture in a known format ({', '.join(FORMATS)})") from error
     with image:

@@ -1,0 +1,59 @@
+# Everything a newcomer and the continuous integration need; a fresh machine has Python 3.11 or newer, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := artifacts/demo
+
+.PHONY: demo test lint test-runtime test-lowest clean
+
+demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
+	rm -rf $(DEMO)
+	$(BIN)/tl-train digits --out $(DEMO)/run --size 96 --batch-size 32 --epochs 3
+	$(BIN)/tl-export $(DEMO)/run --out $(DEMO)/digits.onnx
+	$(BIN)/tl-infer $(DEMO)/digits.onnx $(DEMO)/run/held_out --out $(DEMO)/results.csv
+	@echo
+	@echo "Model:   $(DEMO)/digits.onnx"
+	@echo "Results: $(DEMO)/results.csv"
+	@echo "Report:  $(DEMO)/run/report.html"
+	@$(BIN)/python -c 'import json; held_out = json.load(open("$(DEMO)/run/metrics.json"))["held_out"]; \
+	print("Accuracy on the {pictures} held-out pictures: {accuracy:.2%}".format(**held_out))'
+
+test: $(VENV)/.dev lint  ## Everything that must hold
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-runtime:  ## The built wheel with only its base dependencies, in a small environment of its own
+	rm -rf build/runtime
+	$(PYTHON) -m venv build/runtime
+	build/runtime/bin/pip install --quiet --disable-pip-version-check build pytest hypothesis
+	build/runtime/bin/python -m build --quiet --wheel --outdir build/runtime/dist .
+	build/runtime/bin/pip install --quiet --disable-pip-version-check build/runtime/dist/*.whl
+	build/runtime/bin/pytest tests/infer
+
+test-lowest:  ## The suite with the oldest versions that pyproject.toml allows
+	rm -rf build/lowest
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/pip install --quiet --disable-pip-version-check uv
+	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	build/lowest/bin/pytest
+
+clean:
+	rm -rf $(VENV) build dist $(DEMO)
+
+# One environment; a stamp per extra says what is in it.
+$(VENV)/.export: pyproject.toml
+	$(MAKE) --no-print-directory install EXTRA=export
+
+$(VENV)/.dev: pyproject.toml
+	$(MAKE) --no-print-directory install EXTRA=dev
+
+.PHONY: install
+install:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
+	touch $(VENV)/.$(EXTRA)

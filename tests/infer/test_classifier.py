@@ -1,0 +1,146 @@
+import io
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import onnx_bytes
+import tl_infer
+from tl_infer import Classification, Classifier, ImageError, Limits, ModelFileError, Score
+
+
+def plain(color: str, size: tuple[int, int] = (6, 4)) -> np.ndarray:
+    return np.asarray(Image.new("RGB", size, color))
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    return Classifier(onnx_bytes.color_model())
+
+
+def test_one_picture_of_each_colour(classifier):
+    for color in ("red", "blue"):
+        result = classifier.classify(plain(color))
+        assert result.label == color
+        # softmax of (8, 0, 0)
+        assert result.probability == pytest.approx(1 / (1 + 2 * np.exp(-8)), abs=1e-6)
+        assert result == Classification((Score(color, result.probability),))
+
+
+def test_top_k_is_sorted_and_all_of_them_sum_to_one(classifier):
+    result = classifier.classify(np.full((3, 3, 3), (200, 100, 50), dtype=np.uint8), top_k=None)
+    assert [score.label for score in result.top] == ["red", "green", "blue"]
+    assert sum(score.probability for score in result.top) == pytest.approx(1, abs=1e-6)
+    assert classifier.classify(plain("black"), top_k=2).label == "red", "of equals the first label wins, as with argmax"
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 4])
+def test_top_k_out_of_range_is_refused_at_once(classifier, top_k):
+    with pytest.raises(ValueError, match=f"top_k: found {top_k}, expected 1 to 3"):
+        classifier.classify(plain("red"), top_k=top_k)
+    with pytest.raises(ValueError, match=f"top_k: found {top_k}, expected 1 to 3"):
+        classifier.classify_many([], top_k=top_k)
+
+
+def test_many_keep_their_order_and_a_bad_one_keeps_its_place(classifier, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no picture")
+    colors = ["red", "green", "blue"] * 30
+    sources: list = [plain("#00ff00" if color == "green" else color) for color in colors]
+    sources[40] = bad
+    results = list(classifier.classify_many(iter(sources)))
+    assert isinstance(results[40], ImageError)
+    assert results[40].where == str(bad)
+    del results[40], colors[40]
+    assert [result.label for result in results] == colors
+
+
+def test_one_by_one_and_many_say_the_same(classifier):
+    pictures = [np.random.default_rng(i).integers(0, 256, (9, 7, 3), dtype=np.uint8) for i in range(20)]
+    many = list(classifier.classify_many(pictures, top_k=None))
+    assert many == [classifier.classify(picture, top_k=None) for picture in pictures]
+
+
+def test_a_path_and_bytes_of_a_model_are_the_same_model(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_bytes.color_model())
+    for model in (path, str(path)):
+        assert Classifier(model).labels == ("red", "green", "blue")
+    assert Classifier(path).spec == onnx_bytes.SPEC
+
+
+def test_a_classifier_is_shared_by_threads(classifier):
+    wrong = []
+
+    def work(color: str) -> None:
+        wrong.extend(color for _ in range(50) if classifier.classify(plain(color)).label != color)
+
+    threads = [threading.Thread(target=work, args=(color,)) for color in ("red", "blue", "red", "blue")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_limits_reach_the_decoder():
+    buffer = io.BytesIO()
+    Image.new("RGB", (10, 10)).save(buffer, "PNG")
+    small = Classifier(onnx_bytes.color_model(), limits=Limits(max_pixels=50))
+    with pytest.raises(ImageError, match="10 x 10 pixels, the limit is 50"):
+        small.classify(buffer.getvalue())
+
+
+def test_threads_below_one_are_refused():
+    with pytest.raises(ValueError, match="threads: found 0"):
+        Classifier(onnx_bytes.color_model(), threads=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (b"", "damaged or not an ONNX model"),
+        (b"not a model", "damaged or not an ONNX model"),
+        (onnx_bytes.color_model()[:-40], "damaged or not an ONNX model"),
+        (onnx_bytes.color_model(spec=""), "without 'tl.spec', so not made by tl-export"),
+        (onnx_bytes.color_model(spec="{}"), "field 'version' is None"),
+        (onnx_bytes.color_model(input_type=1), "expected one 'image' of uint8"),
+        (onnx_bytes.color_model(output="p"), "output 'probabilities' is nothing"),
+        (onnx_bytes.color_model(onnx_bytes.SPEC.to_json().replace('"blue"', '"blue", "x"')), "4 labels but output"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_model_of_ours_is_refused(model, message):
+    with pytest.raises(ModelFileError, match=message):
+        Classifier(model)
+
+
+def test_every_truncation_of_a_model_is_refused():
+    model = onnx_bytes.color_model()
+    for end in range(0, len(model), 7):
+        with pytest.raises(ModelFileError):
+            Classifier(model[:end])
+
+
+def test_values_that_are_no_numbers_are_refused():
+    broken = Classifier(onnx_bytes.color_model(gain=float("nan")))
+    with pytest.raises(ModelFileError, match="not finite"):
+        broken.classify(plain("red"))
+
+
+def test_a_path_without_a_model_is_named(tmp_path):
+    with pytest.raises(ModelFileError, match=r"absent.onnx: no such file"):
+        Classifier(tmp_path / "absent.onnx")
+    with pytest.raises(ModelFileError, match="is not a regular file"):
+        Classifier(tmp_path)
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(ModelFileError, match="0 bytes"):
+        Classifier(tmp_path / "empty.onnx")
+
+
+def test_all_that_is_promised_is_there():
+    for name in tl_infer.__all__:
+        assert getattr(tl_infer, name) is not None
+    assert set(tl_infer.__all__) <= set(dir(tl_infer))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = tl_infer.nothing
