@@ -144,9 +144,9 @@ def _load_backbone(model: nn.Module, weights: Weights, architecture: Architectur
     # Older files lack the counter of batches, which evaluation and training here do not use.
     missing = [name for name in wanted if name not in offered and not name.endswith("num_batches_tracked")]
     if missing:
-        raise WeightsError(f"{where}: {len(missing)} tensors are missing, the first is {missing[0]}")
+        raise WeightsError(f"{where}: {len(missing)} tensor(s) are missing, the first is {missing[0]}")
     if unknown := [name for name in offered if name not in wanted]:
-        raise WeightsError(f"{where}: {len(unknown)} tensors are unknown, the first is {unknown[0]}")
+        raise WeightsError(f"{where}: {len(unknown)} tensor(s) are unknown, the first is {unknown[0]}")
     for name, tensor in offered.items():
         if tensor.shape != wanted[name].shape:
             raise WeightsError(f"{where}: {name} has shape {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")

@@ -26,6 +26,17 @@ _LUMA = (19595, 38470, 7471)
 _LUMA_HALF = 0x8000
 _LUMA_BITS = 1 << 16
 
+# Just above 1920 x 1080.
+FLOAT_RESIZE_MAX_PIXELS = 1 << 21
+
+# `exclude_outside` renormalises the filter at the borders; without it border values are off by up to 16 levels.
+_LINEAR = {
+    "mode": "linear",
+    "antialias": 1,
+    "exclude_outside": 1,
+    "coordinate_transformation_mode": "half_pixel",
+}
+
 
 class Preprocessor:
     """Runs the preprocessing graph of a spec; thread-safe.
@@ -131,22 +142,54 @@ def _gray(graph: _GraphBuilder, value: str) -> str:
 
 
 def _resize(graph: _GraphBuilder, value: str, spec: PreprocessSpec) -> str:
-    """Resize to the spec's size on uint8, as Pillow does, aspect ratio ignored.
+    """uint8 [N, c, H, W] -> float [N, c, h, w] with whole gray levels, aspect ratio ignored.
 
-    `exclude_outside` renormalises the filter at the borders; without it border values are off by up to 16 levels.
+    Pillow rounds between the horizontal and the vertical pass, and two such roundings that differ at a tie end up two
+    levels apart. Resizing in float rounds once, at the end, and is therefore never more than one level from any of
+    them. It takes twelve bytes a pixel, though, so large pictures (which are only ever shrunk) are resized in uint8:
+    as fast, 200 MB less for 12 megapixels, and a second level of difference was seen in 1 of 50,000 tiny pictures.
     """
     batch_and_channels = graph.node("Shape", [value], "batch_and_channels", start=0, end=2)
     height_and_width = graph.constant(spec.size, np.int64, "height_and_width")
     sizes = graph.node("Concat", [batch_and_channels, height_and_width], "sizes", axis=0)
-    return graph.node(
-        "Resize",
-        [value, "", "", sizes],
-        "resized",
-        mode="linear",
-        antialias=1,
-        exclude_outside=1,
-        coordinate_transformation_mode="half_pixel",
-    )
+    is_large = _has_more_pixels_than(graph, value, FLOAT_RESIZE_MAX_PIXELS)
+    in_uint8, in_float = _Branch("uint8"), _Branch("float")
+    in_uint8.node("Resize", [value, "", "", sizes], **_LINEAR)
+    in_uint8.node("Cast", in_uint8.last, to=TensorProto.FLOAT)
+    in_float.node("Cast", [value], to=TensorProto.FLOAT)
+    in_float.node("Resize", [*in_float.last, "", "", sizes], **_LINEAR)
+    in_float.node("Round", in_float.last)
+    return graph.node("If", [is_large], "resized", then_branch=in_uint8.graph(), else_branch=in_float.graph())
+
+
+def _has_more_pixels_than(graph: _GraphBuilder, value: str, limit: int) -> str:
+    """Whether H times W of [N, c, H, W] is above the limit: a boolean scalar."""
+    sides = graph.node("Shape", [value], "sides", start=2, end=4)
+    pixels = graph.node("ReduceProd", [sides], "pixels", keepdims=0)
+    return graph.node("Greater", [pixels, graph.constant(limit, np.int64, "float_limit")], "is_large")
+
+
+class _Branch:
+    """A chain of nodes inside an `If`; reads the values of the graph around it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = f"preprocess/resize_{name}"
+        self._nodes: list[onnx.NodeProto] = []
+
+    @property
+    def last(self) -> list[str]:
+        """The output of the last node, as inputs of the next."""
+        return list(self._nodes[-1].output)
+
+    def node(self, op: str, inputs: Sequence[str], **attributes: Any) -> None:
+        """Add a node to the chain."""
+        name = f"{self._name}/{op}"
+        self._nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
+
+    def graph(self) -> onnx.GraphProto:
+        """The branch; its output is the last node's."""
+        output = helper.make_tensor_value_info(self.last[0], TensorProto.FLOAT, None)
+        return helper.make_graph(self._nodes, self._name, [], [output])
 
 
 def _normalize(graph: _GraphBuilder, value: str, spec: PreprocessSpec) -> str:
@@ -154,6 +197,5 @@ def _normalize(graph: _GraphBuilder, value: str, spec: PreprocessSpec) -> str:
     mean, std = np.asarray(spec.mean), np.asarray(spec.std)
     scale = graph.constant((1 / (255 * std)).reshape(1, 3, 1, 1), np.float32, "scale")
     offset = graph.constant((-mean / std).reshape(1, 3, 1, 1), np.float32, "offset")
-    floats = graph.node("Cast", [value], "float", to=TensorProto.FLOAT)
-    scaled = graph.node("Mul", [floats, scale], "scaled")
+    scaled = graph.node("Mul", [value, scale], "scaled")
     return graph.node("Add", [scaled, offset], "normalized", output=TENSOR_NAME)

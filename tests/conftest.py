@@ -1,0 +1,76 @@
+"""Pictures and models that several tests share; all real, all made here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def draw_shape(shape: str, seed: int) -> Image.Image:
+    """A circle, square or cross of random place, size and colour on a noisy ground, as a photo would have."""
+    random = np.random.default_rng([seed, len(shape)])
+    width, height = random.integers(40, 90, 2)
+    image = Image.fromarray(random.integers(0, 60, (height, width, 3), dtype=np.uint8))
+    draw = ImageDraw.Draw(image)
+    size = random.integers(20, 36)
+    x, y = random.integers(0, (width - size, height - size))
+    color = tuple(int(level) for level in random.integers(120, 256, 3))
+    box = (x, y, x + size, y + size)
+    if shape == "circle":
+        draw.ellipse(box, fill=color)
+    elif shape == "square":
+        draw.rectangle(box, fill=color)
+    else:
+        draw.line((x, y, x + size, y + size), fill=color, width=6)
+        draw.line((x, y + size, x + size, y), fill=color, width=6)
+    return image
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three classes of ten drawn pictures each."""
+    root = tmp_path_factory.mktemp("shapes")
+    for shape in ("circle", "cross", "square"):
+        (root / shape).mkdir()
+        for number in range(10):
+            draw_shape(shape, number).save(root / shape / f"{shape}{number}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Real photographs: the fifty beside the checkout where they are, else the two that scikit-learn ships."""
+    if (SHARED / "photos").is_dir():
+        return sorted((SHARED / "photos").glob("*.JPEG"))
+    from sklearn.datasets import load_sample_images
+
+    root = tmp_path_factory.mktemp("photos")
+    paths = []
+    for number, pixels in enumerate(load_sample_images().images):
+        for name, turned in (("wide", pixels), ("tall", np.rot90(pixels))):
+            paths.append(root / f"{number}-{name}.png")
+            Image.fromarray(turned).save(paths[-1])
+    return paths
+
+
+@pytest.fixture(scope="session")
+def tiny_run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run: a very small network, one epoch on the drawn shapes."""
+    from tl_train.config import TrainConfig
+    from tl_train.run import train
+
+    out = tmp_path_factory.mktemp("run")
+    config = TrainConfig(data=str(shapes), arch="timm:test_efficientnet", weights="none", size=64, epochs=1)
+    train(config, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file exported from `tiny_run`."""
+    from tl_export.export import export
+
+    return export(tiny_run, tmp_path_factory.mktemp("model") / "shapes.onnx").path

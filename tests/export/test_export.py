@@ -1,0 +1,193 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tl_export.assemble import assemble
+from tl_export.errors import ExportError, VerificationError
+from tl_export.export import export
+from tl_export.trace import trace
+from tl_export.verify import verify
+from tl_infer import Classifier, ModelSpec
+from tl_train.checkpoint import held_out_files, load_model
+from tl_train.progress import Progress
+
+TL_EXPORT = [sys.executable, "-c", "from tl_export.cli import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def traced(tiny_run):
+    model, spec, _ = load_model(tiny_run)
+    return trace(model, spec.preprocess.size), spec
+
+
+def proven(tiny_run, file: onnx.ModelProto):
+    model, spec, _ = load_model(tiny_run)
+    return verify(model, spec, file.SerializeToString(), held_out_files(tiny_run), Progress())
+
+
+def test_the_file_is_one_valid_model_with_everything_inside(tiny_model, tiny_run):
+    model = onnx.load(tiny_model, load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
+    assert model.ir_version == 8
+    assert not model.graph.value_info
+    assert not [tensor for tensor in model.graph.initializer if tensor.external_data]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["names"]) == {"0": "circle", "1": "cross", "2": "square"}
+    spec = ModelSpec.from_json(metadata["tl.spec"])
+    run_spec = ModelSpec.from_json((tiny_run / "spec.json").read_text())
+    assert (spec.labels, spec.preprocess) == (run_spec.labels, run_spec.preprocess)
+    assert spec.parity is not None
+    assert spec.parity.pictures == 6
+    assert spec.parity.top1_agreement == 1
+    assert spec.parity.max_probability_difference < 1e-4
+
+
+def test_a_batch_says_what_one_by_one_says(tiny_model):
+    from tl_infer.session import Session, read_model
+
+    session = Session(*read_model(tiny_model), threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (5, 50, 70, 3), dtype=np.uint8)
+    probabilities, logits = session.run(images, ["probabilities", "logits"])
+    assert probabilities.shape == logits.shape == (5, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    single = np.concatenate([session.run(image[np.newaxis], ["probabilities"])[0] for image in images])
+    np.testing.assert_allclose(probabilities, single, atol=1e-6)
+
+
+def test_temperature_softens_the_probabilities(traced, tmp_path):
+    import dataclasses
+
+    network, spec = traced
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    scores = {}
+    for temperature in (1.0, 4.0):
+        model = assemble(copy(network), dataclasses.replace(spec, temperature=temperature))
+        top = Classifier(model.SerializeToString()).classify(picture, top_k=None).top
+        scores[temperature] = np.log([score.probability for score in top])
+    np.testing.assert_allclose(np.diff(scores[1.0]) / 4, np.diff(scores[4.0]), atol=1e-4)
+
+
+def copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    duplicate = onnx.ModelProto()
+    duplicate.CopyFrom(model)
+    return duplicate
+
+
+def resizes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The resize nodes of both branches: for large pictures and for the others."""
+    (choice,) = [node for node in model.graph.node if node.op_type == "If"]
+    return [node for branch in choice.attribute for node in branch.g.node if node.op_type == "Resize"]
+
+
+def test_planted_faults_are_refused(tiny_run, traced):
+    import dataclasses
+
+    network, spec = traced
+    assert proven(tiny_run, assemble(copy(network), spec)).pictures == 6
+
+    swapped = dataclasses.replace(spec.preprocess, mean=(0.9, 0.1, 0.5))
+    with pytest.raises(VerificationError, match=r"differs .* on 6 pictures .* Worst: .*png: PyTorch says"):
+        proven(tiny_run, assemble(copy(network), dataclasses.replace(spec, preprocess=swapped)))
+
+    permuted = dataclasses.replace(spec, labels=spec.labels[::-1])
+    with pytest.raises(VerificationError, match="the file's labels are"):
+        proven(tiny_run, assemble(copy(network), permuted))
+
+    without_antialias = assemble(copy(network), spec)
+    for resize in resizes(without_antialias):
+        for attribute in resize.attribute:
+            if attribute.name in ("antialias", "exclude_outside"):  # the latter is only allowed with the former
+                attribute.i = 0
+    with pytest.raises(VerificationError, match="allowed 0\\.0001"):
+        proven(tiny_run, without_antialias)
+
+    bgr = assemble(copy(network), spec)
+    bgr.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, 1, 0]), "bgr"))
+    bgr.graph.node[0].input[0] = "swapped"
+    bgr.graph.node.insert(0, onnx.helper.make_node("Gather", ["image", "bgr"], ["swapped"], axis=3))
+    with pytest.raises(VerificationError, match=r"differs from the trained one"):
+        proven(tiny_run, bgr)
+
+
+def test_a_network_that_changed_after_the_export_is_refused(tiny_run, traced):
+    network, spec = traced
+    model, _, architecture = load_model(tiny_run)
+    head = model.get_submodule(architecture.head)
+    assert isinstance(head, nn.Linear)
+    with torch.no_grad():
+        head.bias[0] += 0.5
+    file = assemble(copy(network), spec).SerializeToString()
+    with pytest.raises(VerificationError, match="largest difference"):
+        verify(model, spec, file, held_out_files(tiny_run), Progress())
+
+
+def test_a_failed_proof_leaves_no_file_and_an_old_one_as_it_was(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    out = tmp_path / "model.onnx"
+    picture = tmp_path / "broken.png"
+    picture.write_text("no picture")
+    with pytest.raises(VerificationError, match=r"broken.png: not a picture.*cannot verify"):
+        export(run, out, images=[picture])
+    assert not out.exists()
+    out.write_text("old")
+    with pytest.raises(ExportError, match=r"exists already; .* --overwrite"):
+        export(run, out)
+    with pytest.raises(VerificationError):
+        export(run, out, images=[picture], overwrite=True)
+    assert out.read_text() == "old"
+
+
+def test_a_network_that_onnx_cannot_express_is_explained():
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ExportError, match="cannot be exported to ONNX"):
+        trace(Odd(), (32, 32))
+
+
+def test_export_from_the_shell(tiny_run, tmp_path):
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [*TL_EXPORT, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    out = tmp_path / "model.onnx"
+    done = run(tiny_run, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "Verified on 6 pictures: the same top-1 on all" in done.stdout
+    assert f"Model: {out}" in done.stdout
+    assert [line for line in done.stderr.splitlines() if line] == ["Tracing timm:test_efficientnet"]
+    for arguments, message in [
+        ((tmp_path, "--out", tmp_path / "b.onnx"), "config.toml is missing"),
+        ((tiny_run, "--out", tmp_path / "no" / "b.onnx"), "does not exist; make it first"),
+        ((tiny_run, "--out", tmp_path), "is a folder"),
+        ((tiny_run, "--out", tmp_path / "b.onnx", "--images", tmp_path / "typo"), "typo: no such file or folder"),
+    ]:
+        done = run(*arguments)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_gray_pictures_export_too(shapes, tmp_path):
+    from tl_train.config import TrainConfig
+    from tl_train.run import train
+
+    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, "color": "gray"}
+    train(TrainConfig(data=str(shapes), **fields), tmp_path / "run")
+    result = export(tmp_path / "run", tmp_path / "gray.onnx")
+    classifier = Classifier(result.path)
+    assert classifier.spec.preprocess.color == "gray"
+    color = Image.open(next(shapes.glob("circle/*.png")))
+    assert classifier.classify(color, None) == classifier.classify(color.convert("L"), None)

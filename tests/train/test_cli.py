@@ -1,0 +1,86 @@
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
+TINY = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "1"]
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [*TL_TRAIN, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def test_a_run_from_the_shell(shapes, tmp_path):
+    done = run(shapes, "--out", tmp_path / "run", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert "3 classes, 18 to train, 6 to validate, 6 to test" not in done.stdout
+    assert "3 classes, 21 to train, 3 to validate, 6 to test" in done.stderr
+    assert "train loss" in done.stderr
+    assert "Test accuracy: " in done.stdout
+    assert f"Next: tl-export {tmp_path / 'run'}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["{shapes}"], 2, "Missing option '--out'"),
+        (["{shapes}", "--out", "run", "--mode", "half"], 2, "'half' is not one of 'full', 'head'"),
+        (["{shapes}", "--out", "run", "--epochs", "0"], 1, "Error: epochs: found 0, expected 1 or more"),
+        (["{shapes}", "--out", "run", "--arch", "efficientnet_lite1"], 1, "the nearest are efficientnet_lite0"),
+        (["{shapes}", "--out", "run", "--weights", "w.pth"], 1, "w.pth: no such file"),
+        (["nowhere", "--out", "run"], 1, "Error: nowhere: no such folder; expected"),
+        (["{shapes}", "--out", "/proc/run"], 1, "/proc/run: cannot be used as the run's folder"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_clear_line(shapes, tmp_path, arguments, code, message):
+    done = run(*(text.format(shapes=shapes) for text in arguments), cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_with_130_and_whole_files_only(shapes, tmp_path):
+    out = tmp_path / "run"
+    arguments = [str(shapes), "--out", str(out), *TINY[:-1], "100000"]
+    process = subprocess.Popen([*TL_TRAIN, *arguments], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "train loss" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    stderr = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 130
+    assert stderr.splitlines()[-1] == "Interrupted."
+    assert "Traceback" not in stderr
+    assert [path.name for path in out.iterdir()] == ["config.toml"]
+    assert run(shapes, "--out", out, *TINY).returncode == 0, "an interrupted run does not block the next"
+
+
+def test_help_is_instant_and_says_what_follows():
+    code = (
+        "import sys; from tl_train.cli import command; "
+        "command.main(['--help'], standalone_mode=False); "
+        "sys.exit(bool({'torch', 'numpy', 'rich', 'onnx'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    for word in ("cats-dogs", "digits", "--val-split", "tl-export", "Exit codes"):
+        assert word in done.stdout
+
+
+def test_without_the_extra_one_line_says_what_to_install(tmp_path):
+    # What a base installation lacks is hidden from the import system; nothing of ours is replaced.
+    code = (
+        "import importlib.util as u; real = u.find_spec; "
+        "u.find_spec = lambda name, package=None: None if name == 'torch' else real(name, package); "
+        "from tl_train.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "digits", "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr == 'Error: torch is not installed; run: pip install "tl-toolkit[train]"\n'

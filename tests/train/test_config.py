@@ -1,0 +1,59 @@
+import pytest
+
+from tl_train.config import TrainConfig
+from tl_train.errors import ConfigError
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    for config in (TrainConfig(data="digits"), TrainConfig(data='a "b"\n', size=96, lr=1e-5, skip_bad=True)):
+        config.save(tmp_path / "config.toml")
+        assert TrainConfig.load(tmp_path / "config.toml") == config
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mode": "half"}, "mode: found half, expected full or head"),
+        ({"color": "blue"}, "color: found blue"),
+        ({"size": 31}, "size: found 31, expected 32 to 4096"),
+        ({"epochs": 0}, "epochs: found 0"),
+        ({"batch_size": 1}, "batch_size: found 1, expected 2 or more"),
+        ({"lr": 0.0}, "lr: found 0.0"),
+        ({"lr": float("nan")}, "lr: found nan"),
+        ({"seed": -1}, "seed: found -1"),
+        ({"val_split": 1.0}, "val_split: found 1.0"),
+        ({"test_split": -0.1}, "test_split: found -0.1"),
+    ],
+)
+def test_values_out_of_range_are_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(data="digits", **fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data = ", "config.toml: not valid TOML"),
+        ('dat = "digits"', "config.toml: dat: unknown field; expected one of arch"),
+        ('data = "digits"\nepochs = "5"', "config.toml: epochs: found '5', expected int"),
+        ('data = "digits"\nepochs = true', "config.toml: epochs: found True"),
+        ('data = "digits"\nepochs = 0', "config.toml: epochs: found 0"),
+        ("epochs = 5", "config.toml: .*missing.*'data'"),
+    ],
+)
+def test_a_broken_file_is_refused_by_the_name_of_the_field(tmp_path, text, message):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.load(path)
+
+
+def test_whole_numbers_may_stand_where_floats_do(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('data = "digits"\nval_split = 0')
+    assert TrainConfig.load(path).val_split == 0
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none.toml: cannot be read: No such file"):
+        TrainConfig.load(tmp_path / "none.toml")

@@ -1,0 +1,161 @@
+import csv
+import json
+import tomllib
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from tl_infer import ModelSpec
+from tl_train.checkpoint import held_out_files, load_model
+from tl_train.config import TrainConfig
+from tl_train.errors import RunError
+from tl_train.run import train
+
+TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1}
+
+
+def weights_of(run):
+    return safetensors.torch.load_file(run / "weights.safetensors")
+
+
+def test_a_run_leaves_all_that_is_promised(tiny_run, shapes):
+    assert {path.name for path in tiny_run.iterdir()} == {
+        "config.toml", "spec.json", "weights.safetensors", "history.csv", "metrics.json", "predictions.csv",
+        "classification.png", "probabilities.png", "curves.png", "report.html",
+    }  # fmt: skip
+    assert tomllib.loads((tiny_run / "config.toml").read_text())["data"] == str(shapes)
+    with (tiny_run / "history.csv").open() as file:
+        (epoch,) = csv.DictReader(file)
+    assert float(epoch["train_loss"]) > 0
+    assert 0 <= float(epoch["val_accuracy"]) <= 1
+    for name in ("classification.png", "probabilities.png", "curves.png"):
+        with Image.open(tiny_run / name) as image:
+            assert image.width > 500
+
+
+def test_metrics_predictions_and_spec_tell_one_story(tiny_run):
+    held_out = json.loads((tiny_run / "metrics.json").read_text())["held_out"]
+    with (tiny_run / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    correct = sum(row["label"] == row["predicted"] for row in rows)
+    assert held_out["part"] == "test"
+    assert (held_out["correct"], held_out["pictures"]) == (correct, len(rows)) == (correct, 6)
+    assert held_out["accuracy"] == correct / 6
+    assert np.sum(held_out["confusion"]) == 6
+    spec = ModelSpec.from_json((tiny_run / "spec.json").read_text())
+    assert spec.labels == ("circle", "cross", "square")
+    assert spec.metrics["test_accuracy"] == held_out["accuracy"]
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(tiny_run):
+    class Sources(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.found = []
+
+        def handle_starttag(self, tag, attrs):
+            self.found += [value for name, value in attrs if name in ("src", "href")]
+
+    parser = Sources()
+    parser.feed((tiny_run / "report.html").read_text())
+    assert len(parser.found) == 3
+    assert all(source.startswith("data:image/png;base64,") for source in parser.found)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(shapes, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(TrainConfig(data=str(shapes), seed=seed, **TINY), tmp_path / name)
+    first, again, other = (weights_of(tmp_path / name) for name in "abc")
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
+
+
+def test_the_head_mode_leaves_the_backbone_as_it_was(shapes, tmp_path):
+    torch.manual_seed(3)
+    train(TrainConfig(data=str(shapes), **TINY), tmp_path / "start")
+    start = tmp_path / "start" / "weights.safetensors"
+    fields = {**TINY, "weights": str(start), "mode": "head"}
+    train(TrainConfig(data=str(shapes), **fields), tmp_path / "head")
+    before, after = weights_of(tmp_path / "start"), weights_of(tmp_path / "head")
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert changed == ["classifier.bias", "classifier.weight"]
+
+
+def test_training_learns(shapes, tmp_path):
+    fields = {**TINY, "epochs": 12, "lr": 3e-3, "val_split": 0.0}
+    result = train(TrainConfig(data=str(shapes), **fields), tmp_path / "run")
+    assert result.history[-1].train_loss < 0.7 * result.history[0].train_loss
+    assert result.history[0].val_loss is None
+
+
+def test_pictures_that_are_no_files_are_written_losslessly(tmp_path):
+    config = TrainConfig(data="digits", **{**TINY, "batch_size": 256})
+    train(config, tmp_path / "run")
+    from tl_infer import load_image
+    from tl_train.data import load_dataset
+    from tl_train.progress import Progress
+
+    samples = load_dataset(config, Progress()).test
+    files = held_out_files(tmp_path / "run")
+    assert len(files) == len(samples) == 359
+    for path, sample in zip(files, samples, strict=True):
+        assert path.parent.name == str(sample.label)
+        np.testing.assert_array_equal(load_image(path), sample.load())
+
+
+def test_a_run_without_held_out_pictures_reports_no_accuracy(shapes, tmp_path):
+    result = train(TrainConfig(data=str(shapes), val_split=0.0, test_split=0.0, **TINY), tmp_path / "run")
+    assert result.evaluation is None
+    assert "no accuracy to report" in (tmp_path / "run" / "report.html").read_text()
+    with pytest.raises(RunError, match=r"no list of held-out pictures .* --images"):
+        held_out_files(tmp_path / "run")
+
+
+def test_an_earlier_run_and_other_files_are_never_lost(tiny_run, shapes, tmp_path):
+    config = TrainConfig(data=str(shapes), **TINY)
+    before = (tiny_run / "metrics.json").read_bytes()
+    with pytest.raises(RunError, match=r"holds a run already; .* --overwrite"):
+        train(config, tiny_run)
+    assert (tiny_run / "metrics.json").read_bytes() == before
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match=r"holds other files \(thesis.txt"):
+        train(config, tmp_path, overwrite=True)
+    with pytest.raises(RunError, match=r"thesis.txt: cannot be used as the run's folder"):
+        train(config, tmp_path / "thesis.txt")
+
+
+def test_labels_that_look_like_markup_stay_text(tmp_path):
+    from conftest import draw_shape
+
+    for name in ("<b>&amp;", "a$b$ \u00e9"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(5):
+            draw_shape("circle", number).save(tmp_path / "data" / name / f"{number}.png")
+    train(TrainConfig(data=str(tmp_path / "data"), **TINY), tmp_path / "run")
+    assert "<b>" not in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_damaged_run_is_explained(tiny_run, tmp_path):
+    import shutil
+
+    with pytest.raises(RunError, match="no such folder"):
+        load_model(tmp_path / "absent")
+    with pytest.raises(RunError, match=r"config.toml is missing; expected a finished run"):
+        load_model(tmp_path)
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    spec = (run / "spec.json").read_text()
+    (run / "spec.json").write_text(spec.replace('"cross", ', ""))
+    with pytest.raises(RunError, match=r"weights.safetensors does not fit spec.json: size mismatch for classifier"):
+        load_model(run)
+    (run / "spec.json").write_text("{}")
+    with pytest.raises(RunError, match=r"field 'version' is None.*train again"):
+        load_model(run)
+    (run / "spec.json").write_text(spec)
+    (run / "weights.safetensors").write_bytes(b"garbage")
+    with pytest.raises(RunError, match="cannot be read as weights"):
+        load_model(run)
