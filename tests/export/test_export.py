@@ -28,9 +28,9 @@ def traced(tiny_run):
     return trace(model, spec.preprocess.size), spec
 
 
-def proven(tiny_run, file: onnx.ModelProto):
+def proven(tiny_run, file: onnx.ModelProto, pictures=None):
     model, spec, _ = load_model(tiny_run)
-    return verify(model, spec, file.SerializeToString(), held_out_files(tiny_run), Progress())
+    return verify(model, spec, file.SerializeToString(), pictures or held_out_files(tiny_run), Progress())
 
 
 def test_the_file_is_one_valid_model_with_everything_inside(tiny_model, tiny_run):
@@ -88,11 +88,12 @@ def resizes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for branch in choice.attribute for node in branch.g.node if node.op_type == "Resize"]
 
 
-def test_planted_faults_are_refused(tiny_run, traced):
+def test_planted_faults_are_refused(tiny_run, traced, photos):
     import dataclasses
 
     network, spec = traced
-    assert proven(tiny_run, assemble(copy(network), spec)).pictures == 6
+    for pictures in (held_out_files(tiny_run), photos):
+        assert proven(tiny_run, assemble(copy(network), spec), pictures).pictures == len(pictures)
 
     swapped = dataclasses.replace(spec.preprocess, mean=(0.9, 0.1, 0.5))
     with pytest.raises(VerificationError, match=r"differs .* on 6 pictures .* Worst: .*png: PyTorch says"):
@@ -108,7 +109,7 @@ def test_planted_faults_are_refused(tiny_run, traced):
             if attribute.name in ("antialias", "exclude_outside"):  # the latter is only allowed with the former
                 attribute.i = 0
     with pytest.raises(VerificationError, match="allowed 0\\.0001"):
-        proven(tiny_run, without_antialias)
+        proven(tiny_run, without_antialias, photos)
 
     bgr = assemble(copy(network), spec)
     bgr.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, 1, 0]), "bgr"))
