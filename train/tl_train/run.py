@@ -21,6 +21,12 @@ from tl_train.models import Architecture, build_model, count_parameters, find_ar
 from tl_train.preprocess import Preprocessor
 from tl_train.progress import Progress
 
+_CAPTIONS = {
+    "classification": "What each held-out picture was taken for; the red lines divide the true classes.",
+    "probabilities": "How sure the network was: the probabilities of all classes for each held-out picture.",
+    "curves": "Loss and accuracy over the epochs. Training accuracy is counted while training.",
+}
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class TrainResult:
@@ -118,16 +124,17 @@ def _save(
     epochs = [dataclasses.astuple(row) for row in result.history]
     checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
     metrics = _metrics(result, config, dataset, model, spec)
-    pictures = {"curves.png": figures.curves(result.history)}
+    pictures = {}
     if evaluation is not None:
         _save_predictions(result, evaluation, dataset)
-        pictures["classification.png"] = figures.classification(evaluation, result.labels)
-        pictures["probabilities.png"] = figures.probabilities(evaluation, result.labels)
+        pictures["classification"] = figures.classification(evaluation, result.labels)
+        pictures["probabilities"] = figures.probabilities(evaluation, result.labels)
+    pictures["curves"] = figures.curves(result.history)
     for name, png in pictures.items():
-        write_bytes(out / name, png)
+        write_bytes(out / f"{name}.png", png)
     page = report.render(
         f"{config.arch} on {Path(config.data).name}", metrics["run"], result.history, evaluation, result.labels,
-        {name.removesuffix(".png").capitalize(): png for name, png in reversed(pictures.items())},
+        {_CAPTIONS[name]: png for name, png in pictures.items()},
     )  # fmt: skip
     write_text(out / checkpoint.REPORT, page)
     checkpoint.save_metrics(out, metrics)
