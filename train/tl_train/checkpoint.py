@@ -12,9 +12,11 @@ from torch import nn
 from tl_infer.contract import ModelSpec
 from tl_infer.errors import ModelFileError
 from tl_infer.files import write_bytes, write_text
+from tl_train.config import TrainConfig
 from tl_train.data import Dataset, Sample
 from tl_train.errors import RunError, WeightsError
 from tl_train.models import Architecture, find_architecture, read_weights, set_head
+from tl_train.resume import FOLDER, discard_checkpoints
 
 CONFIG = "config.toml"
 SPEC = "spec.json"
@@ -26,11 +28,13 @@ PICTURES = "held_out"
 REPORT = "report.html"
 
 
-def prepare_folder(out: Path, overwrite: bool) -> None:
-    """Make the folder of a new run.
+def prepare_folder(out: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
+    """Make the folder of a new run with its config.toml, or check that an unfinished one can be continued.
 
     Raises:
-        RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be made.
+        RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be made; with
+            `resume`, it holds no unfinished run of the same configuration.
+        OutputPathError: config.toml cannot be written.
 
     """
     try:
@@ -38,12 +42,27 @@ def prepare_folder(out: Path, overwrite: bool) -> None:
         existing = sorted(entry.name for entry in out.iterdir())
     except OSError as error:
         raise RunError(f"{out}: cannot be used as the run's folder: {error.strerror or error}") from error
-    if not existing or existing == [CONFIG]:  # the latter is a run that was stopped before its end
+    if resume:
+        _check_resumable(out, config, existing)
         return
-    if CONFIG not in existing:
+    if existing and CONFIG not in existing:
         raise RunError(f"{out}: holds other files ({existing[0]}, ...); choose a new folder for the run")
-    if not overwrite:
+    if METRICS in existing and not overwrite:
         raise RunError(f"{out}: holds a run already; choose another folder, or replace it with --overwrite")
+    if FOLDER in existing and not overwrite:
+        raise RunError(f"{out}: holds an unfinished run; continue it with --resume, or replace it with --overwrite")
+    (out / METRICS).unlink(missing_ok=True)  # until this run is finished, the folder holds no finished one
+    discard_checkpoints(out)
+    config.save(out / CONFIG)
+
+
+def _check_resumable(out: Path, config: TrainConfig, existing: list[str]) -> None:
+    if CONFIG not in existing:
+        raise RunError(f"{out}: holds no run to resume; start it without --resume")
+    if METRICS in existing:
+        raise RunError(f"{out}: the run is finished, there is nothing to resume")
+    if differences := TrainConfig.load(out / CONFIG).difference(config):
+        raise RunError(f"{out}: cannot be resumed with other options (then, now): {'; '.join(differences)}")
 
 
 def save_model(out: Path, model: nn.Module, spec: ModelSpec) -> None:

@@ -13,7 +13,20 @@ from tl_infer.contract import MAX_SIDE_PX, Color
 from tl_infer.files import write_text
 from tl_train.errors import ConfigError
 
-Mode = Literal["full", "head"]
+Mode = Literal["full", "head", "gradual"]
+Optimizer = Literal["adam", "adamw"]
+Schedule = Literal["constant", "cosine"]
+ClassWeights = Literal["none", "balanced"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+_CHOICES = {
+    "mode": Mode,
+    "color": Color,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "class_weights": ClassWeights,
+    "precision": Precision,
+}
 
 # The deepest EfficientNet stage sees 1/32 of the input's side.
 MIN_SIDE_PX = 32
@@ -32,6 +45,21 @@ class TrainConfig:
         size: side of the network's square input, pixels; None for the architecture's own.
         epochs, batch_size: passes over the training pictures; pictures per step.
         lr: Adam's learning rate, kept constant.
+        optimizer: `adam` as in the chapter, or `adamw` with `weight_decay` on all but biases and norms.
+        weight_decay: AdamW's.
+        schedule: `constant`, or `cosine` to zero after `warmup_epochs` of linear growth.
+        warmup_epochs: may be a fraction of an epoch.
+        label_smoothing: share of the target probability that is spread over all classes, 0..1.
+        class_weights: `balanced` weighs each class by the inverse of its frequency.
+        ema: decay of the exponential moving average of the weights that is kept in the end; 0 for none.
+        patience: stop after so many epochs without a lower validation loss, and keep the best epoch's weights; None
+            trains to the end and keeps the last.
+        head_epochs: with mode `gradual`, the epochs on the head alone, out of `epochs`.
+        finetune_lr: with mode `gradual`, the rate for all parameters afterwards; None for a tenth of `lr`.
+        redraw_val: draw the validation pictures anew every epoch, as the chapter does. They are trained on in other
+            epochs, so the validation curves flatter the model.
+        devices: processes to train with, each taking its share of every batch.
+        precision: `32-true`, `bf16-mixed` or `16-mixed`, as lightning-fabric names them.
         seed: of the new head, the order of the pictures and the splits.
         val_split: share of the training pictures, per class, that is held back to watch the training.
         test_split: share of a folder's pictures, per class, that is only used for the final figures. The built-in
@@ -56,10 +84,23 @@ class TrainConfig:
     val_split: float = 0.1
     test_split: float = 0.2
     skip_bad: bool = False
+    optimizer: Optimizer = "adam"
+    weight_decay: float = 0.01
+    schedule: Schedule = "constant"
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = "none"
+    ema: float = 0.0
+    patience: int | None = None
+    head_epochs: int = 3
+    finetune_lr: float | None = None
+    redraw_val: bool = False
+    devices: int = 1
+    precision: Precision = "32-true"
 
     def __post_init__(self) -> None:
-        _check(self.mode in get_args(Mode), "mode", self.mode, " or ".join(get_args(Mode)))
-        _check(self.color in get_args(Color), "color", self.color, " or ".join(get_args(Color)))
+        for name, kind in _CHOICES.items():
+            _check(getattr(self, name) in get_args(kind), name, getattr(self, name), " or ".join(get_args(kind)))
         size_fits = self.size is None or MIN_SIDE_PX <= self.size <= MAX_SIDE_PX
         _check(size_fits, "size", self.size, f"{MIN_SIDE_PX} to {MAX_SIDE_PX} pixels")
         _check(self.epochs >= 1, "epochs", self.epochs, "1 or more")
@@ -69,6 +110,30 @@ class TrainConfig:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         _check(0 <= self.val_split <= 0.9, "val_split", self.val_split, "0 to 0.9")
         _check(0 <= self.test_split <= 0.9, "test_split", self.test_split, "0 to 0.9")
+        _check(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to below 1")
+        within = 0 <= self.warmup_epochs < self.epochs
+        _check(within, "warmup_epochs", self.warmup_epochs, f"0 to below the {self.epochs} epochs")
+        _check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 to below 1")
+        _check(0 <= self.ema < 1, "ema", self.ema, "0 (none) to below 1, often 0.99")
+        _check(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
+        steady = self.patience is None or not self.redraw_val
+        _check(steady, "patience", self.patience, "nothing with redraw_val, whose validation pictures change")
+        if self.mode == "gradual":
+            _check(1 <= self.head_epochs < self.epochs, "head_epochs", self.head_epochs, f"1 to {self.epochs - 1}")
+        positive = self.finetune_lr is None or (math.isfinite(self.finetune_lr) and self.finetune_lr > 0)
+        _check(positive, "finetune_lr", self.finetune_lr, "a number above zero")
+        _check(not self.redraw_val or self.val_split > 0, "redraw_val", self.redraw_val, "val_split above 0 with it")
+        _check(1 <= self.devices <= 64, "devices", self.devices, "1 to 64")
+        shared = self.batch_size % self.devices == 0 and self.batch_size >= 2 * self.devices
+        _check(
+            shared, "batch_size", self.batch_size, f"two or more for each of {self.devices} devices, the same number"
+        )
+
+    def difference(self, other: "TrainConfig") -> list[str]:
+        """The fields in which `other` differs, as `name: here, there`."""
+        names = [field.name for field in dataclasses.fields(self)]
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
+        return [f"{name}: {mine}, {theirs}" for name, mine, theirs in pairs if mine != theirs]
 
     def save(self, path: Path) -> None:
         """Write the configuration as TOML; fields that are None are left out.

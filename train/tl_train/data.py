@@ -236,10 +236,10 @@ def _try_load(sample: Sample) -> Pixels | ImageError:
         return error
 
 
-def batches(order: Sequence[int], batch_size: int) -> Iterator[Sequence[int]]:
-    """Cut `order` into batches; a last batch of one joins the one before it, as batch normalisation needs two."""
+def batches(order: Sequence[int], batch_size: int, smallest: int = 2) -> Iterator[Sequence[int]]:
+    """Cut `order` into batches; a last one below `smallest` joins the one before, as batch normalisation needs two."""
     starts = list(range(0, len(order), batch_size))
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
+    if len(starts) > 1 and len(order) - starts[-1] < smallest:
         starts.pop()
     for start, end in itertools.pairwise([*starts, len(order)]):
         yield order[start:end]

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tl_train.loop import Epoch
+from tl_train.history import Epoch
 from tl_train.metrics import Evaluation
 
 _DPI = 120

@@ -1,7 +1,5 @@
-"""The training loop, written out: train one epoch, evaluate, predict."""
+"""The steps of training, written out: train one epoch, evaluate, predict, and the batches they take."""
 
-import dataclasses
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,88 +8,62 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from tl_infer.folder import ordered_map
 from tl_infer.session import available_threads
 from tl_train.config import TrainConfig
-from tl_train.data import Dataset, Sample, batches
-from tl_train.models import Architecture, prepare_for_training
+from tl_train.data import Sample, batches
+from tl_train.optim import learning_rate, set_learning_rate
 from tl_train.preprocess import Preprocessor
-from tl_train.progress import Progress
 
 EVAL_BATCH_SIZE = 32
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Epoch:
-    """What one epoch measured.
+def train_one_epoch(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    stream: Iterator[Batch],
+    config: TrainConfig,
+    schedule: Sequence[float],
+    weights: torch.Tensor | None,
+    average: AveragedModel | None,
+) -> tuple[float, float]:
+    """One pass over the batches.
 
-    Attributes:
-        epoch: counted from 1.
-        train_loss, train_accuracy: mean cross-entropy and share of correct answers while training, so each picture
-            was judged by the network as it was at that step.
-        val_loss, val_accuracy: of the validation pictures after the epoch; None without such pictures.
-        seconds: wall time of the epoch, validation included.
+    Args:
+        fabric: device, precision and the other processes.
+        model: as fabric set it up.
+        optimizer: likewise.
+        stream: batches of this process.
+        config: label smoothing.
+        schedule: for each step, the epochs done before it, as a fraction; decides the learning rate.
+        weights: of the classes, float32 (C,), or None.
+        average: moving average to update after every step, or None.
+
+    Returns:
+        Mean loss and accuracy over the pictures of all processes.
 
     """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
-    seconds: float
-
-
-def fit(
-    model: nn.Module,
-    architecture: Architecture,
-    dataset: Dataset,
-    preprocessor: Preprocessor,
-    config: TrainConfig,
-    progress: Progress,
-) -> list[Epoch]:
-    """Train `model` in place on `dataset.train`; the last epoch's weights stay. Returns a row per epoch."""
-    fabric = Fabric(accelerator="auto", devices=1)
-    trained = model.to(fabric.device)
-    generator = np.random.default_rng(config.seed)
-    prepare_for_training(trained, architecture, config.mode)
-    learning = [parameter for parameter in trained.parameters() if parameter.requires_grad]
-    wrapped, optimizer = fabric.setup(trained, torch.optim.Adam(learning, lr=config.lr))
-    history = []
-    progress.note(_table_header(bool(dataset.val)))
-    for number in range(1, config.epochs + 1):
-        started = time.perf_counter()
-        order = [dataset.train[i] for i in generator.permutation(len(dataset.train))]
-        prepare_for_training(trained, architecture, config.mode)
-        stream = load_batches(order, preprocessor, config.batch_size, fabric.device)
-        shown = progress.steps(stream, f"Epoch {number}/{config.epochs}", _steps(len(order), config.batch_size))
-        train_loss, train_accuracy = train_one_epoch(fabric, wrapped, optimizer, shown)
-        val_loss, val_accuracy = evaluate(trained, dataset.val, preprocessor) if dataset.val else (None, None)
-        row = Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started)
-        history.append(row)
-        progress.note(_table_row(row))
-    model.to("cpu")
-    return history
-
-
-def train_one_epoch(
-    fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, stream: Iterator[Batch]
-) -> tuple[float, float]:
-    """One pass over the batches; returns mean cross-entropy and accuracy over their pictures."""
-    loss_sum, correct, seen = 0.0, 0, 0
-    for images, labels in stream:
+    totals = torch.zeros(3, dtype=torch.float64)  # loss, correct, pictures
+    for done, (images, labels) in zip(schedule, stream, strict=True):
+        set_learning_rate(optimizer, learning_rate(config, done))
         logits = model(images)
-        loss = functional.cross_entropy(logits, labels)
+        loss = functional.cross_entropy(logits, labels, weights, label_smoothing=config.label_smoothing)
         fabric.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
-        loss_sum += loss.item() * len(labels)
-        correct += int((logits.argmax(dim=1) == labels).sum())
-        seen += len(labels)
-    return loss_sum / seen, correct / seen
+        if average is not None:
+            average.update_parameters(model)
+        correct = (logits.argmax(dim=1) == labels).sum().item()
+        totals += torch.tensor([loss.item() * len(labels), correct, len(labels)], dtype=torch.float64)
+    summed = fabric.all_reduce(totals, reduce_op="sum")
+    assert isinstance(summed, torch.Tensor)
+    loss_sum, correct_sum, pictures = summed.tolist()
+    return loss_sum / pictures, correct_sum / pictures
 
 
 def evaluate(model: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> tuple[float, float]:
@@ -107,39 +79,32 @@ def predict(model: nn.Module, samples: Sequence[Sample], preprocessor: Preproces
     device = next(model.parameters()).device
     model.eval()
     with torch.inference_mode():
-        stream = load_batches(samples, preprocessor, EVAL_BATCH_SIZE, device)
+        parts = list(batches(range(len(samples)), EVAL_BATCH_SIZE))
+        stream = load_batches(samples, preprocessor, parts, device)
         results = [model(images).float().cpu().numpy() for images, _ in stream]
     logits: npt.NDArray[np.float32] = np.concatenate(results)
     return logits
 
 
 def load_batches(
-    samples: Sequence[Sample], preprocessor: Preprocessor, batch_size: int, device: torch.device
+    samples: Sequence[Sample], preprocessor: Preprocessor, parts: Sequence[Sequence[int]], device: torch.device
 ) -> Iterator[Batch]:
     """Batches of preprocessed pictures, float32 (N, 3, h, w) in channels_last, with their labels, int64 (N,).
 
     Pictures are decoded and preprocessed on threads, ahead of the network.
+
+    Args:
+        samples: what the indices in `parts` refer to.
+        preprocessor: makes the network's input.
+        parts: the indices of each batch.
+        device: where the batches go.
+
     """
-    tensors = ordered_map(lambda sample: preprocessor(sample.load()), samples, available_threads())
-    for indices in batches(range(len(samples)), batch_size):
-        stacked = np.stack([next(tensors) for _ in indices])
+    order = (samples[i] for part in parts for i in part)
+    tensors = ordered_map(lambda sample: preprocessor(sample.load()), order, available_threads())
+    for part in parts:
+        stacked = np.stack([next(tensors) for _ in part])
         # The memory format in which convolutions are fastest: B0's training step takes 0.6 of the time.
         images = torch.from_numpy(stacked).to(device, memory_format=torch.channels_last)
-        labels = torch.tensor([samples[i].label for i in indices], device=device)
+        labels = torch.tensor([samples[i].label for i in part], device=device)
         yield images, labels
-
-
-def _steps(pictures: int, batch_size: int) -> int:
-    return sum(1 for _ in batches(range(pictures), batch_size))
-
-
-def _table_header(with_val: bool) -> str:
-    columns = ["epoch", "train loss", "train acc", *(["val loss", "val acc"] if with_val else []), "seconds"]
-    return "  ".join(f"{column:>10}" for column in columns)
-
-
-def _table_row(row: Epoch) -> str:
-    cells = [f"{row.epoch}", f"{row.train_loss:.4f}", f"{row.train_accuracy:.2%}"]
-    if row.val_loss is not None and row.val_accuracy is not None:
-        cells += [f"{row.val_loss:.4f}", f"{row.val_accuracy:.2%}"]
-    return "  ".join(f"{cell:>10}" for cell in [*cells, f"{row.seconds:.1f}"])

@@ -96,13 +96,19 @@ def set_head(model: nn.Module, architecture: Architecture, head: nn.Module) -> N
     setattr(model.get_submodule(parent), name, head)
 
 
-def prepare_for_training(model: nn.Module, architecture: Architecture, mode: Mode) -> None:
+def prepare_for_training(model: nn.Module, architecture: Architecture, mode: Mode, *, finetune: bool = False) -> None:
     """Set which parameters learn, and which layers behave as in training.
 
-    `head` freezes the backbone: no gradients, and batch normalisation and dropout as in evaluation.
+    `head` freezes the backbone: no gradients, and batch normalisation and dropout as in evaluation. `gradual` does the
+    same at first, and with `finetune` trains everything, batch-norm statistics staying as they were pretrained.
     """
-    model.requires_grad_(mode == "full")
-    model.train(mode == "full")
+    everything = mode == "full" or finetune
+    model.requires_grad_(everything)
+    model.train(everything)
+    if mode == "gradual":
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
     head = model.get_submodule(architecture.head)
     head.requires_grad_(True)
     head.train()

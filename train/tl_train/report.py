@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from tl_train.loop import Epoch
+from tl_train.history import Epoch
 from tl_train.metrics import Evaluation
 
 _TEMPLATE = "report.html.j2"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from tl_infer.contract import ModelSpec, PreprocessSpec
@@ -15,11 +16,14 @@ from tl_infer.files import write_bytes, write_text
 from tl_train import checkpoint, figures, report
 from tl_train.config import TrainConfig
 from tl_train.data import Dataset, fingerprint, load_dataset
-from tl_train.loop import Epoch, fit, predict
+from tl_train.fit import fit
+from tl_train.history import Epoch
+from tl_train.loop import predict
 from tl_train.metrics import Evaluation, softmax
 from tl_train.models import Architecture, build_model, count_parameters, find_architecture
 from tl_train.preprocess import Preprocessor
 from tl_train.progress import Progress
+from tl_train.resume import Identity, discard_checkpoints
 
 _CAPTIONS = {
     "classification": "What each held-out picture was taken for; the red lines divide the true classes.",
@@ -37,7 +41,8 @@ class TrainResult:
         labels: class names.
         history: a row per epoch.
         evaluation: answers on the held-out pictures; None when none were held back.
-        seconds: wall time of training, without looking for and decoding the pictures.
+        seconds: wall time of training, without looking for and decoding the pictures; of a resumed run, since then.
+        kept_epoch: whose weights were kept, counted from 1.
 
     """
 
@@ -46,15 +51,24 @@ class TrainResult:
     history: list[Epoch]
     evaluation: Evaluation | None
     seconds: float
+    kept_epoch: int
 
 
-def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: Progress | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> TrainResult:
     """Fine-tune a network on pictures and write the run to `out`.
 
     Args:
         config: every choice of the run.
         out: folder to make, or an empty one.
         overwrite: replace an earlier run in that folder.
+        resume: continue the unfinished run in that folder, to the weights it would have had without the interruption.
         progress: how to show what goes on; silent when None.
 
     Raises:
@@ -68,21 +82,33 @@ def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: 
         size=(side_px, side_px), mean=architecture.mean, std=architecture.std, color=config.color
     )
     dataset = load_dataset(config, progress)
-    checkpoint.prepare_folder(out, overwrite)
-    config.save(out / checkpoint.CONFIG)
+    fabric = _launch(config, out, overwrite=overwrite, resume=resume)
     progress.note(_opening(config, dataset, side_px))
 
     torch.manual_seed(config.seed)
     model = build_model(architecture, config.weights, len(dataset.labels))
     preprocessor = Preprocessor(preprocess)
     started = time.perf_counter()
-    history = fit(model, architecture, dataset, preprocessor, config, progress)
+    identity = Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads())
+    fitted = fit(fabric, model, architecture, dataset, preprocessor, identity, out, progress)
     seconds = time.perf_counter() - started
 
     evaluation = _evaluate(model, dataset, preprocessor)
-    result = TrainResult(out, dataset.labels, history, evaluation, seconds)
-    _save(result, config, dataset, model, architecture, preprocess)
+    result = TrainResult(out, dataset.labels, fitted.history, evaluation, seconds, fitted.kept_epoch)
+    if fabric.global_rank == 0:
+        _save(result, identity, dataset, model, architecture, preprocess)
+        discard_checkpoints(out)
     return result
+
+
+def _launch(config: TrainConfig, out: Path, *, overwrite: bool, resume: bool) -> Fabric:
+    """Make the run's folder, then start the other processes, if any; those come here again from the beginning."""
+    strategy = "ddp" if config.devices > 1 else "auto"
+    fabric = Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=config.precision)
+    if fabric.global_rank == 0:
+        checkpoint.prepare_folder(out, config, overwrite=overwrite, resume=resume)
+    fabric.launch()
+    return fabric
 
 
 def _opening(config: TrainConfig, dataset: Dataset, side_px: int) -> str:
@@ -103,21 +129,21 @@ def _evaluate(model: nn.Module, dataset: Dataset, preprocessor: Preprocessor) ->
 
 def _save(
     result: TrainResult,
-    config: TrainConfig,
+    identity: Identity,
     dataset: Dataset,
     model: nn.Module,
     architecture: Architecture,
     preprocess: PreprocessSpec,
 ) -> None:
     """Write everything into the run's folder; metrics.json last, as the sign of a finished run."""
-    out, evaluation = result.out, result.evaluation
+    out, evaluation, config = result.out, result.evaluation, identity.config
     spec = ModelSpec(
         labels=result.labels,
         preprocess=preprocess,
         architecture=architecture.name,
         weights=architecture.source if config.weights == "default" else config.weights,
-        data_fingerprint=fingerprint(dataset),
-        versions=_versions(),
+        data_fingerprint=identity.data_fingerprint,
+        versions=identity.versions,
         metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
     )
     checkpoint.save_model(out, model, spec)
@@ -176,7 +202,8 @@ def _metrics(
         "weights": spec.weights,
         "mode": config.mode,
         "input": f"{spec.preprocess.size[0]} px, {spec.preprocess.color}, {spec.preprocess.fit}",
-        "training": f"{config.epochs} epochs, batch {config.batch_size}, Adam {config.lr:g}",
+        "training": f"{config.epochs} epochs, batch {config.batch_size}, {config.optimizer} {config.lr:g}",
+        "kept_epoch": result.kept_epoch,
         "seed": config.seed,
         "parameters": total,
         "trained_parameters": learning,

@@ -1,0 +1,39 @@
+"""What an epoch measured, as a value and as a row of a table."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch measured.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss, train_accuracy: mean cross-entropy and share of correct answers while training, so each picture
+            was judged by the network as it was at that step.
+        val_loss, val_accuracy: of the validation pictures after the epoch; None without such pictures.
+        seconds: wall time of the epoch, validation included.
+
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    seconds: float
+
+
+def table_header() -> str:
+    """The columns' names, aligned with `table_row`."""
+    columns = ("epoch", "train loss", "train acc", "val loss", "val acc", "seconds")
+    return "  ".join(f"{column:>10}" for column in columns)
+
+
+def table_row(row: Epoch) -> str:
+    """One epoch as a line; a dash where there are no validation pictures."""
+    val = ["-", "-"]
+    if row.val_loss is not None and row.val_accuracy is not None:
+        val = [f"{row.val_loss:.4f}", f"{row.val_accuracy:.2%}"]
+    cells = [f"{row.epoch}", f"{row.train_loss:.4f}", f"{row.train_accuracy:.2%}", *val, f"{row.seconds:.1f}"]
+    return "  ".join(f"{cell:>10}" for cell in cells)
