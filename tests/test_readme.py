@@ -30,6 +30,11 @@ def test_the_python_code_runs(tiny_model, shapes, tmp_path, monkeypatch, capsys)
     assert lines[3].startswith("notes.txt could not be read: not a picture")
 
 
+def test_no_placeholder_is_left():
+    assert not re.findall(r"@\w+@", README)
+    assert len(re.findall(r"\| `(tl-.*?)`", README)) >= 4
+
+
 def commands() -> list[str]:
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
     table = re.findall(r"\| `(tl-.*?)`", README)

@@ -81,7 +81,9 @@ def verify(
             expected = _torch_probabilities(model, preprocessor, path, spec.temperature)
             scores = classifier.classify(path, top_k=None).top
         except ImageError as error:
-            raise VerificationError(f"{error}; cannot verify on this file") from error
+            raise VerificationError(
+                f"{error}; cannot verify on this file; give other pictures with --images"
+            ) from error
         found = {score.label: score.probability for score in scores}
         differences.append(_difference(path, spec.labels, expected, found, scores[0].label))
     if not differences:

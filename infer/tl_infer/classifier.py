@@ -14,6 +14,8 @@ from tl_infer.folder import ordered_map
 from tl_infer.images import DEFAULT_LIMITS, ImageSource, Limits, load_image
 from tl_infer.session import Session, available_threads, read_model
 
+MAX_THREADS = 1024
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Score:
@@ -69,11 +71,11 @@ class Classifier:
 
         Raises:
             ModelFileError: no such file, damaged, not made by tl-export, or contradicting itself.
-            ValueError: `threads` below 1.
+            ValueError: `threads` is out of range.
 
         """
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads: found {threads}, expected 1 or more")
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise ValueError(f"threads: found {threads}, expected 1 to {MAX_THREADS}")
         self._threads = threads or available_threads()
         self._limits = limits
         self._model, self._where = read_model(model)
@@ -97,6 +99,7 @@ class Classifier:
 
         Raises:
             ImageError: the picture cannot be read.
+            ModelFileError: the graph failed, or its answers are no finite numbers.
             ValueError: `top_k` is out of range.
 
         """
@@ -116,6 +119,7 @@ class Classifier:
 
         Raises:
             ValueError: `top_k` is out of range (at once, before the first result).
+            ModelFileError: as for `classify`, at the turn of the picture that it happened with.
 
         """
         self._check_top_k(top_k)

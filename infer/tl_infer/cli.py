@@ -37,17 +37,28 @@ def _check_out(_context: click.Context, _parameter: click.Parameter, value: Path
     return value
 
 
+def _check_named(_context: click.Context, _parameter: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...]:
+    """An empty argument is an unset variable of the shell; as a path it would be the current folder."""
+    if any(str(path) == "." and not path.name for path in value) and "" in sys.argv[1:]:
+        raise click.BadParameter("an empty path was given; to classify the current folder give '.'.")
+    return value
+
+
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tl-toolkit", prog_name="tl-infer")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path),
+                callback=_check_named)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), callback=_check_out,
               help="Write results to FILE.csv or FILE.jsonl instead of the terminal.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace an existing --out.")
 @click.option("--top-k", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many classes to name for each picture.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(min=1), default=None,
+@click.option("--threads", type=click.IntRange(1, 1024), default=None,
               help="Processors to use.  [default: all]")  # fmt: skip
-def command(model: Path, paths: tuple[Path, ...], out: Path | None, top_k: int, threads: int | None) -> int:
+def command(
+    model: Path, paths: tuple[Path, ...], out: Path | None, overwrite: bool, top_k: int, threads: int | None
+) -> int:
     """Classify pictures with MODEL, a file made by tl-export.
 
     Each PATH is a picture or a folder; folders are read with all their sub-folders, in natural order, names that
@@ -57,6 +68,7 @@ def command(model: Path, paths: tuple[Path, ...], out: Path | None, top_k: int, 
     from PIL import Image
 
     from tl_infer.classifier import Classifier
+    from tl_infer.errors import OutputPathError
     from tl_infer.folder import find_files
 
     # A picture over our limit gets its row; Pillow's warning about it would only add noise.
@@ -65,7 +77,17 @@ def command(model: Path, paths: tuple[Path, ...], out: Path | None, top_k: int, 
     if top_k > len(classifier.labels):
         raise click.BadParameter(f"{top_k} asked for, the model has {len(classifier.labels)} classes.",
                                  param_hint="'--top-k'")  # fmt: skip
-    return _classify_files(classifier, find_files(paths), out, top_k)
+    files = find_files(paths)
+    if out is not None:
+        if out.exists() and not overwrite:
+            raise OutputPathError(f"{out}: exists already; choose another name, or replace it with --overwrite")
+        files = [path for path in files if path in paths or not _is_same(path, out)]
+    return _classify_files(classifier, files, out, top_k)
+
+
+def _is_same(path: Path, out: Path) -> bool:
+    """Whether a file found in a folder is the one that the results go to."""
+    return path.name == out.name and path.resolve() == out.resolve()
 
 
 def _classify_files(classifier: Classifier, files: list[Path], out: Path | None, top_k: int) -> int:

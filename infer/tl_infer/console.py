@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -13,14 +14,16 @@ from tl_infer.errors import TlError
 EXIT_FATAL = 1
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 
 def run_program(command: click.Command) -> NoReturn:
     """Run a click command as a program.
 
-    A `TlError` becomes one line on stderr and exit 1, a usage error exit 2, Ctrl-C exit 130. Any other exception is
-    a defect of ours and keeps its traceback.
+    A `TlError` becomes one line on stderr and exit 1, a usage error exit 2, Ctrl-C exit 130, SIGTERM exit 143. Any
+    other exception is a defect of ours and keeps its traceback.
     """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         status = command.main(standalone_mode=False)
     except click.ClickException as error:
@@ -36,6 +39,12 @@ def run_program(command: click.Command) -> NoReturn:
         _discard_stdout()
         sys.exit(EXIT_FATAL)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    """End by an exception, so that temporary files are removed and processes stopped on the way out."""
+    click.echo("Terminated.", err=True)
+    sys.exit(EXIT_TERMINATED)
 
 
 def printable(text: str) -> str:

@@ -21,7 +21,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         OutputPathError: the folder does not exist, is not writable, or the disk is full.
 
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # a link stays a link; the file that it names is replaced
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         # "x": never through a link that somebody else put there. The umask decides the mode, as for any new file.

@@ -4,6 +4,7 @@ import collections
 import itertools
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -31,16 +32,29 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """
     files: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            found = list(_walk(path, set()))
-            if not found:
-                raise InputPathError(f"{path}: the folder holds no files; expected pictures")
-            files.extend(found)
-        elif path.exists() or path.is_symlink():
+        try:
+            is_folder = stat.S_ISDIR(path.lstat().st_mode) or path.is_dir()
+        except FileNotFoundError as error:
+            raise InputPathError(f"{path}: no such file or folder") from error
+        except OSError as error:
+            raise InputPathError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if not is_folder:
             files.append(path)
+        elif below := files_below(path):
+            files.extend(below)
         else:
-            raise InputPathError(f"{path}: no such file or folder")
+            raise InputPathError(f"{path}: the folder holds no files; expected pictures")
     return files
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder, as `find_files` takes them; may be none.
+
+    Raises:
+        InputPathError: the folder or one below it cannot be listed.
+
+    """
+    return list(_walk(folder, set()))
 
 
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
@@ -71,6 +85,13 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say: a file that will fail by itself
+        return False
+
+
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     try:
         status = folder.stat()
@@ -84,7 +105,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     entries.sort(key=lambda entry: natural_key(entry.name))
     folders = []
     for entry in entries:
-        if entry.is_dir():
+        if _is_folder(entry):
             folders.append(Path(entry.path))
         else:
             yield Path(entry.path)

@@ -1,7 +1,8 @@
 """Any picture -> upright RGB pixels: the one decoder that training, verification and inference share.
 
 The rules (also the contract for callers in other languages): the first frame, EXIF orientation applied, stored
-values without colour management, transparency over white, 16-bit values scaled to 8 bits, grey repeated to RGB.
+values without colour management, transparency over white, 16-bit grey scaled to 8 bits (of 16-bit colour, Pillow
+gives the high byte), grey repeated to RGB.
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
 """Opening a model file: the only module of the runtime that names onnxruntime."""
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +64,12 @@ class Session:
         return results
 
     def _read_spec(self) -> ModelSpec:
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            metadata = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise ModelFileError(
+                f"{self._where}: the metadata are not valid UTF-8; export the model again with tl-export"
+            ) from error
         if SPEC_KEY not in metadata:
             raise ModelFileError(
                 f"{self._where}: an ONNX file without '{SPEC_KEY}', so not made by tl-export; "
@@ -102,14 +108,15 @@ def read_model(model: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
     if isinstance(model, bytes):
         return model, f"model of {len(model)} bytes"
     path = Path(model)
-    if not path.is_file():
-        found = "is not a regular file" if path.exists() else "no such file"
-        raise ModelFileError(f"{path}: {found}; expected a model made by tl-export")
     try:
-        size = path.stat().st_size
-        if not 0 < size <= MAX_MODEL_BYTES:
-            raise ModelFileError(f"{path}: {size} bytes, expected 1 to {MAX_MODEL_BYTES}; not a model file")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelFileError(f"{path}: is not a regular file; expected a model made by tl-export")
+        if not 0 < status.st_size <= MAX_MODEL_BYTES:
+            raise ModelFileError(f"{path}: {status.st_size} bytes, expected a model made by tl-export")
         return path.read_bytes(), str(path)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: no such file; expected a model made by tl-export") from error
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -131,7 +138,9 @@ def _open(model: bytes, where: str, threads: int) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelFileError(f"{where}: damaged or not an ONNX model: {_first_line(error)}") from error
+        raise ModelFileError(
+            f"{where}: damaged or not an ONNX model, expected a file made by tl-export: {_first_line(error)}"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

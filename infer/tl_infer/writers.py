@@ -39,16 +39,17 @@ def result_writer(path: Path, top_k: int) -> Iterator[RowWriter]:
 
 
 def _csv_writer(text: io.TextIOWrapper, top_k: int) -> RowWriter:
-    writer = csv.writer(text, lineterminator="\n")
+    # Text is quoted throughout: unquoted, a carriage return in a file name would split its row.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     ranks = ["", *(f"_{rank}" for rank in range(2, top_k + 1))]
     writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("label", "probability")), "error"])
 
     def write(path: Path, result: Classification | ImageError) -> None:
         if isinstance(result, ImageError):
-            writer.writerow([path, *[""] * (2 * top_k), result.reason])
+            writer.writerow([str(path), *[""] * (2 * top_k), result.reason])
         else:
-            scores = [cell for score in result.top for cell in (score.label, f"{score.probability:.6f}")]
-            writer.writerow([path, *scores, ""])
+            scores = [cell for score in result.top for cell in (score.label, round(score.probability, 6))]
+            writer.writerow([str(path), *scores, ""])
 
     return write
 

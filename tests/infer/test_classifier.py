@@ -115,6 +115,13 @@ def test_a_file_that_is_no_model_of_ours_is_refused(model, message):
         Classifier(model)
 
 
+def test_metadata_that_are_no_text_are_refused():
+    model = onnx_bytes.color_model()
+    at = model.index(b"mean-colour", model.index(b"tl.spec"))
+    with pytest.raises(ModelFileError, match="metadata are not valid UTF-8"):
+        Classifier(model[:at] + b"\xff\xfe" + model[at + 2 :])
+
+
 def test_every_truncation_of_a_model_is_refused():
     model = onnx_bytes.color_model()
     for end in range(0, len(model), 7):

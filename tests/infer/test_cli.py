@@ -64,6 +64,10 @@ def test_a_bad_file_gets_its_row_and_exit_code_3(model, photos, tmp_path):
         (["{model}", "{photos}", "--top-k", "4"], 2, "4 asked for, the model has 3 classes"),
         (["{model}", "{photos}", "--top-k", "0"], 2, "not in the range"),
         (["{model}", "{photos}", "--ou", "x.csv"], 2, "Did you mean '--out'"),
+        (["{model}", ""], 2, "an empty path was given"),
+        (["{model}", "{photos}", "--threads", "100000"], 2, "not in the range"),
+        (["{model}", "n" * 300], 1, "cannot be read: File name too long"),
+        (["n" * 300, "{photos}"], 1, "cannot be read: File name too long"),
         (["{model}"], 2, "Missing argument 'PATH...'"),
         (["{model}", "typo.png"], 1, "Error: typo.png: no such file or folder"),
         (["{photos}/0.png", "{photos}"], 1, "0.png: damaged or not an ONNX model"),
@@ -78,6 +82,31 @@ def test_mistakes_get_one_clear_line(model, photos, tmp_path, arguments, code, m
     assert "Traceback" not in done.stderr
     if code == 1:
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_existing_result_is_kept_unless_told(model, photos, tmp_path):
+    out = tmp_path / "r.csv"
+    out.write_text("last week's results")
+    done = run(model, photos, "--out", out)
+    assert done.returncode == 1
+    assert "exists already; choose another name, or replace it with --overwrite" in done.stderr
+    assert out.read_text() == "last week's results"
+    assert run(model, photos, "--out", out, "--overwrite").returncode == 0
+    assert out.read_text().startswith('"path"')
+
+
+def test_the_result_file_is_not_taken_for_a_picture(model, photos):
+    for _ in range(2):
+        done = run(model, photos, "--out", photos / "r.csv", "--overwrite")
+        assert done.returncode == 0
+        assert "3 of 3 files" in done.stderr
+
+
+def test_a_link_to_itself_is_one_error_row(model, photos):
+    (photos / "loop.png").symlink_to(photos / "loop.png")
+    done = run(model, photos)
+    assert done.returncode == 3
+    assert "4 of 4 files, 1 error" in done.stderr
 
 
 def test_control_characters_in_a_name_do_not_reach_the_terminal(model, photos):

@@ -44,6 +44,14 @@ def test_errors_of_the_block_that_are_ours_stay_what_they_are(tmp_path):
         raise InputPathError("mine")
 
 
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    write_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
 def test_a_new_file_has_the_mode_that_the_umask_gives(tmp_path):
     old = os.umask(0o027)
     try:

@@ -17,6 +17,7 @@ def written(path: Path, top_k: int = 2) -> Path:
         write(Path("a.png"), GOOD)
         write(Path("b.txt"), BAD)
         write(Path(os.fsdecode(b"odd\xff.png")), GOOD)
+        write(Path("a\rb\n.png"), GOOD)
     return path
 
 
@@ -24,13 +25,14 @@ def test_csv_has_a_row_per_picture(tmp_path):
     with written(tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0] == {
-        "path": "a.png", "label": "dog", "probability": "0.750000",
-        "label_2": 'a "cat",\nold', "probability_2": "0.250000", "error": "",
+        "path": "a.png", "label": "dog", "probability": "0.75",
+        "label_2": 'a "cat",\nold', "probability_2": "0.25", "error": "",
     }  # fmt: skip
     assert rows[1] == {
         "path": "b.txt", "label": "", "probability": "", "label_2": "", "probability_2": "", "error": "not a picture",
     }  # fmt: skip
     assert rows[2]["path"] == r"odd\udcff.png"
+    assert rows[3]["path"] == "a\rb\n.png"
 
 
 def test_jsonl_has_an_object_per_picture(tmp_path):
@@ -38,7 +40,7 @@ def test_jsonl_has_an_object_per_picture(tmp_path):
     assert rows[0]["label"] == "dog"
     assert rows[0]["top"] == [{"label": "dog", "probability": 0.75}, {"label": 'a "cat",\nold', "probability": 0.25}]
     assert rows[1] == {"path": "b.txt", "label": None, "probability": None, "top": [], "error": "not a picture"}
-    assert len(rows) == 3
+    assert len(rows) == 4
 
 
 def test_another_suffix_is_refused(tmp_path):

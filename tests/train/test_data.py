@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -107,6 +108,15 @@ def test_folders_that_cannot_be_trained_on_are_explained(tmp_path, shapes):
         load(tmp_path)
     with pytest.raises(DataError, match=r"circle0.png: a file; expected a folder"):
         load(shapes / "circle" / "circle0.png")
+
+
+@pytest.mark.parametrize("name", [b" ", b"caf\xe9", b"a\nb"])
+def test_a_class_needs_a_readable_name(tmp_path, name):
+    for folder in (os.fsdecode(name), "good"):
+        (tmp_path / folder).mkdir()
+        draw_shape("circle", 0).save(tmp_path / folder / "1.png")
+    with pytest.raises(DataError, match=r"found a class folder named .* expected readable text; rename it"):
+        load(tmp_path)
 
 
 def test_an_unreadable_picture_stops_unless_it_may_be_skipped(shapes, tmp_path):

@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import shutil
 import tomllib
 from html.parser import HTMLParser
 
@@ -9,10 +11,11 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from conftest import draw_shape
 from tl_infer import ModelSpec
 from tl_train.checkpoint import held_out_files, load_model
 from tl_train.config import TrainConfig
-from tl_train.errors import RunError
+from tl_train.errors import ConfigError, RunError, TrainingError, WeightsError
 from tl_train.run import train
 
 TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1}
@@ -124,13 +127,53 @@ def test_an_earlier_run_and_other_files_are_never_lost(tiny_run, shapes, tmp_pat
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(RunError, match=r"holds other files \(thesis.txt"):
         train(config, tmp_path, overwrite=True)
-    with pytest.raises(RunError, match=r"thesis.txt: cannot be used as the run's folder"):
+    with pytest.raises(RunError, match=r"thesis.txt: is a file; expected the folder of a run"):
         train(config, tmp_path / "thesis.txt")
 
 
-def test_labels_that_look_like_markup_stay_text(tmp_path):
-    from conftest import draw_shape
+def snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
+
+def test_overwrite_touches_nothing_before_all_is_tried_and_leaves_nothing_old(tiny_run, shapes, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    (run / "model.onnx").write_text("exported from the old run")
+    (run / "notes.txt").write_text("mine")
+    before = snapshot(run)
+    for fields, error in (({"weights": "no.pth"}, WeightsError), ({"arch": "timm:vit_tiny_patch16_224"}, ConfigError)):
+        with pytest.raises(error, match=r"no.pth: no such file|cannot take 32 x 32 px"):
+            train(TrainConfig(data=str(shapes), **{**TINY, **fields}), run, overwrite=True)
+        assert snapshot(run) == before
+    train(TrainConfig(data=str(shapes), val_split=0.0, test_split=0.0, **TINY), run, overwrite=True)
+    assert {path.name for path in run.iterdir()} == {
+        "config.toml", "spec.json", "weights.safetensors", "history.csv", "metrics.json", "curves.png", "report.html",
+        "notes.txt",
+    }  # fmt: skip
+
+
+def test_a_run_that_diverges_says_so(shapes, tmp_path):
+    with pytest.raises(TrainingError, match=r"epoch 1: the loss is nan, training has diverged; lower --lr"):
+        train(TrainConfig(data=str(shapes), lr=1e30, **TINY), tmp_path / "run")
+
+
+def test_pictures_with_odd_names_are_found_again(tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number, name in enumerate([b"x\ry.png", b"caf\xe9.png", b'a "b", c.png', b"new\nline.png"]):
+            draw_shape("circle", number).save(tmp_path / "data" / label / os.fsdecode(name), "PNG")
+    train(TrainConfig(data=str(tmp_path / "data"), test_split=0.6, val_split=0.0, **TINY), tmp_path / "run")
+    files = held_out_files(tmp_path / "run")
+    assert len(files) == 4
+    assert all(path.is_file() for path in files)
+
+
+def test_a_head_that_is_no_linear_layer_is_refused(shapes, tmp_path):
+    with pytest.raises(ConfigError, match=r"the head of 'timm:resnetv2_50' is Conv2d, expected a linear layer"):
+        train(TrainConfig(data=str(shapes), **{**TINY, "arch": "timm:resnetv2_50"}), tmp_path / "run")
+
+
+def test_labels_that_look_like_markup_stay_text(tmp_path):
     for name in ("<b>&amp;", "a$b$ \u00e9"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(5):
@@ -140,8 +183,6 @@ def test_labels_that_look_like_markup_stay_text(tmp_path):
 
 
 def test_a_damaged_run_is_explained(tiny_run, tmp_path):
-    import shutil
-
     with pytest.raises(RunError, match="no such folder"):
         load_model(tmp_path / "absent")
     with pytest.raises(RunError, match=r"config.toml is missing; expected a finished run"):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from tl_infer.files import write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.data import Dataset, Sample
 from tl_train.errors import RunError, WeightsError
-from tl_train.models import Architecture, find_architecture, read_weights, set_head
-from tl_train.resume import FOLDER, discard_checkpoints
+from tl_train.models import Architecture, find_architecture, new_head, read_weights, set_head
+from tl_train.resume import FOLDER
 
 CONFIG = "config.toml"
 SPEC = "spec.json"
@@ -26,20 +27,25 @@ METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 PICTURES = "held_out"
 REPORT = "report.html"
+FIGURES = ("classification.png", "probabilities.png", "curves.png")
+EXPORTED = "model.onnx"  # where tl-export writes unless told otherwise
 
 
-def prepare_folder(out: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
-    """Make the folder of a new run with its config.toml, or check that an unfinished one can be continued.
+def check_folder(out: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
+    """Say at once whether a run can be written to `out`; nothing is changed.
 
     Raises:
-        RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be made; with
+        RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be used; with
             `resume`, it holds no unfinished run of the same configuration.
-        OutputPathError: config.toml cannot be written.
 
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        existing = sorted(entry.name for entry in out.iterdir())
+        existing = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+        if not out.is_dir():
+            out.stat()
+            raise RunError(f"{out}: is a file; expected the folder of a run")
+    except FileNotFoundError:
+        existing = []
     except OSError as error:
         raise RunError(f"{out}: cannot be used as the run's folder: {error.strerror or error}") from error
     if resume:
@@ -51,8 +57,27 @@ def prepare_folder(out: Path, config: TrainConfig, *, overwrite: bool, resume: b
         raise RunError(f"{out}: holds a run already; choose another folder, or replace it with --overwrite")
     if FOLDER in existing and not overwrite:
         raise RunError(f"{out}: holds an unfinished run; continue it with --resume, or replace it with --overwrite")
-    (out / METRICS).unlink(missing_ok=True)  # until this run is finished, the folder holds no finished one
-    discard_checkpoints(out)
+
+
+def start_folder(out: Path, config: TrainConfig) -> None:
+    """Make the folder, clear it of an earlier run, and write config.toml.
+
+    metrics.json goes first, so a folder that is half cleared holds no finished run. Files that no run wrote stay.
+
+    Raises:
+        RunError: the folder cannot be made or cleared.
+        OutputPathError: config.toml cannot be written.
+
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (METRICS, SPEC, WEIGHTS, HISTORY, PREDICTIONS, REPORT, EXPORTED, *FIGURES):
+            (out / name).unlink(missing_ok=True)
+        for name in (PICTURES, FOLDER):
+            if (out / name).exists():
+                shutil.rmtree(out / name)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be used as the run's folder: {error.strerror or error}") from error
     config.save(out / CONFIG)
 
 
@@ -93,11 +118,9 @@ def load_model(run: Path) -> tuple[nn.Module, ModelSpec, Architecture]:
         spec = ModelSpec.from_json((run / SPEC).read_text(encoding="utf-8"))
         architecture = find_architecture(spec.architecture)
         model = architecture.build()
-        old = model.get_submodule(architecture.head)
-        assert isinstance(old, nn.Linear)
-        set_head(model, architecture, nn.Linear(old.in_features, len(spec.labels)))
+        set_head(model, architecture, new_head(model, architecture, len(spec.labels)))
         model.load_state_dict(dict(read_weights(run / WEIGHTS)))
-    except (ModelFileError, WeightsError, UnicodeDecodeError) as error:
+    except (ModelFileError, WeightsError, OSError, UnicodeDecodeError) as error:
         raise RunError(f"{run}: {error}; train again with tl-train") from error
     except RuntimeError as error:  # torch's own for names or shapes that do not match
         raise RunError(f"{run}: {WEIGHTS} does not fit {SPEC}: {_detail(error)}; train again with tl-train") from error
@@ -112,10 +135,12 @@ def save_metrics(out: Path, metrics: Mapping[str, object]) -> None:
 def save_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write a CSV file."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # Everything is quoted: unquoted, a carriage return in a file name would split its row.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(header)
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    # A file name that is not valid Unicode keeps its bytes, so that the file can be found again.
+    write_bytes(path, text.getvalue().encode("utf-8", errors="surrogateescape"))
 
 
 def held_out_files(run: Path) -> list[Path]:
@@ -127,7 +152,7 @@ def held_out_files(run: Path) -> list[Path]:
     """
     listing = run / PREDICTIONS
     try:
-        with listing.open(encoding="utf-8", newline="") as file:
+        with listing.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             return [run / row["path"] for row in csv.DictReader(file)]  # an absolute path stays what it is
     except (OSError, KeyError, ValueError) as error:
         raise RunError(

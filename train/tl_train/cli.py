@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tl_infer.console import printable, require_extra, run_program
 
+if TYPE_CHECKING:
+    from tl_train.run import TrainResult
+
 _EPILOG = """\b
-Exit codes: 0 trained, 1 fatal, 2 wrong usage, 130 interrupted.
+Exit codes: 0 trained, 1 fatal, 2 wrong usage, 130 interrupted, 143 terminated; an interrupted run
+continues with --resume.
 
 \b
 Examples:
@@ -25,59 +29,95 @@ Then:
 """
 
 
+def _list_recipes(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    from tl_train.recipes import recipe_names, recipe_summary
+
+    for name in recipe_names():
+        click.echo(f"{name}\n    {recipe_summary(name)}")
+    context.exit()
+
+
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tl-toolkit", prog_name="tl-train")
+@click.option(
+    "--list-recipes",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_recipes,
+    help="Show the recipes and stop.",
+)
 @click.argument("data")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the run; made if not there.")
 @click.option(
+    "--recipe",
+    default=None,
+    metavar="NAME|FILE",
+    help="Take the options of a recipe (see --list-recipes); options given here override it.",
+)
+@click.option(
     "--arch",
-    default="efficientnet_lite0",
-    show_default=True,
-    help="efficientnet_lite0 (its weights are installed), efficientnet_b0 (downloads), or timm:NAME.",
+    help="efficientnet_lite0 (its weights are installed), efficientnet_b0 (downloads), or timm:NAME."
+    "  [default: efficientnet_lite0]",
 )
 @click.option(
     "--weights",
-    default="default",
-    show_default=True,
     metavar="default|none|FILE",
-    help="Start from pretrained weights, random ones, or a .safetensors or torch state dict file.",
+    help="Start from pretrained weights, random ones, or a .safetensors or torch state dict file.  [default: default]",
 )
 @click.option(
     "--mode",
-    type=click.Choice(["full", "head"]),
-    default="full",
-    show_default=True,
-    help="Train all parameters, or only the new last layer on a frozen backbone.",
+    type=click.Choice(["full", "head", "gradual"]),
+    help="Train all parameters, only the new last layer on a frozen backbone, or first the one and then the"
+    " other with batch-norm statistics frozen.  [default: full]",
 )
 @click.option(
     "--color",
     type=click.Choice(["rgb", "gray"]),
-    default="rgb",
-    show_default=True,
-    help="gray takes the colour away, in the exported file too.",
+    help="gray takes the colour away, in the exported file too.  [default: rgb]",
 )
-@click.option("--size", type=int, default=None, metavar="PX", help="Side of the input.  [default: the architecture's]")
-@click.option("--epochs", type=int, default=10, show_default=True, help="Passes over the training pictures.")
-@click.option("--batch-size", type=int, default=8, show_default=True, help="Pictures per step.")
-@click.option("--lr", type=float, default=1e-3, show_default=True, help="Learning rate of Adam.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the new head, the order and the splits.")
+@click.option("--size", type=int, metavar="PX", help="Side of the input.  [default: the architecture's]")
+@click.option("--epochs", type=int, help="Passes over the training pictures.  [default: 10]")
+@click.option("--head-epochs", type=int, help="Of these, on the head alone with mode gradual.  [default: 3]")
+@click.option("--batch-size", type=int, help="Pictures per step.  [default: 8]")
+@click.option("--lr", type=float, help="Learning rate.  [default: 0.001]")
+@click.option("--finetune-lr", type=float, help="Of all parameters with mode gradual.  [default: a tenth of --lr]")
+@click.option("--optimizer", type=click.Choice(["adam", "adamw"]), help="[default: adam]")
+@click.option("--weight-decay", type=float, help="Of adamw.  [default: 0.01]")
 @click.option(
-    "--val-split",
-    type=float,
-    default=0.1,
-    show_default=True,
-    help="Share of the training pictures held back to watch the training.",
+    "--schedule", type=click.Choice(["constant", "cosine"]), help="Of the learning rate.  [default: constant]"
+)
+@click.option("--warmup-epochs", type=float, help="Epochs in which the rate grows from zero.  [default: 0]")
+@click.option("--label-smoothing", type=float, help="[default: 0]")
+@click.option(
+    "--class-weights",
+    type=click.Choice(["none", "balanced"]),
+    help="balanced: rare classes count as much as frequent ones.  [default: none]",
+)
+@click.option("--ema", type=float, metavar="DECAY", help="Keep a moving average of the weights, often 0.99.")
+@click.option(
+    "--patience",
+    type=int,
+    metavar="EPOCHS",
+    help="Stop after so many epochs without a lower validation loss and keep the best epoch's weights.",
+)
+@click.option("--seed", type=int, help="Of the new head, the order and the splits.  [default: 0]")
+@click.option(
+    "--val-split", type=float, help="Share of the training pictures held back to watch the training.  [default: 0.1]"
 )
 @click.option(
     "--test-split",
     type=float,
-    default=0.2,
-    show_default=True,
-    help="Share of a folder's pictures used for the final figures only; the built-in sets bring their own.",
+    help="Share of a folder's pictures used for the final figures only; built-in sets bring their own.  [default: 0.2]",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave unreadable pictures out instead of stopping.")
+@click.option("--devices", type=int, help="Processes that share each batch.  [default: 1]")
+@click.option("--precision", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]), help="[default: 32-true]")
+@click.option("--skip-bad", is_flag=True, default=None, help="Leave unreadable pictures out instead of stopping.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is in --out.")
-def command(out: Path, overwrite: bool, **options: Any) -> None:
+@click.option("--resume", is_flag=True, help="Continue the unfinished run in --out; give the same options again.")
+def command(out: Path, recipe: str | None, overwrite: bool, resume: bool, **options: Any) -> None:
     """Fine-tune a pretrained network on the pictures of DATA.
 
     DATA is cats-dogs (the textbook's 160 pictures, downloaded once), digits (1797 scanned digits, no download), or a
@@ -85,16 +125,27 @@ def command(out: Path, overwrite: bool, **options: Any) -> None:
     report.html. The accuracy it reports is measured on pictures that played no part in training.
     """
     require_extra("train", ("torch", "torchvision", "timm", "lightning_fabric", "onnx", "sklearn", "rich"))
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
     from tl_train.config import TrainConfig
-    from tl_train.progress import TerminalProgress
+    from tl_train.progress import Progress, TerminalProgress
+    from tl_train.recipes import load_recipe
     from tl_train.run import train
 
-    result = train(TrainConfig(**options), out, overwrite=overwrite, progress=TerminalProgress())
-    if result.evaluation is not None:
-        found = result.evaluation
+    given = {name: value for name, value in options.items() if value is not None}
+    config = TrainConfig.from_fields({**(load_recipe(recipe) if recipe else {}), **given})
+    is_first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes work in silence
+    progress = TerminalProgress() if is_first else Progress()
+    result = train(config, out, overwrite=overwrite, resume=resume, progress=progress)
+    if is_first:
+        _print_result(result)
+
+
+def _print_result(result: TrainResult) -> None:
+    if (found := result.evaluation) is not None:
         click.echo(f"{found.part.capitalize()} accuracy: {found.accuracy:.2%} ({found.correct} of {len(found.truth)})")
-    click.echo(f"Report: {printable(str(out / 'report.html'))}")
-    click.echo(f"Next: tl-export {printable(str(out))}")
+    click.echo(f"Report: {printable(str(result.out / 'report.html'))}")
+    click.echo(f"Next: tl-export {printable(str(result.out))}")
 
 
 def main() -> None:

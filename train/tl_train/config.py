@@ -160,9 +160,22 @@ class TrainConfig:
         except ValueError as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
         try:
-            return TrainConfig(**_typed(fields))
-        except (ConfigError, TypeError) as error:
+            return TrainConfig.from_fields(fields)
+        except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
+
+    @staticmethod
+    def from_fields(fields: dict[str, Any]) -> "TrainConfig":
+        """A configuration from plain values, as a TOML file or a recipe has them.
+
+        Raises:
+            ConfigError: a field unknown, missing, of the wrong type or out of range.
+
+        """
+        typed = _typed(fields)
+        if "data" not in typed:
+            raise ConfigError("data: the field is missing")
+        return TrainConfig(**typed)
 
 
 def _typed(fields: dict[str, Any]) -> dict[str, Any]:

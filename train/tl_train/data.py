@@ -3,13 +3,14 @@
 import dataclasses
 import hashlib
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tl_infer.errors import ImageError
-from tl_infer.folder import find_files, natural_key, ordered_map
+from tl_infer.folder import files_below, natural_key, ordered_map
 from tl_infer.images import Pixels, load_image
 from tl_infer.session import available_threads
 from tl_train.config import TrainConfig
@@ -190,20 +191,28 @@ def _gray_to_rgb(gray: Pixels) -> Pixels:
 
 def _image_folder(root: Path) -> tuple[tuple[str, ...], list[Sample]]:
     """One sub-folder per class, in natural order of the names; all files below it are its pictures."""
-    if not root.is_dir():
-        found = "a file" if root.exists() else "no such folder"
-        raise DataError(f"{root}: {found}; expected a folder with one sub-folder per class, or {' or '.join(BUILT_IN)}")
-    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+        folders = [Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except OSError as error:
+        found = "a file" if isinstance(error, NotADirectoryError) else f"{error.strerror}"
+        found = "no such folder" if isinstance(error, FileNotFoundError) else found
+        expected = f"a folder with one sub-folder per class, or {' or '.join(BUILT_IN)}"
+        raise DataError(f"{root}: {found}; expected {expected}") from error
     folders.sort(key=lambda folder: natural_key(folder.name))
     if not folders:
         raise DataError(f"{root}: no sub-folders; expected one sub-folder with pictures per class")
     if len(folders) == 1:
         raise DataError(f"{root}: one class only ('{folders[0].name}'); expected a sub-folder for each of two or more")
+    for folder in folders:
+        if not folder.name.strip() or not folder.name.isprintable():  # a name that is not Unicode is not printable
+            raise DataError(f"{root}: found a class folder named {folder.name!r}, expected readable text; rename it")
     samples = []
     for label, folder in enumerate(folders):
-        if not any(folder.iterdir()):
+        files = files_below(folder)
+        if not files:
             raise DataError(f"{folder}: the class is empty; add pictures or remove the folder")
-        samples += [Sample(str(path), label, path=path.absolute()) for path in find_files([folder])]
+        samples += [Sample(str(path), label, path=path.absolute()) for path in files]
     return tuple(folder.name for folder in folders), samples
 
 

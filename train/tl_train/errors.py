@@ -19,5 +19,9 @@ class WeightsError(TlError, ValueError):
     """Pretrained weights are missing, damaged, or do not fit the architecture."""
 
 
+class TrainingError(TlError, ArithmeticError):
+    """Training went wrong by its numbers."""
+
+
 class RunError(TlError, ValueError):
     """A run's folder is incomplete, damaged, or not made by tl-train."""

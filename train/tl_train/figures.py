@@ -1,6 +1,7 @@
 """The chapter's three figures, for any number of classes, as PNG bytes."""
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import matplotlib
@@ -114,5 +115,8 @@ def _patch(color: str, label: str) -> matplotlib.patches.Patch:
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # A script that the font lacks shows as boxes; a warning would not help whoever reads the report.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()

@@ -1,6 +1,7 @@
 """`fit`: the epochs of a training run, from the first (or where a crash left it) to the weights that are kept."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tl_train.config import TrainConfig
 from tl_train.data import Dataset, Sample, batches
+from tl_train.errors import TrainingError
 from tl_train.history import Epoch, table_header, table_row
 from tl_train.loop import evaluate, load_batches, train_one_epoch
 from tl_train.models import Architecture, prepare_for_training
@@ -97,6 +99,7 @@ def fit(
 
     Raises:
         RunError: the checkpoint in `out` belongs to other data, another configuration or other versions.
+        TrainingError: the loss is no longer a finite number.
         OutputPathError: a checkpoint cannot be written.
 
     """
@@ -133,6 +136,10 @@ def fit(
         loss, accuracy = train_one_epoch(
             fabric, wrapped, state.optimizer, stream, config, schedule, weights, state.average
         )
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"epoch {number}: the loss is {loss}, training has diverged; lower --lr ({config.lr:g})"
+            )
         val_loss, val_accuracy = evaluate(state.judged, val, preprocessor) if val else (None, None)
         row = Epoch(number, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
         state.history.append(row)

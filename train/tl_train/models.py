@@ -84,10 +84,40 @@ def build_model(architecture: Architecture, weights: str, classes: int) -> nn.Mo
     if weights != "none":
         loaded = architecture.pretrained() if weights == "default" else read_weights(Path(weights))
         _load_backbone(model, loaded, architecture, weights)
-    old = model.get_submodule(architecture.head)
-    assert isinstance(old, nn.Linear)
-    set_head(model, architecture, nn.Linear(old.in_features, classes))
+    set_head(model, architecture, new_head(model, architecture, classes))
     return model.to(memory_format=torch.channels_last)
+
+
+def new_head(model: nn.Module, architecture: Architecture, classes: int) -> nn.Linear:
+    """A linear layer for `classes` classes that fits in the place of the network's head.
+
+    Raises:
+        ConfigError: the network's head is not a linear layer.
+
+    """
+    old = model.get_submodule(architecture.head)
+    if not isinstance(old, nn.Linear):
+        raise ConfigError(
+            f"arch: the head of '{architecture.name}' is {type(old).__name__}, expected a linear layer; "
+            "choose another architecture"
+        )
+    return nn.Linear(old.in_features, classes)
+
+
+def check_input(model: nn.Module, size: tuple[int, int], name: str) -> None:
+    """Try the network once on an input of this size, before hours are spent on it.
+
+    Raises:
+        ConfigError: the network cannot take it.
+
+    """
+    try:
+        with torch.inference_mode():
+            logits = model.eval()(torch.zeros(1, 3, *size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ConfigError(f"size: '{name}' cannot take {size[1]} x {size[0]} px: {_first_line(error)}") from error
+    if logits.ndim != 2:
+        raise ConfigError(f"arch: '{name}' answers with shape {tuple(logits.shape)}, expected one row per picture")
 
 
 def set_head(model: nn.Module, architecture: Architecture, head: nn.Module) -> None:

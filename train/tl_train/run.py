@@ -20,7 +20,7 @@ from tl_train.fit import fit
 from tl_train.history import Epoch
 from tl_train.loop import predict
 from tl_train.metrics import Evaluation, softmax
-from tl_train.models import Architecture, build_model, count_parameters, find_architecture
+from tl_train.models import Architecture, build_model, check_input, count_parameters, find_architecture
 from tl_train.preprocess import Preprocessor
 from tl_train.progress import Progress
 from tl_train.resume import Identity, discard_checkpoints
@@ -76,20 +76,27 @@ def train(
 
     """
     progress = progress or Progress()
+    fabric = _fabric(config)
+    if fabric.global_rank == 0:
+        checkpoint.check_folder(out, config, overwrite=overwrite, resume=resume)
     architecture = find_architecture(config.arch)
     side_px = config.size or architecture.size
     preprocess = PreprocessSpec(
         size=(side_px, side_px), mean=architecture.mean, std=architecture.std, color=config.color
     )
     dataset = load_dataset(config, progress)
-    fabric = _launch(config, out, overwrite=overwrite, resume=resume)
-    progress.note(_opening(config, dataset, side_px))
-
     torch.manual_seed(config.seed)
     model = build_model(architecture, config.weights, len(dataset.labels))
+    check_input(model, preprocess.size, config.arch)
+    identity = Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads())
+    # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
+    if fabric.global_rank == 0 and not resume:
+        checkpoint.start_folder(out, config)
+    fabric.launch()  # starts the other processes, if any; they come here again from the beginning
+    progress.note(_opening(config, dataset, side_px))
+
     preprocessor = Preprocessor(preprocess)
     started = time.perf_counter()
-    identity = Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads())
     fitted = fit(fabric, model, architecture, dataset, preprocessor, identity, out, progress)
     seconds = time.perf_counter() - started
 
@@ -101,14 +108,10 @@ def train(
     return result
 
 
-def _launch(config: TrainConfig, out: Path, *, overwrite: bool, resume: bool) -> Fabric:
-    """Make the run's folder, then start the other processes, if any; those come here again from the beginning."""
+def _fabric(config: TrainConfig) -> Fabric:
+    """Device, precision and processes; launched later."""
     strategy = "ddp" if config.devices > 1 else "auto"
-    fabric = Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=config.precision)
-    if fabric.global_rank == 0:
-        checkpoint.prepare_folder(out, config, overwrite=overwrite, resume=resume)
-    fabric.launch()
-    return fabric
+    return Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=config.precision)
 
 
 def _opening(config: TrainConfig, dataset: Dataset, side_px: int) -> str:
@@ -172,7 +175,7 @@ def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Data
     paths = checkpoint.save_pictures(result.out, samples, dataset)
     header = ["path", "label", "predicted", *(f"p({label})" for label in result.labels)]
     rows = [
-        [path, result.labels[truth], result.labels[predicted], *(f"{p:.6f}" for p in probabilities)]
+        [str(path), result.labels[truth], result.labels[predicted], *(round(float(p), 6) for p in probabilities)]
         for path, truth, predicted, probabilities in zip(
             paths, evaluation.truth, evaluation.predicted, evaluation.probabilities, strict=True
         )

@@ -1,0 +1,64 @@
+"""Named configurations: TOML files with the fields of `TrainConfig` except `data`, which may extend one another."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tl_train.errors import ConfigError
+
+_EXTENDS = "extends"
+_MAX_DEPTH = 8
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    folder = resources.files("tl_train").joinpath("recipes")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def recipe_summary(name: str) -> str:
+    """The comment at the top of a recipe of the package, as one line."""
+    lines = _source(name).splitlines()
+    comment = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    return " ".join(comment)
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """The fields that a recipe sets; those of the recipe it extends come first.
+
+    Args:
+        name: of a recipe of the package, or the path of a TOML file.
+
+    Raises:
+        ConfigError: no such recipe, not TOML, or recipes that extend each other in a circle.
+
+    """
+    fields: dict[str, Any] = {}
+    for _ in range(_MAX_DEPTH):
+        try:
+            own = tomllib.loads(_source(name))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"recipe {name}: not valid TOML: {error}") from error
+        parent = own.pop(_EXTENDS, None)
+        fields = {**own, **fields}
+        if "data" in fields:
+            raise ConfigError(f"recipe {name}: has 'data'; a recipe is for any data, give them on the command line")
+        if parent is None:
+            return fields
+        if not isinstance(parent, str):
+            raise ConfigError(f"recipe {name}: extends is {parent!r}, expected the name of a recipe")
+        name = parent
+    raise ConfigError(f"recipe {name}: extends others more than {_MAX_DEPTH} deep; is there a circle?")
+
+
+def _source(name: str) -> str:
+    if name in recipe_names():
+        return resources.files("tl_train").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise ConfigError(f"recipe {name}: unknown; expected {', '.join(recipe_names())} or a .toml file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path}: cannot be read: {error}") from error
