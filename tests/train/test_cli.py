@@ -57,7 +57,7 @@ def test_ctrl_c_ends_with_130_and_whole_files_only(shapes, tmp_path):
     assert stderr.splitlines()[-1] == "Interrupted."
     assert "Traceback" not in stderr
     assert {path.name for path in out.iterdir()} <= {"config.toml", "resume"}
-    assert not [path for path in out.rglob("*.tmp")]
+    assert not list(out.rglob("*.tmp"))
     assert run(shapes, "--out", out, *TINY, "--overwrite").returncode == 0, "it does not block the next run"
 
 
