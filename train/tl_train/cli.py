@@ -53,9 +53,17 @@ def _list_recipes(context: click.Context, _parameter: click.Parameter, value: bo
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the run; made if not there.")
 @click.option(
     "--recipe",
-    default=None,
+    "recipes",
+    multiple=True,
     metavar="NAME|FILE",
-    help="Take the options of a recipe (see --list-recipes); options given here override it.",
+    help="Take the options of a recipe (see --list-recipes); options given here override it. Given more than once, "
+    "all are run and compared.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Run each recipe with so many seeds, counting up from --seed, and compare.",
 )
 @click.option(
     "--arch",
@@ -117,7 +125,9 @@ def _list_recipes(context: click.Context, _parameter: click.Parameter, value: bo
 @click.option("--skip-bad", is_flag=True, default=None, help="Leave unreadable pictures out instead of stopping.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is in --out.")
 @click.option("--resume", is_flag=True, help="Continue the unfinished run in --out; give the same options again.")
-def command(out: Path, recipe: str | None, overwrite: bool, resume: bool, **options: Any) -> None:
+def command(
+    out: Path, recipes: tuple[str, ...], seeds: int | None, overwrite: bool, resume: bool, **options: Any
+) -> None:
     """Fine-tune a pretrained network on the pictures of DATA.
 
     DATA is cats-dogs (the textbook's 160 pictures, downloaded once), digits (1797 scanned digits, no download), or a
@@ -127,15 +137,26 @@ def command(out: Path, recipe: str | None, overwrite: bool, resume: bool, **opti
     require_extra("train", ("torch", "torchvision", "timm", "lightning_fabric", "onnx", "sklearn", "rich"))
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
+    from tl_train.compare import as_text, compare
     from tl_train.config import TrainConfig
     from tl_train.progress import Progress, TerminalProgress
     from tl_train.recipes import load_recipe
     from tl_train.run import train
 
     given = {name: value for name, value in options.items() if value is not None}
-    config = TrainConfig.from_fields({**(load_recipe(recipe) if recipe else {}), **given})
+    configs = {name: TrainConfig.from_fields({**load_recipe(name), **given}) for name in recipes}
     is_first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes work in silence
     progress = TerminalProgress() if is_first else Progress()
+    if len(configs) > 1 or seeds is not None:
+        if resume:
+            raise click.UsageError("--resume continues one run, not a comparison.")
+        configs = configs or {"given options": TrainConfig.from_fields(given)}
+        rows = compare(configs, seeds or 1, out, overwrite=overwrite, progress=progress)
+        if is_first:
+            click.echo(as_text(rows))
+            click.echo(f"Comparison: {printable(str(out / 'comparison.html'))}")
+        return
+    config = next(iter(configs.values())) if configs else TrainConfig.from_fields(given)
     result = train(config, out, overwrite=overwrite, resume=resume, progress=progress)
     if is_first:
         _print_result(result)

@@ -43,6 +43,7 @@ class TrainResult:
         evaluation: answers on the held-out pictures; None when none were held back.
         seconds: wall time of training, without looking for and decoding the pictures; of a resumed run, since then.
         kept_epoch: whose weights were kept, counted from 1.
+        parameters: of the network in all, and those that learned at the end.
 
     """
 
@@ -52,6 +53,7 @@ class TrainResult:
     evaluation: Evaluation | None
     seconds: float
     kept_epoch: int
+    parameters: tuple[int, int]
 
 
 def train(
@@ -101,7 +103,9 @@ def train(
     seconds = time.perf_counter() - started
 
     evaluation = _evaluate(model, dataset, preprocessor)
-    result = TrainResult(out, dataset.labels, fitted.history, evaluation, seconds, fitted.kept_epoch)
+    result = TrainResult(
+        out, dataset.labels, fitted.history, evaluation, seconds, fitted.kept_epoch, count_parameters(model)
+    )
     if fabric.global_rank == 0:
         _save(result, identity, dataset, model, architecture, preprocess)
         discard_checkpoints(out)
@@ -152,7 +156,7 @@ def _save(
     checkpoint.save_model(out, model, spec)
     epochs = [dataclasses.astuple(row) for row in result.history]
     checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
-    metrics = _metrics(result, config, dataset, model, spec)
+    metrics = _metrics(result, config, dataset, spec)
     pictures = {}
     if evaluation is not None:
         _save_predictions(result, evaluation, dataset)
@@ -184,9 +188,9 @@ def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Data
 
 
 def _metrics(
-    result: TrainResult, config: TrainConfig, dataset: Dataset, model: nn.Module, spec: ModelSpec
+    result: TrainResult, config: TrainConfig, dataset: Dataset, spec: ModelSpec
 ) -> dict[str, dict[str, object]]:
-    total, learning = count_parameters(model)
+    total, learning = result.parameters
     held_out: dict[str, object] = {}
     if (evaluation := result.evaluation) is not None:
         held_out = {

@@ -1,0 +1,80 @@
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from tl_train.config import TrainConfig
+from tl_train.errors import ConfigError
+from tl_train.recipes import load_recipe, recipe_names, recipe_summary
+
+TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
+TINY = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "1"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_a_valid_configuration_and_says_what_it_is(name):
+    TrainConfig.from_fields({**load_recipe(name), "data": "digits"})
+    assert len(recipe_summary(name)) > 20
+
+
+def test_the_tutorial_is_the_chapter_to_the_letter():
+    config = TrainConfig.from_fields({**load_recipe("tutorial"), "data": "cats-dogs"})
+    assert (config.arch, config.weights, config.mode) == ("efficientnet_b0", "default", "full")
+    assert (config.size, config.color, config.lr, config.optimizer) == (256, "gray", 1e-3, "adam")
+    assert (config.batch_size, config.epochs, config.seed) == (8, 10, 6020)
+    assert (config.val_split, config.redraw_val, config.schedule) == (0.1, True, "constant")
+
+
+def test_a_file_extends_a_recipe_and_overrides_it(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "tutorial"\nepochs = 3\n')
+    fields = load_recipe(str(path))
+    assert (fields["epochs"], fields["size"]) == (3, 256)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = ", r"r.toml: not valid TOML"),
+        ('data = "digits"', r"r.toml: has 'data'"),
+        ("extends = 3", r"extends is 3, expected the name of a recipe"),
+        ('extends = "nothing"', r"recipe nothing: unknown; expected .*tutorial"),
+    ],
+)
+def test_broken_recipes_are_explained(tmp_path, text, message):
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(str(path))
+
+
+def test_a_circle_and_an_absent_file_are_explained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.toml").write_text('extends = "a.toml"')
+    with pytest.raises(ConfigError, match="is there a circle"):
+        load_recipe("a.toml")
+    with pytest.raises(ConfigError, match=r"b.toml: cannot be read: .*No such file"):
+        load_recipe("b.toml")
+
+
+def test_recipes_are_listed_without_data_or_folder():
+    done = subprocess.run([*TL_TRAIN, "--list-recipes"], capture_output=True, text=True, timeout=60, check=True)
+    assert "tutorial\n    The textbook chapter to the letter" in done.stdout
+
+
+def test_two_recipes_over_two_seeds_are_compared(shapes, tmp_path):
+    command = [*TL_TRAIN, str(shapes), "--out", str(tmp_path / "c"), "--recipe", "tutorial",
+               "--recipe", "exercise-frozen", "--seeds", "2", *TINY]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "c" / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["recipe"] for row in rows] == ["tutorial", "exercise-frozen"]
+    assert all(row["seeds"] == "2" for row in rows)
+    assert int(rows[0]["trained_parameters"]) > int(rows[1]["trained_parameters"]) == 256 * 3 + 3
+    assert {path.name for path in (tmp_path / "c").iterdir() if path.is_dir()} == {
+        "tutorial-seed6020", "tutorial-seed6021", "exercise-frozen-seed6020", "exercise-frozen-seed6021",
+    }  # fmt: skip
+    assert "exercise-frozen" in (tmp_path / "c" / "comparison.html").read_text()
+    assert done.stdout.splitlines()[0].startswith("recipe")
