@@ -1,10 +1,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
+TL_TRAIN = [str(Path(sys.executable).with_name("tl-train"))]  # the other process runs this command again
 FIELDS = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "3", "--mode", "head"]
 
 
