@@ -25,6 +25,22 @@ Then:
 """
 
 
+def _list_architectures(context: click.Context, option: click.Parameter, pattern: str | None) -> None:
+    """Print the table and end: a callback, so that neither DATA nor --out is asked for."""
+    del option
+    if pattern is None or context.resilient_parsing:
+        return
+    require_extra("train", ("torch", "torchvision", "timm"))
+    from tl_train.listing import LICENCES, architecture_lines, timm_count_line
+
+    for line in architecture_lines(pattern):
+        click.echo(line)
+    click.echo(LICENCES, err=True)
+    if not pattern:
+        click.echo(timm_count_line(), err=True)
+    context.exit()
+
+
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tl-toolkit", prog_name="tl-train")
 @click.argument("data")
@@ -33,7 +49,18 @@ Then:
     "--arch",
     default="efficientnet_lite0",
     show_default=True,
-    help="efficientnet_lite0 (its weights are installed), efficientnet_b0 (downloads), or timm:NAME.",
+    help="efficientnet_lite0 (its weights are installed), efficientnet_b0 and others (they download), or timm:NAME.",
+)
+@click.option(
+    "--list-archs",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[FILTER]",
+    is_eager=True,
+    expose_value=False,
+    callback=_list_architectures,
+    help="Show the architectures, their sizes, weights and licences; with FILTER, a part of a name, timm's too.",
 )
 @click.option(
     "--weights",
@@ -41,6 +68,13 @@ Then:
     show_default=True,
     metavar="default|none|FILE",
     help="Start from pretrained weights, random ones, or a .safetensors or torch state dict file.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["replace", "append"]),
+    default="replace",
+    show_default=True,
+    help="Put the new last layer in the place of the pretrained one, or behind it.",
 )
 @click.option(
     "--mode",

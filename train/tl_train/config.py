@@ -13,7 +13,8 @@ from tl_infer.contract import MAX_SIDE_PX, Color
 from tl_infer.files import write_text
 from tl_train.errors import ConfigError
 
-Mode = Literal["full", "head"]
+Mode = Literal["full", "head", "gradual"]
+HeadKind = Literal["replace", "append"]
 
 # The deepest EfficientNet stage sees 1/32 of the input's side.
 MIN_SIDE_PX = 32
@@ -37,6 +38,7 @@ class TrainConfig:
         test_split: share of a folder's pictures, per class, that is only used for the final figures. The built-in
             sets bring their own test pictures and ignore it.
         skip_bad: leave unreadable pictures out instead of stopping at the first.
+        head: `replace` the pretrained last layer with the new one, or `append` the new one behind it.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -56,10 +58,12 @@ class TrainConfig:
     val_split: float = 0.1
     test_split: float = 0.2
     skip_bad: bool = False
+    head: HeadKind = "replace"
 
     def __post_init__(self) -> None:
         _check(self.mode in get_args(Mode), "mode", self.mode, " or ".join(get_args(Mode)))
         _check(self.color in get_args(Color), "color", self.color, " or ".join(get_args(Color)))
+        _check(self.head in get_args(HeadKind), "head", self.head, " or ".join(get_args(HeadKind)))
         size_fits = self.size is None or MIN_SIDE_PX <= self.size <= MAX_SIDE_PX
         _check(size_fits, "size", self.size, f"{MIN_SIDE_PX} to {MAX_SIDE_PX} pixels")
         _check(self.epochs >= 1, "epochs", self.epochs, "1 or more")

@@ -17,7 +17,7 @@ from tl_train.config import TrainConfig
 from tl_train.data import Dataset, fingerprint, load_dataset
 from tl_train.loop import Epoch, fit, predict
 from tl_train.metrics import Evaluation, softmax
-from tl_train.models import Architecture, build_model, count_parameters, find_architecture
+from tl_train.models import Architecture, LoadedWeights, count_parameters, find_architecture, start_model
 from tl_train.preprocess import Preprocessor
 from tl_train.progress import Progress
 
@@ -64,6 +64,7 @@ def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: 
     progress = progress or Progress()
     architecture = find_architecture(config.arch)
     side_px = config.size or architecture.size
+    architecture.check_size(side_px)
     preprocess = PreprocessSpec(
         size=(side_px, side_px), mean=architecture.mean, std=architecture.std, color=config.color
     )
@@ -73,7 +74,7 @@ def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: 
     progress.note(_opening(config, dataset, side_px))
 
     torch.manual_seed(config.seed)
-    model = build_model(architecture, config.weights, len(dataset.labels))
+    model, loaded = start_model(architecture, config.weights, len(dataset.labels), head=config.head)
     preprocessor = Preprocessor(preprocess)
     started = time.perf_counter()
     history = fit(model, architecture, dataset, preprocessor, config, progress)
@@ -81,7 +82,7 @@ def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: 
 
     evaluation = _evaluate(model, dataset, preprocessor)
     result = TrainResult(out, dataset.labels, history, evaluation, seconds)
-    _save(result, config, dataset, model, architecture, preprocess)
+    _save(result, config, dataset, model, architecture, preprocess, loaded)
     return result
 
 
@@ -108,6 +109,7 @@ def _save(
     model: nn.Module,
     architecture: Architecture,
     preprocess: PreprocessSpec,
+    loaded: LoadedWeights,
 ) -> None:
     """Write everything into the run's folder; metrics.json last, as the sign of a finished run."""
     out, evaluation = result.out, result.evaluation
@@ -115,7 +117,7 @@ def _save(
         labels=result.labels,
         preprocess=preprocess,
         architecture=architecture.name,
-        weights=architecture.source if config.weights == "default" else config.weights,
+        weights=loaded.source,
         data_fingerprint=fingerprint(dataset),
         versions=_versions(),
         metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
@@ -123,7 +125,7 @@ def _save(
     checkpoint.save_model(out, model, spec)
     epochs = [dataclasses.astuple(row) for row in result.history]
     checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
-    metrics = _metrics(result, config, dataset, model, spec)
+    metrics = _metrics(result, config, dataset, model, spec, loaded)
     pictures = {}
     if evaluation is not None:
         _save_predictions(result, evaluation, dataset)
@@ -155,7 +157,12 @@ def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Data
 
 
 def _metrics(
-    result: TrainResult, config: TrainConfig, dataset: Dataset, model: nn.Module, spec: ModelSpec
+    result: TrainResult,
+    config: TrainConfig,
+    dataset: Dataset,
+    model: nn.Module,
+    spec: ModelSpec,
+    loaded: LoadedWeights,
 ) -> dict[str, dict[str, object]]:
     total, learning = count_parameters(model)
     held_out: dict[str, object] = {}
@@ -174,6 +181,8 @@ def _metrics(
         "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
         "architecture": config.arch,
         "weights": spec.weights,
+        "loaded_weights": str(loaded),
+        "head": config.head,
         "mode": config.mode,
         "input": f"{spec.preprocess.size[0]} px, {spec.preprocess.color}, {spec.preprocess.fit}",
         "training": f"{config.epochs} epochs, batch {config.batch_size}, Adam {config.lr:g}",
