@@ -192,3 +192,16 @@ def test_without_a_network_timms_weights_fail_quickly(monkeypatch, tmp_path):
 def test_a_timm_model_without_weights_says_so():
     with pytest.raises(WeightsError, match="timm has none for timm:seresnet18; use --weights FILE or --weights none"):
         find_architecture("timm:seresnet18").pretrained()
+
+
+def test_timms_cached_weights_need_no_network(monkeypatch, tmp_path, tensors):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--timm--test_efficientnet.r160_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abc")
+    (repository / "snapshots" / "0123abc").mkdir(parents=True)
+    safetensors.torch.save_file(tensors, repository / "snapshots" / "0123abc" / "model.safetensors")
+    _, loaded = start_model(TINY, "default", 3)
+    assert loaded.source == "huggingface.co/timm/test_efficientnet.r160_in1k"
+    torch.testing.assert_close(dict(TINY.pretrained()), tensors)
