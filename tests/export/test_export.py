@@ -192,3 +192,18 @@ def test_gray_pictures_export_too(shapes, tmp_path):
     assert classifier.spec.preprocess.color == "gray"
     color = Image.open(next(shapes.glob("circle/*.png")))
     assert classifier.classify(color, None) == classifier.classify(color.convert("L"), None)
+
+
+def test_an_appended_head_exports_too(shapes, tmp_path):
+    from tl_train.config import TrainConfig
+    from tl_train.run import train
+
+    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, "mode": "head"}
+    train(TrainConfig(data=str(shapes), head="append", **fields), tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["run"]
+    assert metrics["head"] == "append"
+    assert metrics["trained_parameters"] == 1000 * 3 + 3
+    assert metrics["loaded_weights"] == "none; all parameters started at random"
+    result = export(tmp_path / "run", tmp_path / "appended.onnx")
+    assert result.parity.top1_agreement == 1
+    assert Classifier(result.path).labels == ("circle", "cross", "square")

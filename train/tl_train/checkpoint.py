@@ -16,7 +16,7 @@ from tl_infer.files import write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.data import Dataset, Sample
 from tl_train.errors import RunError, WeightsError
-from tl_train.models import Architecture, find_architecture, new_head, read_weights, set_head
+from tl_train.models import Architecture, find_architecture, head_kind_of, new_head, read_weights
 from tl_train.resume import FOLDER
 
 CONFIG = "config.toml"
@@ -117,9 +117,10 @@ def load_model(run: Path) -> tuple[nn.Module, ModelSpec, Architecture]:
     try:
         spec = ModelSpec.from_json((run / SPEC).read_text(encoding="utf-8"))
         architecture = find_architecture(spec.architecture)
+        tensors = read_weights(run / WEIGHTS)
         model = architecture.build()
-        set_head(model, architecture, new_head(model, architecture, len(spec.labels)))
-        model.load_state_dict(dict(read_weights(run / WEIGHTS)))
+        new_head(model, architecture, len(spec.labels), head_kind_of(tensors, architecture))
+        model.load_state_dict(dict(tensors))
     except (ModelFileError, WeightsError, OSError, UnicodeDecodeError) as error:
         raise RunError(f"{run}: {error}; train again with tl-train") from error
     except RuntimeError as error:  # torch's own for names or shapes that do not match

@@ -39,6 +39,22 @@ def _list_recipes(context: click.Context, _parameter: click.Parameter, value: bo
     context.exit()
 
 
+def _list_architectures(context: click.Context, option: click.Parameter, pattern: str | None) -> None:
+    """Print the table and end: a callback, so that neither DATA nor --out is asked for."""
+    del option
+    if pattern is None or context.resilient_parsing:
+        return
+    require_extra("train", ("torch", "torchvision", "timm"))
+    from tl_train.listing import LICENCES, architecture_lines, timm_count_line
+
+    for line in architecture_lines(pattern):
+        click.echo(line)
+    click.echo(LICENCES, err=True)
+    if not pattern:
+        click.echo(timm_count_line(), err=True)
+    context.exit()
+
+
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tl-toolkit", prog_name="tl-train")
 @click.option(
@@ -67,13 +83,29 @@ def _list_recipes(context: click.Context, _parameter: click.Parameter, value: bo
 )
 @click.option(
     "--arch",
-    help="efficientnet_lite0 (its weights are installed), efficientnet_b0 (downloads), or timm:NAME."
+    help="efficientnet_lite0 (its weights are installed), efficientnet_b0 and others (they download), or timm:NAME."
     "  [default: efficientnet_lite0]",
+)
+@click.option(
+    "--list-archs",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[FILTER]",
+    is_eager=True,
+    expose_value=False,
+    callback=_list_architectures,
+    help="Show the architectures, their sizes, weights and licences; with FILTER, a part of a name, timm's too.",
 )
 @click.option(
     "--weights",
     metavar="default|none|FILE",
     help="Start from pretrained weights, random ones, or a .safetensors or torch state dict file.  [default: default]",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["replace", "append"]),
+    help="Put the new last layer in the place of the pretrained one, or behind it.  [default: replace]",
 )
 @click.option(
     "--mode",

@@ -14,6 +14,7 @@ from tl_infer.files import write_text
 from tl_train.errors import ConfigError
 
 Mode = Literal["full", "head", "gradual"]
+HeadKind = Literal["replace", "append"]
 Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
 ClassWeights = Literal["none", "balanced"]
@@ -22,6 +23,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _CHOICES = {
     "mode": Mode,
     "color": Color,
+    "head": HeadKind,
     "optimizer": Optimizer,
     "schedule": Schedule,
     "class_weights": ClassWeights,
@@ -65,6 +67,7 @@ class TrainConfig:
         test_split: share of a folder's pictures, per class, that is only used for the final figures. The built-in
             sets bring their own test pictures and ignore it.
         skip_bad: leave unreadable pictures out instead of stopping at the first.
+        head: `replace` the pretrained last layer with the new one, or `append` the new one behind it.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -97,6 +100,7 @@ class TrainConfig:
     redraw_val: bool = False
     devices: int = 1
     precision: Precision = "32-true"
+    head: HeadKind = "replace"
 
     def __post_init__(self) -> None:
         for name, kind in _CHOICES.items():

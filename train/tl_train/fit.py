@@ -18,7 +18,7 @@ from tl_train.data import Dataset, Sample, batches
 from tl_train.errors import TrainingError
 from tl_train.history import Epoch, table_header, table_row
 from tl_train.loop import evaluate, load_batches, train_one_epoch
-from tl_train.models import Architecture, prepare_for_training
+from tl_train.models import Architecture, Phase, prepare_for_training
 from tl_train.optim import class_weights, make_average, make_optimizer
 from tl_train.preprocess import Preprocessor
 from tl_train.progress import Progress
@@ -116,14 +116,14 @@ def fit(
     progress.note(table_header())
     for row in state.history:
         progress.note(table_row(row))
-    wrapped, phase = None, None
+    wrapped, wrapped_for = None, None
     while len(state.history) < config.epochs and not _stopped(state, config):
         number = len(state.history) + 1
         started = time.perf_counter()
-        finetune = config.mode == "gradual" and number > config.head_epochs
-        prepare_for_training(model, architecture, config.mode, finetune=finetune)
-        if wrapped is None or phase != finetune:  # the other processes must know which parameters learn
-            wrapped, phase = fabric.setup_module(model), finetune
+        phase: Phase = "head" if config.mode == "gradual" and number <= config.head_epochs else "all"
+        prepare_for_training(model, architecture, config.mode, phase)
+        if wrapped is None or phase != wrapped_for:  # the other processes must know which parameters learn
+            wrapped, wrapped_for = fabric.setup_module(model), phase
         train, val = _epoch_parts(dataset, config, number)
         parts = _epoch_batches(len(train), config, number)
         own = [part[fabric.global_rank :: fabric.world_size] for part in parts]

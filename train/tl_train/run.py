@@ -20,7 +20,14 @@ from tl_train.fit import fit
 from tl_train.history import Epoch
 from tl_train.loop import predict
 from tl_train.metrics import Evaluation, softmax
-from tl_train.models import Architecture, build_model, check_input, count_parameters, find_architecture
+from tl_train.models import (
+    Architecture,
+    LoadedWeights,
+    check_input,
+    count_parameters,
+    find_architecture,
+    start_model,
+)
 from tl_train.preprocess import Preprocessor
 from tl_train.progress import Progress
 from tl_train.resume import Identity, discard_checkpoints
@@ -83,12 +90,13 @@ def train(
         checkpoint.check_folder(out, config, overwrite=overwrite, resume=resume)
     architecture = find_architecture(config.arch)
     side_px = config.size or architecture.size
+    architecture.check_size(side_px)
     preprocess = PreprocessSpec(
         size=(side_px, side_px), mean=architecture.mean, std=architecture.std, color=config.color
     )
     dataset = load_dataset(config, progress)
     torch.manual_seed(config.seed)
-    model = build_model(architecture, config.weights, len(dataset.labels))
+    model, loaded = start_model(architecture, config.weights, len(dataset.labels), head=config.head)
     check_input(model, preprocess.size, config.arch)
     identity = Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads())
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
@@ -107,7 +115,7 @@ def train(
         out, dataset.labels, fitted.history, evaluation, seconds, fitted.kept_epoch, count_parameters(model)
     )
     if fabric.global_rank == 0:
-        _save(result, identity, dataset, model, architecture, preprocess)
+        _save(result, identity, dataset, model, architecture, preprocess, loaded)
         discard_checkpoints(out)
     return result
 
@@ -141,6 +149,7 @@ def _save(
     model: nn.Module,
     architecture: Architecture,
     preprocess: PreprocessSpec,
+    loaded: LoadedWeights,
 ) -> None:
     """Write everything into the run's folder; metrics.json last, as the sign of a finished run."""
     out, evaluation, config = result.out, result.evaluation, identity.config
@@ -148,7 +157,7 @@ def _save(
         labels=result.labels,
         preprocess=preprocess,
         architecture=architecture.name,
-        weights=architecture.source if config.weights == "default" else config.weights,
+        weights=loaded.source,
         data_fingerprint=identity.data_fingerprint,
         versions=identity.versions,
         metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
@@ -156,7 +165,7 @@ def _save(
     checkpoint.save_model(out, model, spec)
     epochs = [dataclasses.astuple(row) for row in result.history]
     checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
-    metrics = _metrics(result, config, dataset, spec)
+    metrics = _metrics(result, config, dataset, spec, loaded)
     pictures = {}
     if evaluation is not None:
         _save_predictions(result, evaluation, dataset)
@@ -188,7 +197,7 @@ def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Data
 
 
 def _metrics(
-    result: TrainResult, config: TrainConfig, dataset: Dataset, spec: ModelSpec
+    result: TrainResult, config: TrainConfig, dataset: Dataset, spec: ModelSpec, loaded: LoadedWeights
 ) -> dict[str, dict[str, object]]:
     total, learning = result.parameters
     held_out: dict[str, object] = {}
@@ -207,6 +216,8 @@ def _metrics(
         "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
         "architecture": config.arch,
         "weights": spec.weights,
+        "loaded_weights": str(loaded),
+        "head": config.head,
         "mode": config.mode,
         "input": f"{spec.preprocess.size[0]} px, {spec.preprocess.color}, {spec.preprocess.fit}",
         "training": f"{config.epochs} epochs, batch {config.batch_size}, {config.optimizer} {config.lr:g}",
