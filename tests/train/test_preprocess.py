@@ -9,8 +9,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from tl_infer import PreprocessSpec, load_image
+from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
-from tl_train.preprocess import FLOAT_RESIZE_MAX_PIXELS, Preprocessor, build_graph
+from tl_train.preprocess import Preprocessor, build_graph, spec_for
+from tl_train.resize import FLOAT_RESIZE_MAX_PIXELS
 
 SIZES = [(224, 224), (64, 200), (700, 500), (33, 31)]  # shrinking and enlarging, both orientations, odd
 
@@ -112,6 +114,29 @@ def test_the_graph_is_small_and_readable_by_old_runtimes():
     onnx.checker.check_model(model, full_check=True)
 
 
-def test_what_cannot_be_built_is_said():
-    with pytest.raises(ConfigError, match="fit letterbox, resample bilinear: only squash with bilinear"):
-        build_graph(PreprocessSpec(size=(9, 9), mean=(0,) * 3, std=(1,) * 3, fit="letterbox"))
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"fit": "crop", "size": None, "resize_px": 200},
+            r"resize_px: found 200, expected 224 to 4096 .*; the input is 224 x 224",
+        ),
+        ({"fit": "crop", "size": 4000}, r"resize_px: found 4571, expected 4000 to 4096"),
+    ],
+)
+def test_options_that_do_not_fit_the_size_are_named(fields, message):
+    config = TrainConfig(data="digits", **fields)
+    side_px = config.size or 224
+    with pytest.raises(ConfigError, match=message):
+        spec_for(config, (side_px, side_px), (0,) * 3, (1,) * 3)
+
+
+def test_a_configuration_becomes_a_spec():
+    config = TrainConfig(
+        data="digits", fit="pad", anchor="bottom-left", fill="#01Ff80", resample="bicubic", color="gray"
+    )
+    assert spec_for(config, (64, 64), (0.5,) * 3, (0.25,) * 3) == PreprocessSpec(
+        size=(64, 64), mean=(0.5,) * 3, std=(0.25,) * 3, color="gray", fit="pad", anchor="bottom-left",
+        fill=(1, 255, 128), resample="bicubic",
+    )  # fmt: skip
+    assert spec_for(TrainConfig(data="digits", fit="crop"), (224, 224), (0,) * 3, (1,) * 3).resize_px == 256

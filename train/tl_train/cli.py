@@ -57,6 +57,50 @@ Then:
     help="gray takes the colour away, in the exported file too.",
 )
 @click.option("--size", type=int, default=None, metavar="PX", help="Side of the input.  [default: the architecture's]")
+@click.option(
+    "--fit",
+    type=click.Choice(["squash", "letterbox", "pad", "crop"]),
+    default="squash",
+    show_default=True,
+    help="Pictures of another shape: squash ignores the aspect ratio, letterbox keeps it and fills the rest, pad does "
+    "so without enlarging, crop takes the centre.",
+)
+@click.option(
+    "--anchor",
+    type=click.Choice(["center", "top-left", "top-right", "bottom-left", "bottom-right"]),
+    default="center",
+    show_default=True,
+    help="Where letterbox and pad put the picture.",
+)
+@click.option(
+    "--fill",
+    default="black",
+    show_default=True,
+    metavar="black|white|#rrggbb",
+    help="What letterbox and pad put around it.",
+)
+@click.option(
+    "--resample",
+    type=click.Choice(["bilinear", "bicubic"]),
+    default="bilinear",
+    show_default=True,
+    help="Interpolation when resizing.",
+)
+@click.option(
+    "--resize-px",
+    type=int,
+    default=None,
+    metavar="PX",
+    help="What crop resizes the shorter side to.  [default: size / 0.875]",
+)
+@click.option(
+    "--augment",
+    type=click.Choice(["none", "light", "standard"]),
+    default="none",
+    show_default=True,
+    help="Random changes of the training pictures: light mirrors, crops and shifts brightness a little; standard does "
+    "more of it, and turns, shears, recolours.",
+)
 @click.option("--epochs", type=int, default=10, show_default=True, help="Passes over the training pictures.")
 @click.option("--batch-size", type=int, default=8, show_default=True, help="Pictures per step.")
 @click.option("--lr", type=float, default=1e-3, show_default=True, help="Learning rate of Adam.")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import tomllib
 import types
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import tomli_w
 
-from tl_infer.contract import MAX_SIDE_PX, Color
+from tl_infer.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
 from tl_infer.files import write_text
 from tl_train.errors import ConfigError
 
 Mode = Literal["full", "head"]
+Augment = Literal["none", "light", "standard"]
 
 # The deepest EfficientNet stage sees 1/32 of the input's side.
 MIN_SIDE_PX = 32
@@ -37,6 +39,12 @@ class TrainConfig:
         test_split: share of a folder's pictures, per class, that is only used for the final figures. The built-in
             sets bring their own test pictures and ignore it.
         skip_bad: leave unreadable pictures out instead of stopping at the first.
+        fit: how a picture of another shape fills the input; see `tl_infer.PreprocessSpec`.
+        anchor, fill: where the picture lies on the canvas of letterbox and pad, and the canvas's colour: `black`,
+            `white` or `#rrggbb`.
+        resample: the interpolation of every resize.
+        resize_px: what crop resizes the shorter side to, pixels; None for the input's size / 0.875.
+        augment: random changes of the training pictures; see `tl_train.augment`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -56,6 +64,12 @@ class TrainConfig:
     val_split: float = 0.1
     test_split: float = 0.2
     skip_bad: bool = False
+    fit: Fit = "squash"
+    anchor: Anchor = "center"
+    fill: str = "black"
+    resample: Resample = "bilinear"
+    resize_px: int | None = None
+    augment: Augment = "none"
 
     def __post_init__(self) -> None:
         _check(self.mode in get_args(Mode), "mode", self.mode, " or ".join(get_args(Mode)))
@@ -69,6 +83,22 @@ class TrainConfig:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         _check(0 <= self.val_split <= 0.9, "val_split", self.val_split, "0 to 0.9")
         _check(0 <= self.test_split <= 0.9, "test_split", self.test_split, "0 to 0.9")
+        self._check_preprocessing()
+        _check(self.augment in get_args(Augment), "augment", self.augment, " or ".join(get_args(Augment)))
+
+    def _check_preprocessing(self) -> None:
+        for name, kind in (("fit", Fit), ("anchor", Anchor), ("resample", Resample)):
+            _check(getattr(self, name) in get_args(kind), name, getattr(self, name), " or ".join(get_args(kind)))
+        parse_color(self.fill)
+        if self.fit in ("squash", "crop"):  # which leave nothing of the canvas to see
+            only = f"with fit {self.fit}; only letterbox and pad have a canvas"
+            _check(self.anchor == "center", "anchor", self.anchor, f"center {only}")
+            _check(self.fill == "black", "fill", self.fill, f"black {only}")
+        if self.resize_px is not None:
+            _check(self.fit == "crop", "resize_px", self.resize_px, f"nothing with fit {self.fit}; it is for crop")
+            least = self.size or MIN_SIDE_PX
+            fits = least <= self.resize_px <= MAX_SIDE_PX
+            _check(fits, "resize_px", self.resize_px, f"{least} to {MAX_SIDE_PX} pixels, no less than the size")
 
     def save(self, path: Path) -> None:
         """Write the configuration as TOML; fields that are None are left out.
@@ -98,6 +128,19 @@ class TrainConfig:
             return TrainConfig(**_typed(fields))
         except (ConfigError, TypeError) as error:
             raise ConfigError(f"{path}: {error}") from error
+
+
+def parse_color(text: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of `black`, `white` or `#rrggbb`.
+
+    Raises:
+        ConfigError: the text is none of these.
+
+    """
+    code = {"black": "#000000", "white": "#ffffff"}.get(text, text)
+    _check(re.fullmatch("#[0-9a-fA-F]{6}", code) is not None, "fill", text, "black, white or #rrggbb, as in #7f7f7f")
+    red, green, blue = bytes.fromhex(code[1:])
+    return red, green, blue
 
 
 def _typed(fields: dict[str, Any]) -> dict[str, Any]:

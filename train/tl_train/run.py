@@ -18,7 +18,7 @@ from tl_train.data import Dataset, fingerprint, load_dataset
 from tl_train.loop import Epoch, fit, predict
 from tl_train.metrics import Evaluation, softmax
 from tl_train.models import Architecture, build_model, count_parameters, find_architecture
-from tl_train.preprocess import Preprocessor
+from tl_train.preprocess import Preprocessor, spec_for
 from tl_train.progress import Progress
 
 _CAPTIONS = {
@@ -64,9 +64,7 @@ def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: 
     progress = progress or Progress()
     architecture = find_architecture(config.arch)
     side_px = config.size or architecture.size
-    preprocess = PreprocessSpec(
-        size=(side_px, side_px), mean=architecture.mean, std=architecture.std, color=config.color
-    )
+    preprocess = spec_for(config, (side_px, side_px), architecture.mean, architecture.std)
     dataset = load_dataset(config, progress)
     checkpoint.prepare_folder(out, overwrite)
     config.save(out / checkpoint.CONFIG)
