@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
 from tl_infer import PreprocessSpec, load_image
@@ -47,6 +47,17 @@ def test_torchvision_agrees_within_one_level_on_real_photos(photos, size):
     for path in photos[1::3]:
         pixels = load_image(path)
         resized = functional.resize(torch.from_numpy(pixels).permute(2, 0, 1), list(size), antialias=True)
+        assert difference(preprocess(pixels), resized.permute(1, 2, 0).numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_torchvisions_bicubic_agrees_within_one_level_on_real_photos(photos, turned):
+    preprocess = Preprocessor(PreprocessSpec(size=(224, 224), mean=(0,) * 3, std=(1 / 255,) * 3, resample="bicubic"))
+    for path in photos[1::6]:
+        pixels = np.ascontiguousarray(np.rot90(load_image(path), int(turned)))
+        resized = functional.resize(
+            torch.tensor(pixels).permute(2, 0, 1), [224, 224], InterpolationMode.BICUBIC, antialias=True
+        )
         assert difference(preprocess(pixels), resized.permute(1, 2, 0).numpy()).max() <= 1
 
 
