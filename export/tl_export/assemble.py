@@ -7,7 +7,8 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from tl_infer.contract import INPUT_NAME, LOGITS, NAMES_KEY, PROBABILITIES, SPEC_KEY, ModelSpec
-from tl_train.preprocess import OPSET, TENSOR_NAME, build_graph
+from tl_train.onnx_graph import OPSET
+from tl_train.preprocess import TENSOR_NAME, build_graph
 
 
 def assemble(network: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:

@@ -12,7 +12,8 @@ from torch import nn
 
 from tl_export.errors import ExportError
 from tl_infer.contract import LOGITS
-from tl_train.preprocess import OPSET, TENSOR_NAME
+from tl_train.onnx_graph import OPSET
+from tl_train.preprocess import TENSOR_NAME
 
 
 def trace(model: nn.Module, size: tuple[int, int]) -> onnx.ModelProto:

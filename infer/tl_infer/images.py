@@ -44,11 +44,14 @@ class Limits:
     Attributes:
         max_file_bytes: size of the file, bytes.
         max_pixels: width times height, pixels; a decoded picture takes three bytes for each.
+        max_side_px: width and height, pixels; resizing a picture of extreme shape would need memory out of proportion
+            to its pixels.
 
     """
 
     max_file_bytes: int = 200_000_000
     max_pixels: int = 50_000_000
+    max_side_px: int = 65_535
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -133,6 +136,8 @@ def _check_pixels(width: int, height: int, where: str, limits: Limits) -> None:
         raise ImageError(where, f"picture of {width} x {height} pixels")
     if width * height > limits.max_pixels:
         raise ImageError(where, f"{width} x {height} pixels, the limit is {limits.max_pixels} in all")
+    if max(width, height) > limits.max_side_px:
+        raise ImageError(where, f"{width} x {height} pixels, the limit is {limits.max_side_px} for a side")
 
 
 def _orientation(image: Image.Image) -> int:

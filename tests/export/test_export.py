@@ -207,3 +207,53 @@ def test_an_appended_head_exports_too(shapes, tmp_path):
     result = export(tmp_path / "run", tmp_path / "appended.onnx")
     assert result.parity.top1_agreement == 1
     assert Classifier(result.path).labels == ("circle", "cross", "square")
+
+
+@pytest.mark.parametrize(
+    ("fit", "fields"),
+    [
+        ("letterbox", {"fill": "#ff8000"}),
+        ("pad", {"fill": "white", "anchor": "bottom-left", "color": "gray"}),
+        ("crop", {"resize_px": 80}),
+    ],
+)
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+def test_every_fit_is_proven_on_photographs(traced, tiny_run, photos, fit, fields, resample):
+    import dataclasses
+
+    from tl_train.config import TrainConfig
+    from tl_train.preprocess import spec_for
+
+    network, spec = traced
+    config = TrainConfig(data="digits", fit=fit, resample=resample, **fields)
+    preprocess = spec_for(config, spec.preprocess.size, spec.preprocess.mean, spec.preprocess.std)
+    changed = dataclasses.replace(spec, preprocess=preprocess)
+    model, _, _ = load_model(tiny_run)
+    file = assemble(copy(network), changed).SerializeToString()
+    pictures = [*held_out_files(tiny_run), *photos[::10]]
+    assert verify(model, changed, file, pictures, Progress()).top1_agreement == 1
+    images = np.random.default_rng(0).integers(0, 256, (3, 90, 40, 3), dtype=np.uint8)
+    assert len({result.probability for result in Classifier(file).classify_many(images)}) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--fit letterbox --fill #123456 --resample bicubic",
+        "--fit pad --anchor top-right",
+        "--fit crop --resize-px 40",
+    ],
+)
+def test_every_fit_from_the_shell_to_the_file(shapes, tmp_path, options):
+    code = "from tl_train.cli import main; main()"
+    tiny = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "1"]
+    arguments = [str(shapes), "--out", str(tmp_path / "run"), *tiny, *options.split()]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, timeout=120)
+    result = export(tmp_path / "run", tmp_path / "model.onnx")
+    preprocess = Classifier(result.path).spec.preprocess
+    given = dict(zip(options.split()[::2], options.split()[1::2], strict=True))
+    assert preprocess.fit == given["--fit"]
+    assert preprocess.anchor == given.get("--anchor", "center")
+    assert preprocess.fill == ((0x12, 0x34, 0x56) if "--fill" in given else (0, 0, 0))
+    assert preprocess.resample == given.get("--resample", "bilinear")
+    assert preprocess.resize_px == (40 if "--resize-px" in given else None)

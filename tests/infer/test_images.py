@@ -192,6 +192,8 @@ def test_limits_are_checked_before_decoding(tmp_path):
             load_image(b"\x89PNG\r\n\x1a\n" + chunks)
     with pytest.raises(ImageError, match="7 x 5 pixels, the limit is 34"):
         load_image(PICTURE, Limits(max_pixels=34))
+    with pytest.raises(ImageError, match="70000 x 1 pixels, the limit is 65535 for a side"):
+        load_image(np.zeros((1, 70_000, 3), np.uint8))
     path = tmp_path / "a.png"
     path.write_bytes(encoded(Image.fromarray(PICTURE), "PNG"))
     with pytest.raises(ImageError, match="bytes, the limit is 10"):

@@ -28,6 +28,9 @@ def test_a_run_from_the_shell(shapes, tmp_path):
     [
         (["{shapes}"], 2, "Missing option '--out'"),
         (["{shapes}", "--out", "run", "--mode", "half"], 2, "'half' is not one of 'full', 'head'"),
+        (["{shapes}", "--out", "run", "--fit", "pad", "--fill", "red"], 1, "fill: found red, expected black, white or"),
+        (["{shapes}", "--out", "run", "--anchor", "top-left"], 1, "only letterbox and pad have a canvas"),
+        (["{shapes}", "--out", "run", "--fit", "crop", "--resize-px", "90"], 1, "found 90, expected 224 to 4096"),
         (["{shapes}", "--out", "run", "--epochs", "0"], 1, "Error: epochs: found 0, expected 1 or more"),
         (["{shapes}", "--out", "run", "--arch", "efficientnet_lite1"], 1, "the nearest are efficientnet_lite0"),
         (["{shapes}", "--out", "run", "--weights", "w.pth"], 1, "w.pth: no such file"),

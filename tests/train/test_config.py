@@ -5,7 +5,12 @@ from tl_train.errors import ConfigError
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    for config in (TrainConfig(data="digits"), TrainConfig(data='a "b"\n', size=96, lr=1e-5, skip_bad=True)):
+    for config in (
+        TrainConfig(data="digits"),
+        TrainConfig(data='a "b"\n', size=96, lr=1e-5, skip_bad=True),
+        TrainConfig(data="digits", fit="crop", resize_px=300, resample="bicubic", augment="light"),
+        TrainConfig(data="digits", fit="pad", anchor="top-right", fill="#a0B1c2"),
+    ):
         config.save(tmp_path / "config.toml")
         assert TrainConfig.load(tmp_path / "config.toml") == config
 
@@ -23,6 +28,18 @@ def test_what_is_saved_is_loaded(tmp_path):
         ({"seed": -1}, "seed: found -1"),
         ({"val_split": 1.0}, "val_split: found 1.0"),
         ({"test_split": -0.1}, "test_split: found -0.1"),
+        ({"fit": "stretch"}, "fit: found stretch, expected squash or letterbox or pad or crop"),
+        ({"fit": "pad", "anchor": "left"}, "anchor: found left, expected center or top-left"),
+        ({"anchor": "top-left"}, "anchor: found top-left, expected center with fit squash; only letterbox and pad"),
+        ({"fit": "crop", "fill": "white"}, "fill: found white, expected black with fit crop"),
+        ({"fit": "pad", "fill": "red"}, "fill: found red, expected black, white or #rrggbb"),
+        ({"fit": "pad", "fill": "#fff"}, "fill: found #fff"),
+        ({"fit": "pad", "fill": "#ffffff\n"}, "fill: found #ffffff"),
+        ({"resample": "nearest"}, "resample: found nearest, expected bilinear or bicubic"),
+        ({"resize_px": 256}, "resize_px: found 256, expected nothing with fit squash"),
+        ({"fit": "crop", "resize_px": 31}, "resize_px: found 31, expected 32 to 4096"),
+        ({"fit": "crop", "size": 64, "resize_px": 63}, "resize_px: found 63, expected 64 to 4096"),
+        ({"augment": "lots"}, "augment: found lots, expected none or light or standard"),
     ],
 )
 def test_values_out_of_range_are_named(fields, message):
@@ -34,7 +51,7 @@ def test_values_out_of_range_are_named(fields, message):
     ("text", "message"),
     [
         ("data = ", "config.toml: not valid TOML"),
-        ('dat = "digits"', "config.toml: dat: unknown field; expected one of arch"),
+        ('dat = "digits"', "config.toml: dat: unknown field; expected one of anchor, arch"),
         ('data = "digits"\nepochs = "5"', "config.toml: epochs: found '5', expected int"),
         ('data = "digits"\nepochs = true', "config.toml: epochs: found True"),
         ('data = "digits"\nepochs = 0', "config.toml: epochs: found 0"),

@@ -5,12 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
 from tl_infer import PreprocessSpec, load_image
+from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
-from tl_train.preprocess import FLOAT_RESIZE_MAX_PIXELS, Preprocessor, build_graph
+from tl_train.preprocess import Preprocessor, build_graph, spec_for
+from tl_train.resize import FLOAT_RESIZE_MAX_PIXELS
 
 SIZES = [(224, 224), (64, 200), (700, 500), (33, 31)]  # shrinking and enlarging, both orientations, odd
 
@@ -45,6 +47,17 @@ def test_torchvision_agrees_within_one_level_on_real_photos(photos, size):
     for path in photos[1::3]:
         pixels = load_image(path)
         resized = functional.resize(torch.from_numpy(pixels).permute(2, 0, 1), list(size), antialias=True)
+        assert difference(preprocess(pixels), resized.permute(1, 2, 0).numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_torchvisions_bicubic_agrees_within_one_level_on_real_photos(photos, turned):
+    preprocess = Preprocessor(PreprocessSpec(size=(224, 224), mean=(0,) * 3, std=(1 / 255,) * 3, resample="bicubic"))
+    for path in photos[1::6]:
+        pixels = np.ascontiguousarray(np.rot90(load_image(path), int(turned)))
+        resized = functional.resize(
+            torch.tensor(pixels).permute(2, 0, 1), [224, 224], InterpolationMode.BICUBIC, antialias=True
+        )
         assert difference(preprocess(pixels), resized.permute(1, 2, 0).numpy()).max() <= 1
 
 
@@ -112,6 +125,29 @@ def test_the_graph_is_small_and_readable_by_old_runtimes():
     onnx.checker.check_model(model, full_check=True)
 
 
-def test_what_cannot_be_built_is_said():
-    with pytest.raises(ConfigError, match="fit letterbox, resample bilinear: only squash with bilinear"):
-        build_graph(PreprocessSpec(size=(9, 9), mean=(0,) * 3, std=(1,) * 3, fit="letterbox"))
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"fit": "crop", "size": None, "resize_px": 200},
+            r"resize_px: found 200, expected 224 to 4096 .*; the input is 224 x 224",
+        ),
+        ({"fit": "crop", "size": 4000}, r"resize_px: found 4571, expected 4000 to 4096"),
+    ],
+)
+def test_options_that_do_not_fit_the_size_are_named(fields, message):
+    config = TrainConfig(data="digits", **fields)
+    side_px = config.size or 224
+    with pytest.raises(ConfigError, match=message):
+        spec_for(config, (side_px, side_px), (0,) * 3, (1,) * 3)
+
+
+def test_a_configuration_becomes_a_spec():
+    config = TrainConfig(
+        data="digits", fit="pad", anchor="bottom-left", fill="#01Ff80", resample="bicubic", color="gray"
+    )
+    assert spec_for(config, (64, 64), (0.5,) * 3, (0.25,) * 3) == PreprocessSpec(
+        size=(64, 64), mean=(0.5,) * 3, std=(0.25,) * 3, color="gray", fit="pad", anchor="bottom-left",
+        fill=(1, 255, 128), resample="bicubic",
+    )  # fmt: skip
+    assert spec_for(TrainConfig(data="digits", fit="crop"), (224, 224), (0,) * 3, (1,) * 3).resize_px == 256

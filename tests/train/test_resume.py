@@ -17,7 +17,7 @@ from tl_train.run import train
 TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
 FIELDS = {
     "arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 6, "mode": "gradual", "head_epochs": 2,
-    "optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 0.5, "ema": 0.9, "patience": 5,
+    "optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 0.5, "ema": 0.9, "patience": 5, "augment": "standard",
 }  # fmt: skip
 OPTIONS = [text for name, value in FIELDS.items() for text in (f"--{name.replace('_', '-')}", str(value))]
 

@@ -119,6 +119,39 @@ def _list_architectures(context: click.Context, option: click.Parameter, pattern
     help="gray takes the colour away, in the exported file too.  [default: rgb]",
 )
 @click.option("--size", type=int, metavar="PX", help="Side of the input.  [default: the architecture's]")
+@click.option(
+    "--fit",
+    type=click.Choice(["squash", "letterbox", "pad", "crop"]),
+    help="Pictures of another shape: squash ignores the aspect ratio, letterbox keeps it and fills the rest, pad does "
+    "so without enlarging, crop takes the centre.  [default: squash]",
+)
+@click.option(
+    "--anchor",
+    type=click.Choice(["center", "top-left", "top-right", "bottom-left", "bottom-right"]),
+    help="Where letterbox and pad put the picture.  [default: center]",
+)
+@click.option(
+    "--fill",
+    metavar="black|white|#rrggbb",
+    help="What letterbox and pad put around it.  [default: black]",
+)
+@click.option(
+    "--resample",
+    type=click.Choice(["bilinear", "bicubic"]),
+    help="Interpolation when resizing.  [default: bilinear]",
+)
+@click.option(
+    "--resize-px",
+    type=int,
+    metavar="PX",
+    help="What crop resizes the shorter side to.  [default: size / 0.875]",
+)
+@click.option(
+    "--augment",
+    type=click.Choice(["none", "light", "standard"]),
+    help="Random changes of the training pictures: light mirrors, crops and shifts brightness a little; standard does "
+    "more of it, and turns, shears, recolours.  [default: none]",
+)
 @click.option("--epochs", type=int, help="Passes over the training pictures.  [default: 10]")
 @click.option("--head-epochs", type=int, help="Of these, on the head alone with mode gradual.  [default: 3]")
 @click.option("--batch-size", type=int, help="Pictures per step.  [default: 8]")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import tomllib
 import types
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import tomli_w
 
-from tl_infer.contract import MAX_SIDE_PX, Color
+from tl_infer.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
 from tl_infer.files import write_text
 from tl_train.errors import ConfigError
 
@@ -18,6 +19,7 @@ HeadKind = Literal["replace", "append"]
 Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
 ClassWeights = Literal["none", "balanced"]
+Augment = Literal["none", "light", "standard"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 _CHOICES = {
@@ -28,6 +30,10 @@ _CHOICES = {
     "schedule": Schedule,
     "class_weights": ClassWeights,
     "precision": Precision,
+    "fit": Fit,
+    "anchor": Anchor,
+    "resample": Resample,
+    "augment": Augment,
 }
 
 # The deepest EfficientNet stage sees 1/32 of the input's side.
@@ -68,6 +74,12 @@ class TrainConfig:
             sets bring their own test pictures and ignore it.
         skip_bad: leave unreadable pictures out instead of stopping at the first.
         head: `replace` the pretrained last layer with the new one, or `append` the new one behind it.
+        fit: how a picture of another shape fills the input; see `tl_infer.PreprocessSpec`.
+        anchor, fill: where the picture lies on the canvas of letterbox and pad, and the canvas's colour: `black`,
+            `white` or `#rrggbb`.
+        resample: the interpolation of every resize.
+        resize_px: what crop resizes the shorter side to, pixels; None for the input's size / 0.875.
+        augment: random changes of the training pictures; see `tl_train.augment`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -101,6 +113,12 @@ class TrainConfig:
     devices: int = 1
     precision: Precision = "32-true"
     head: HeadKind = "replace"
+    fit: Fit = "squash"
+    anchor: Anchor = "center"
+    fill: str = "black"
+    resample: Resample = "bilinear"
+    resize_px: int | None = None
+    augment: Augment = "none"
 
     def __post_init__(self) -> None:
         for name, kind in _CHOICES.items():
@@ -132,6 +150,19 @@ class TrainConfig:
         _check(
             shared, "batch_size", self.batch_size, f"two or more for each of {self.devices} devices, the same number"
         )
+        self._check_preprocessing()
+
+    def _check_preprocessing(self) -> None:
+        parse_color(self.fill)
+        if self.fit in ("squash", "crop"):  # which leave nothing of the canvas to see
+            only = f"with fit {self.fit}; only letterbox and pad have a canvas"
+            _check(self.anchor == "center", "anchor", self.anchor, f"center {only}")
+            _check(self.fill == "black", "fill", self.fill, f"black {only}")
+        if self.resize_px is not None:
+            _check(self.fit == "crop", "resize_px", self.resize_px, f"nothing with fit {self.fit}; it is for crop")
+            least = self.size or MIN_SIDE_PX
+            fits = least <= self.resize_px <= MAX_SIDE_PX
+            _check(fits, "resize_px", self.resize_px, f"{least} to {MAX_SIDE_PX} pixels, no less than the size")
 
     def difference(self, other: "TrainConfig") -> list[str]:
         """The fields in which `other` differs, as `name: here, there`."""
@@ -180,6 +211,19 @@ class TrainConfig:
         if "data" not in typed:
             raise ConfigError("data: the field is missing")
         return TrainConfig(**typed)
+
+
+def parse_color(text: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of `black`, `white` or `#rrggbb`.
+
+    Raises:
+        ConfigError: the text is none of these.
+
+    """
+    code = {"black": "#000000", "white": "#ffffff"}.get(text, text)
+    _check(re.fullmatch("#[0-9a-fA-F]{6}", code) is not None, "fill", text, "black, white or #rrggbb, as in #7f7f7f")
+    red, green, blue = bytes.fromhex(code[1:])
+    return red, green, blue
 
 
 def _typed(fields: dict[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from tl_train.augment import make_augmentation
 from tl_train.config import TrainConfig
 from tl_train.data import Dataset, Sample, batches
 from tl_train.errors import TrainingError
 from tl_train.history import Epoch, table_header, table_row
-from tl_train.loop import evaluate, load_batches, train_one_epoch
+from tl_train.loop import Change, evaluate, load_batches, train_one_epoch
 from tl_train.models import Architecture, Phase, prepare_for_training
 from tl_train.optim import class_weights, make_average, make_optimizer
 from tl_train.preprocess import Preprocessor
@@ -130,7 +131,9 @@ def fit(
         # Dropout and the like: each epoch and process its own numbers, the same ones after a resume.
         torch.manual_seed(_seed(config.seed, number, 1 + fabric.global_rank))
         stream = progress.steps(
-            load_batches(train, preprocessor, own, fabric.device), f"Epoch {number}/{config.epochs}", len(own)
+            load_batches(train, preprocessor, own, fabric.device, _augmentation(config, number)),
+            f"Epoch {number}/{config.epochs}",
+            len(own),
         )
         schedule = [number - 1 + step / len(own) for step in range(len(own))]
         loss, accuracy = train_one_epoch(
@@ -165,6 +168,14 @@ def _epoch_batches(pictures: int, config: TrainConfig, number: int) -> list[Sequ
     """Shuffled indices of each step, for all processes together."""
     order: list[int] = np.random.default_rng(_seed(config.seed, number, 0)).permutation(pictures).tolist()
     return list(batches(order, config.batch_size, smallest=2 * config.devices))
+
+
+def _augmentation(config: TrainConfig, number: int) -> Change | None:
+    """The random changes of this epoch: of each picture by its own seed, so threads and resuming change nothing."""
+    augmentation = make_augmentation(config.augment)
+    if augmentation is None:
+        return None
+    return lambda pixels, index: augmentation(pixels, _seed(config.seed, number, 2, index))
 
 
 def _seed(*parts: int) -> int:

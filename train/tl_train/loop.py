@@ -1,6 +1,6 @@
 """The steps of training, written out: train one epoch, evaluate, predict, and the batches they take."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from tl_infer.folder import ordered_map
+from tl_infer.images import Pixels
 from tl_infer.session import available_threads
 from tl_train.config import TrainConfig
 from tl_train.data import Sample, batches
@@ -20,6 +21,7 @@ from tl_train.preprocess import Preprocessor
 EVAL_BATCH_SIZE = 32
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+Change = Callable[[Pixels, int], Pixels]
 
 
 def train_one_epoch(
@@ -87,7 +89,11 @@ def predict(model: nn.Module, samples: Sequence[Sample], preprocessor: Preproces
 
 
 def load_batches(
-    samples: Sequence[Sample], preprocessor: Preprocessor, parts: Sequence[Sequence[int]], device: torch.device
+    samples: Sequence[Sample],
+    preprocessor: Preprocessor,
+    parts: Sequence[Sequence[int]],
+    device: torch.device,
+    change: Change | None = None,
 ) -> Iterator[Batch]:
     """Batches of preprocessed pictures, float32 (N, 3, h, w) in channels_last, with their labels, int64 (N,).
 
@@ -98,10 +104,15 @@ def load_batches(
         preprocessor: makes the network's input.
         parts: the indices of each batch.
         device: where the batches go.
+        change: what to do to a picture before preprocessing, given its pixels and index; nothing when None.
 
     """
-    order = (samples[i] for part in parts for i in part)
-    tensors = ordered_map(lambda sample: preprocessor(sample.load()), order, available_threads())
+
+    def load(index: int) -> npt.NDArray[np.float32]:
+        pixels = samples[index].load()
+        return preprocessor(pixels if change is None else change(pixels, index))
+
+    tensors = ordered_map(load, (index for part in parts for index in part), available_threads())
     for part in parts:
         stacked = np.stack([next(tensors) for _ in part])
         # The memory format in which convolutions are fastest: B0's training step takes 0.6 of the time.

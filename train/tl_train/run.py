@@ -28,7 +28,7 @@ from tl_train.models import (
     find_architecture,
     start_model,
 )
-from tl_train.preprocess import Preprocessor
+from tl_train.preprocess import Preprocessor, spec_for
 from tl_train.progress import Progress
 from tl_train.resume import Identity, discard_checkpoints
 
@@ -91,9 +91,7 @@ def train(
     architecture = find_architecture(config.arch)
     side_px = config.size or architecture.size
     architecture.check_size(side_px)
-    preprocess = PreprocessSpec(
-        size=(side_px, side_px), mean=architecture.mean, std=architecture.std, color=config.color
-    )
+    preprocess = spec_for(config, (side_px, side_px), architecture.mean, architecture.std)
     dataset = load_dataset(config, progress)
     torch.manual_seed(config.seed)
     model, loaded = start_model(architecture, config.weights, len(dataset.labels), head=config.head)

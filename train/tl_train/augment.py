@@ -1,0 +1,132 @@
+"""Random changes of the uint8 picture, before preprocessing, so that the network never sees the same picture twice.
+
+The choices come from a generator made from the picture's own seed, and torchvision's functional transforms carry them
+out: torchvision's random transforms draw from torch's one global generator, which threads would share in an order that
+nobody can repeat.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
+
+from tl_infer.images import Pixels
+from tl_train.config import Augment
+
+_GRAY = [128.0]  # what rotating and shifting uncovers
+_BILINEAR = InterpolationMode.BILINEAR
+
+Change = Callable[[torch.Tensor, float], torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """Changes a picture at random, the same way for the same seed; thread-safe.
+
+    In this order: a random part of the picture, mirrored half of the time, with `any_change` one of torchvision's
+    TrivialAugment operations at a random strength, then brightness and contrast.
+
+    Attributes:
+        min_area: the part kept has at least this share of the picture's area, 0..1.
+        max_stretch: and its shape differs from the picture's by at most this factor, 1 or more.
+        light: brightness and contrast are multiplied by 1 - light to 1 + light.
+        any_change: whether one of the stronger operations is applied too.
+
+    """
+
+    min_area: float
+    max_stretch: float
+    light: float
+    any_change: bool = False
+
+    def __call__(self, pixels: Pixels, seed: int) -> Pixels:
+        """Change one picture.
+
+        Args:
+            pixels: uint8 (H, W, 3); left as it is.
+            seed: 0 or more; decides everything.
+
+        Returns:
+            A new array, uint8 (h, w, 3), h <= H and w <= W. Equal channels stay equal.
+
+        """
+        random = np.random.default_rng(seed)
+        picture = torch.tensor(_part(pixels, self, random)).permute(2, 0, 1)
+        if random.random() < 0.5:
+            picture = functional.horizontal_flip(picture)
+        if self.any_change:
+            change, strongest = _CHANGES[random.integers(len(_CHANGES))]
+            picture = change(picture, random.uniform(-strongest, strongest))
+        picture = functional.adjust_brightness(picture, random.uniform(1 - self.light, 1 + self.light))
+        picture = functional.adjust_contrast(picture, random.uniform(1 - self.light, 1 + self.light))
+        changed: Pixels = picture.permute(1, 2, 0).contiguous().numpy()
+        return changed
+
+
+def make_augmentation(name: Augment) -> Augmentation | None:
+    """The augmentation of that name; None for `none`.
+
+    `light` keeps at least 0.8 of the picture's area and changes light by up to 0.1. `standard` keeps at least 0.5,
+    changes light by up to 0.25 and adds one of 11 operations (turn, shear, shift, colour, sharpness, posterize,
+    solarize, autocontrast, equalize).
+    """
+    if name == "none":
+        return None
+    if name == "light":
+        return Augmentation(min_area=0.8, max_stretch=1.1, light=0.1)
+    return Augmentation(min_area=0.5, max_stretch=4 / 3, light=0.25, any_change=True)
+
+
+def _part(pixels: Pixels, limits: Augmentation, random: np.random.Generator) -> Pixels:
+    """A random part of the picture, at least one pixel a side."""
+    sides = np.array(pixels.shape[:2])
+    area = random.uniform(limits.min_area, 1)
+    stretch = np.exp(random.uniform(-1, 1) * np.log(limits.max_stretch))
+    shares = np.minimum(np.sqrt(area * np.array([stretch, 1 / stretch])), 1)
+    shares = np.minimum(area / shares[::-1], 1)  # where a side had to be cut short, the other keeps the area
+    kept = np.clip(np.ceil(sides * shares).astype(int), 1, sides)
+    top, left = random.integers(0, sides - kept + 1)
+    return pixels[top : top + kept[0], left : left + kept[1]]
+
+
+def _turned(picture: torch.Tensor, degrees: float) -> torch.Tensor:
+    turned: torch.Tensor = functional.rotate(picture, degrees, interpolation=_BILINEAR, fill=_GRAY)
+    return turned
+
+
+def _sheared(picture: torch.Tensor, degrees: float, along: int) -> torch.Tensor:
+    shear = [0.0, 0.0]
+    shear[along] = degrees
+    sheared: torch.Tensor = functional.affine(
+        picture, angle=0.0, translate=[0, 0], scale=1.0, shear=shear, interpolation=_BILINEAR, fill=_GRAY
+    )
+    return sheared
+
+
+def _shifted(picture: torch.Tensor, share: float, along: int) -> torch.Tensor:
+    shift = [0, 0]
+    shift[along] = round(share * picture.shape[2 - along])
+    shifted: torch.Tensor = functional.affine(
+        picture, angle=0.0, translate=shift, scale=1.0, shear=[0.0, 0.0], fill=_GRAY
+    )
+    return shifted
+
+
+# Each with its strongest setting; a strength is drawn from minus that to that. Two take none.
+# Source: Mueller and Hutter, TrivialAugment (2021), the operations; the strengths are about half of "Wide".
+_CHANGES: tuple[tuple[Change, float], ...] = (
+    (_turned, 20.0),
+    (lambda picture, degrees: _sheared(picture, degrees, 0), 15.0),
+    (lambda picture, degrees: _sheared(picture, degrees, 1), 15.0),
+    (lambda picture, share: _shifted(picture, share, 0), 0.15),
+    (lambda picture, share: _shifted(picture, share, 1), 0.15),
+    (lambda picture, more: functional.adjust_saturation(picture, 1 + more), 0.5),
+    (lambda picture, more: functional.adjust_sharpness(picture, 1 + more), 0.9),
+    (lambda picture, fewer: functional.posterize(picture, 8 - round(abs(fewer))), 4.0),
+    (lambda picture, darker: functional.solarize(picture, 255 - abs(darker)), 127.0),
+    (lambda picture, _: functional.autocontrast(picture), 0.0),
+    (lambda picture, _: functional.equalize(picture), 0.0),
+)
