@@ -12,6 +12,7 @@ import tomli_w
 from tl_infer.contract import MAX_SIDE_PX, Color
 from tl_infer.files import write_text
 from tl_train.errors import ConfigError
+from tl_train.matfile import MatOrder
 
 Mode = Literal["full", "head"]
 
@@ -24,7 +25,8 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        data: `cats-dogs`, `digits`, or a folder with one sub-folder per class.
+        data: `cats-dogs`, `digits`, a folder with one sub-folder per class (below `train`, `val`, `test` where these
+            are there), a CSV file with the columns path, label and optionally split and group, or a `.mat` file.
         arch: architecture; see `tl_train.models`.
         weights: `default` (pretrained), `none` (random), or a file of weights for the backbone.
         mode: `full` trains all parameters, `head` only the new last layer.
@@ -34,9 +36,12 @@ class TrainConfig:
         lr: Adam's learning rate, kept constant.
         seed: of the new head, the order of the pictures and the splits.
         val_split: share of the training pictures, per class, that is held back to watch the training.
-        test_split: share of a folder's pictures, per class, that is only used for the final figures. The built-in
-            sets bring their own test pictures and ignore it.
+        test_split: share of the pictures, per class, that is only used for the final figures. Data that say which
+            pictures these are, the built-in sets among them, ignore it; the same holds for `val_split`.
         skip_bad: leave unreadable pictures out instead of stopping at the first.
+        mat_keys: variables of a `.mat` file, one per class, with commas between them; empty for other data.
+        mat_shape: height and width of the pictures in its columns, such as `64x64`.
+        mat_order: `column` where a column holds a picture's columns one after the other (MATLAB's order), else `row`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -56,6 +61,9 @@ class TrainConfig:
     val_split: float = 0.1
     test_split: float = 0.2
     skip_bad: bool = False
+    mat_keys: str = ""
+    mat_shape: str = ""
+    mat_order: MatOrder = "column"
 
     def __post_init__(self) -> None:
         _check(self.mode in get_args(Mode), "mode", self.mode, " or ".join(get_args(Mode)))
@@ -69,6 +77,7 @@ class TrainConfig:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         _check(0 <= self.val_split <= 0.9, "val_split", self.val_split, "0 to 0.9")
         _check(0 <= self.test_split <= 0.9, "test_split", self.test_split, "0 to 0.9")
+        _check(self.mat_order in get_args(MatOrder), "mat_order", self.mat_order, " or ".join(get_args(MatOrder)))
 
     def save(self, path: Path) -> None:
         """Write the configuration as TOML; fields that are None are left out.
