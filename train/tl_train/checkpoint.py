@@ -24,6 +24,7 @@ METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 PICTURES = "held_out"
 REPORT = "report.html"
+PREFLIGHT = "preflight.json"
 
 
 def prepare_folder(out: Path, overwrite: bool) -> None:
@@ -38,7 +39,7 @@ def prepare_folder(out: Path, overwrite: bool) -> None:
         existing = sorted(entry.name for entry in out.iterdir())
     except OSError as error:
         raise RunError(f"{out}: cannot be used as the run's folder: {error.strerror or error}") from error
-    if not existing or existing == [CONFIG]:  # the latter is a run that was stopped before its end
+    if set(existing) <= {CONFIG, PREFLIGHT}:  # new, a dry run, or a run that was stopped before its end
         return
     if CONFIG not in existing:
         raise RunError(f"{out}: holds other files ({existing[0]}, ...); choose a new folder for the run")

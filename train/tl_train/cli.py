@@ -28,7 +28,7 @@ Then:
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tl-toolkit", prog_name="tl-train")
 @click.argument("data")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the run; made if not there.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run; made if not there.")
 @click.option(
     "--arch",
     default="efficientnet_lite0",
@@ -76,19 +76,39 @@ Then:
     help="Share of a folder's pictures used for the final figures only; the built-in sets bring their own.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave unreadable pictures out instead of stopping.")
+@click.option("--mat-keys", default="", metavar="A,B", help="Of a .mat file: the variables, one per class.")
+@click.option("--mat-shape", default="", metavar="HxW", help="Of a .mat file: a picture's height and width, 64x64.")
+@click.option(
+    "--mat-order",
+    type=click.Choice(["column", "row"]),
+    default="column",
+    show_default=True,
+    help="Of a .mat file: whether a picture's values run down its columns (as MATLAB's do) or along its rows.",
+)
+@click.option("--dry-run", is_flag=True, help="Look at the pictures, print what was found, and stop; --out not needed.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is in --out.")
-def command(out: Path, overwrite: bool, **options: Any) -> None:
+def command(out: Path | None, overwrite: bool, dry_run: bool, **options: Any) -> None:
     """Fine-tune a pretrained network on the pictures of DATA.
 
-    DATA is cats-dogs (the textbook's 160 pictures, downloaded once), digits (1797 scanned digits, no download), or a
-    folder with one sub-folder of pictures per class. The run's folder gets the weights, the figures, the metrics and a
+    DATA is cats-dogs (the textbook's 160 pictures, downloaded once), digits (1797 scanned digits, no download), a
+    folder with one sub-folder of pictures per class (or train/, val/, test/ with those), a CSV file with the columns
+    path,label[,split][,group], or a .mat file. The run's folder gets the weights, the figures, the metrics and a
     report.html. The accuracy it reports is measured on pictures that played no part in training.
     """
+    if out is None and not dry_run:
+        raise click.UsageError("Missing option '--out'.")
+    if overwrite and dry_run:
+        raise click.UsageError("--dry-run replaces no run; leave --overwrite out.")
     require_extra("train", ("torch", "torchvision", "timm", "lightning_fabric", "onnx", "sklearn", "rich"))
     from tl_train.config import TrainConfig
     from tl_train.progress import TerminalProgress
+    from tl_train.run import dry_run as look_only
     from tl_train.run import train
 
+    if dry_run:
+        look_only(TrainConfig(**options), out, progress=TerminalProgress())
+        return
+    assert out is not None
     result = train(TrainConfig(**options), out, overwrite=overwrite, progress=TerminalProgress())
     if result.evaluation is not None:
         found = result.evaluation

@@ -30,8 +30,10 @@ def main(memory_bytes: int, cpu_s: int, keys: list[str]) -> None:
         found = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(file)}
         error = _complaint(found, keys)
         arrays = [] if error else list(map(scipy.io.loadmat(file, variable_names=keys).__getitem__, keys))
+        for key, array in zip(keys, arrays, strict=False):  # no arrays where there is an error already
+            error = error or _wrong_kind(key, str(array.dtype), array.ndim)
         header: dict[str, object] = {"error": error} if error else {"shapes": [array.shape for array in arrays]}
-        contents = [array.tobytes() for array in arrays]
+        contents = [] if error else [array.tobytes() for array in arrays]
     except MemoryError:
         header, contents = {"error": f"needs more than {memory_bytes} bytes of memory; use a folder of pictures"}, []
     except NotImplementedError:
@@ -51,9 +53,17 @@ def _complaint(found: dict[str, tuple[tuple[int, ...], str]], keys: list[str]) -
         if key not in found:
             return f"no variable '{key}'; the file holds {holds[:500] or 'none'}; name them with --mat-keys"
         shape, kind = found[key]
-        if len(shape) != 2 or kind != "uint8":
-            return f"variable '{key}' is {kind} with {len(shape)} dimensions, expected uint8 with 2, a picture a column"
+        # Files of MATLAB 4 say double of everything here; what they hold is known after reading.
+        error = _wrong_kind(key, "uint8" if kind == "double" else kind, len(shape))
+        if error:
+            return error
     return ""
+
+
+def _wrong_kind(key: str, kind: str, dimensions: int) -> str:
+    if kind == "uint8" and dimensions == 2:
+        return ""
+    return f"variable '{key}' is {kind} with {dimensions} dimensions, expected uint8 with 2, a picture a column"
 
 
 if __name__ == "__main__":

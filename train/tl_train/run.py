@@ -18,6 +18,7 @@ from tl_train.data import Dataset, fingerprint, load_dataset
 from tl_train.loop import Epoch, fit, predict
 from tl_train.metrics import Evaluation, softmax
 from tl_train.models import Architecture, build_model, count_parameters, find_architecture
+from tl_train.preflight import Preflight, preflight
 from tl_train.preprocess import Preprocessor
 from tl_train.progress import Progress
 
@@ -68,8 +69,10 @@ def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: 
         size=(side_px, side_px), mean=architecture.mean, std=architecture.std, color=config.color
     )
     dataset = load_dataset(config, progress)
+    findings = preflight(dataset, progress)
     checkpoint.prepare_folder(out, overwrite)
     config.save(out / checkpoint.CONFIG)
+    _report_preflight(findings, out, progress)
     progress.note(_opening(config, dataset, side_px))
 
     torch.manual_seed(config.seed)
@@ -83,6 +86,36 @@ def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: 
     result = TrainResult(out, dataset.labels, history, evaluation, seconds)
     _save(result, config, dataset, model, architecture, preprocess)
     return result
+
+
+def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress | None = None) -> Preflight:
+    """Look at the pictures as `train` would, and stop there.
+
+    Unreadable pictures are findings here, whether or not `config.skip_bad` is set.
+
+    Args:
+        config: every choice of the run.
+        out: folder for config.toml and preflight.json, in which the run itself may follow; None writes nothing.
+        progress: gets the findings as notes.
+
+    Raises:
+        TlError: the data cannot be trained on, or the output folder cannot be used.
+
+    """
+    progress = progress or Progress()
+    findings = preflight(load_dataset(dataclasses.replace(config, skip_bad=True), progress), progress)
+    if out is not None:
+        checkpoint.prepare_folder(out, overwrite=False)  # nothing here is worth an earlier run
+        config.save(out / checkpoint.CONFIG)
+    _report_preflight(findings, out, progress)
+    return findings
+
+
+def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:
+    for line in findings.lines():
+        progress.note(line)
+    if out is not None:
+        write_text(out / checkpoint.PREFLIGHT, findings.to_json() + "\n")
 
 
 def _opening(config: TrainConfig, dataset: Dataset, side_px: int) -> str:

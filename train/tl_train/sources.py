@@ -39,8 +39,10 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
     """
     path = Path(config.data)
     is_mat = config.data not in BUILT_IN and not path.is_dir() and path.suffix.lower() == ".mat"
-    if not is_mat and (config.mat_keys or config.mat_shape):
-        raise ConfigError(f"mat_keys, mat_shape: only for a .mat file, and the data are {config.data}; leave them out")
+    if not is_mat and (config.mat_keys or config.mat_shape or config.mat_order != "column"):
+        raise ConfigError(
+            f"mat_keys, mat_shape, mat_order: only for .mat files, found data {config.data}; leave them out"
+        )
     if config.data == "cats-dogs":
         return _cats_dogs(progress)
     if config.data == "digits":
@@ -63,7 +65,8 @@ def _cats_dogs(progress: Progress) -> Source:
     test: list[Sample] = []
     for label, (name, remote) in enumerate(CATS_DOGS_FILES.items()):
         path = fetch(remote, progress, "train on the set that needs no download: tl-train digits --out DIR")
-        samples = _mat_class(path, MatLayout((name,), 64, 64), name, label)
+        layout = MatLayout((name,), 64, 64)
+        samples = _mat_class(path, layout, name, label, *read_mat(path, [name]))
         train += samples[:40]
         test += samples[40:80]
     return Source(tuple(CATS_DOGS_FILES), train, test=test)
@@ -88,14 +91,13 @@ def _mat(path: Path, layout: MatLayout) -> Source:
     if len(layout.keys) < 2:
         raise ConfigError(f"mat_keys: found one class only ('{layout.keys[0]}'), expected two or more, such as dog,cat")
     samples = []
-    for label, key in enumerate(layout.keys):
-        samples += _mat_class(path, layout, key, label)
+    for label, (key, columns) in enumerate(zip(layout.keys, read_mat(path, layout.keys), strict=True)):
+        samples += _mat_class(path, layout, key, label, columns)
     return Source(layout.keys, samples)
 
 
-def _mat_class(path: Path, layout: MatLayout, key: str, label: int) -> list[Sample]:
+def _mat_class(path: Path, layout: MatLayout, key: str, label: int, columns: Pixels) -> list[Sample]:
     """The pictures of one variable, one per column."""
-    (columns,) = read_mat(path, [key])
     rows, count = columns.shape
     if rows != layout.height * layout.width or not count:
         hint = "; its rows seem to be the pictures: transpose it" if count == layout.height * layout.width else ""
