@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -76,19 +76,23 @@ def near_groups(looks: Sequence[Look]) -> list[list[int]]:
     """
     first = {look.checksum: i for i, look in reversed(list(enumerate(looks)))}
     members = sorted(i for i in first.values() if looks[i].thumbnail is not None)
-    return _connected(_near_pairs(looks, members))
+    groups = _Groups()
+    for a, b in _candidates(looks, members):
+        # Pictures that are connected already need no look: a thousand copies are half a million pairs.
+        if not groups.connected(a, b) and _alike(looks[a], looks[b]):
+            groups.connect(a, b)
+    return groups.members()
 
 
-def _near_pairs(looks: Sequence[Look], members: Sequence[int]) -> Iterator[tuple[int, int]]:
-    if not members:
-        return
+def _candidates(looks: Sequence[Look], members: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of `members` whose hashes are near; a table of all pairs, block by block."""
     hashes = np.array([looks[i].dhash for i in members], dtype=np.uint64)
     for start in range(0, len(members), _BLOCK_ROWS):
         block = hashes[start : start + _BLOCK_ROWS, np.newaxis]
         distances = np.bitwise_count(block ^ hashes[np.newaxis, start:])
         rows, columns = np.nonzero(distances <= MAX_HASH_DISTANCE)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-            if row < column and _alike(looks[members[start + row]], looks[members[start + column]]):
+            if row < column:
                 yield members[start + row], members[start + column]
 
 
@@ -98,23 +102,31 @@ def _alike(first: Look, second: Look) -> bool:
     return float(np.abs(first.thumbnail - second.thumbnail).mean()) <= MAX_THUMBNAIL_DIFFERENCE
 
 
-def _connected(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Groups of indices that the pairs connect."""
-    parent: dict[int, int] = {}
+class _Groups:
+    """Groups of indices that are connected by pairs (union-find)."""
 
-    def root(i: int) -> int:
-        while parent.setdefault(i, i) != i:
-            parent[i] = parent[parent[i]]  # halves the way for the next search
-            i = parent[i]
+    def __init__(self) -> None:
+        self._parent: dict[int, int] = {}
+
+    def connected(self, first: int, second: int) -> bool:
+        return self._root(first) == self._root(second)
+
+    def connect(self, first: int, second: int) -> None:
+        low, high = sorted((self._root(first), self._root(second)))
+        self._parent[high] = low
+
+    def members(self) -> list[list[int]]:
+        """The groups of two and more, each in order."""
+        groups: dict[int, list[int]] = {}
+        for i in sorted(self._parent):
+            groups.setdefault(self._root(i), []).append(i)
+        return [group for group in groups.values() if len(group) > 1]
+
+    def _root(self, i: int) -> int:
+        while (above := self._parent.setdefault(i, i)) != i:
+            self._parent[i] = self._parent[above]  # halves the way for the next search
+            i = above
         return i
-
-    for first, second in pairs:
-        a, b = sorted((root(first), root(second)))
-        parent[b] = a
-    groups: dict[int, list[int]] = {}
-    for i in sorted(parent):
-        groups.setdefault(root(i), []).append(i)
-    return list(groups.values())
 
 
 def _is_gray(pixels: Pixels) -> bool:
