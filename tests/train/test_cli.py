@@ -59,7 +59,7 @@ def test_ctrl_c_ends_with_130_and_whole_files_only(shapes, tmp_path):
     assert process.wait(timeout=60) == 130
     assert stderr.splitlines()[-1] == "Interrupted."
     assert "Traceback" not in stderr
-    assert {path.name for path in out.iterdir()} <= {"config.toml", "resume"}
+    assert {path.name for path in out.iterdir()} <= {"config.toml", "preflight.json", "resume"}
     assert not list(out.rglob("*.tmp"))
     assert run(shapes, "--out", out, *TINY, "--overwrite").returncode == 0, "it does not block the next run"
 
@@ -87,3 +87,12 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr == 'Error: torch is not installed; run: pip install "tl-toolkit[train]"\n'
+
+
+def test_a_dry_run_stops_after_looking_at_the_pictures(shapes, tmp_path):
+    done = run(shapes, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "Warning: 6 test pictures only" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert run(shapes, "--dry-run", "--overwrite", cwd=tmp_path).returncode == 2

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from conftest import SHARED, draw_shape
 from tl_infer import load_image
 from tl_train.config import TrainConfig
-from tl_train.data import CATS_DOGS_FILES, Sample, batches, fingerprint, load_dataset, split
+from tl_train.data import Sample, batches, fingerprint, load_dataset
 from tl_train.errors import DataError
 from tl_train.progress import Progress
+from tl_train.sources import CATS_DOGS_FILES
+from tl_train.split import split
 
 
 class Notes(Progress):

@@ -28,7 +28,7 @@ def weights_of(run):
 def test_a_run_leaves_all_that_is_promised(tiny_run, shapes):
     assert {path.name for path in tiny_run.iterdir()} == {
         "config.toml", "spec.json", "weights.safetensors", "history.csv", "metrics.json", "predictions.csv",
-        "classification.png", "probabilities.png", "curves.png", "report.html",
+        "classification.png", "probabilities.png", "curves.png", "report.html", "preflight.json",
     }  # fmt: skip
     assert tomllib.loads((tiny_run / "config.toml").read_text())["data"] == str(shapes)
     with (tiny_run / "history.csv").open() as file:
@@ -148,7 +148,7 @@ def test_overwrite_touches_nothing_before_all_is_tried_and_leaves_nothing_old(ti
     train(TrainConfig(data=str(shapes), val_split=0.0, test_split=0.0, **TINY), run, overwrite=True)
     assert {path.name for path in run.iterdir()} == {
         "config.toml", "spec.json", "weights.safetensors", "history.csv", "metrics.json", "curves.png", "report.html",
-        "notes.txt",
+        "preflight.json", "notes.txt",
     }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ PICTURES = "held_out"
 REPORT = "report.html"
 FIGURES = ("classification.png", "probabilities.png", "curves.png")
 EXPORTED = "model.onnx"  # where tl-export writes unless told otherwise
+PREFLIGHT = "preflight.json"
 
 
 def check_folder(out: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
@@ -71,7 +72,7 @@ def start_folder(out: Path, config: TrainConfig) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in (METRICS, SPEC, WEIGHTS, HISTORY, PREDICTIONS, REPORT, EXPORTED, *FIGURES):
+        for name in (METRICS, SPEC, WEIGHTS, HISTORY, PREDICTIONS, REPORT, PREFLIGHT, EXPORTED, *FIGURES):
             (out / name).unlink(missing_ok=True)
         for name in (PICTURES, FOLDER):
             if (out / name).exists():

@@ -66,7 +66,7 @@ def _list_architectures(context: click.Context, option: click.Parameter, pattern
     help="Show the recipes and stop.",
 )
 @click.argument("data")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the run; made if not there.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run; made if not there.")
 @click.option(
     "--recipe",
     "recipes",
@@ -188,17 +188,37 @@ def _list_architectures(context: click.Context, option: click.Parameter, pattern
 @click.option("--devices", type=int, help="Processes that share each batch.  [default: 1]")
 @click.option("--precision", type=click.Choice(["32-true", "bf16-mixed", "16-mixed"]), help="[default: 32-true]")
 @click.option("--skip-bad", is_flag=True, default=None, help="Leave unreadable pictures out instead of stopping.")
+@click.option("--mat-keys", metavar="A,B", help="Of a .mat file: the variables, one per class.")
+@click.option("--mat-shape", metavar="HxW", help="Of a .mat file: a picture's height and width, 64x64.")
+@click.option(
+    "--mat-order",
+    type=click.Choice(["column", "row"]),
+    help="Of a .mat file: whether a picture's values run down its columns (as MATLAB's do) or along its rows."
+    "  [default: column]",
+)
+@click.option("--dry-run", is_flag=True, help="Look at the pictures, print what was found, and stop; --out not needed.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is in --out.")
 @click.option("--resume", is_flag=True, help="Continue the unfinished run in --out; give the same options again.")
 def command(
-    out: Path, recipes: tuple[str, ...], seeds: int | None, overwrite: bool, resume: bool, **options: Any
+    out: Path | None,
+    recipes: tuple[str, ...],
+    seeds: int | None,
+    overwrite: bool,
+    resume: bool,
+    dry_run: bool,
+    **options: Any,
 ) -> None:
     """Fine-tune a pretrained network on the pictures of DATA.
 
-    DATA is cats-dogs (the textbook's 160 pictures, downloaded once), digits (1797 scanned digits, no download), or a
-    folder with one sub-folder of pictures per class. The run's folder gets the weights, the figures, the metrics and a
+    DATA is cats-dogs (the textbook's 160 pictures, downloaded once), digits (1797 scanned digits, no download), a
+    folder with one sub-folder of pictures per class (or train/, val/, test/ with those), a CSV file with the columns
+    path,label[,split][,group], or a .mat file. The run's folder gets the weights, the figures, the metrics and a
     report.html. The accuracy it reports is measured on pictures that played no part in training.
     """
+    if out is None and not dry_run:
+        raise click.UsageError("Missing option '--out'.")
+    if overwrite and dry_run:
+        raise click.UsageError("--dry-run replaces no run; leave --overwrite out.")
     require_extra("train", ("torch", "torchvision", "timm", "lightning_fabric", "onnx", "sklearn", "rich"))
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
@@ -206,12 +226,17 @@ def command(
     from tl_train.config import TrainConfig
     from tl_train.progress import Progress, TerminalProgress
     from tl_train.recipes import load_recipe
+    from tl_train.run import dry_run as look_only
     from tl_train.run import train
 
     given = {name: value for name, value in options.items() if value is not None}
     configs = {name: TrainConfig.from_fields({**load_recipe(name), **given}) for name in recipes}
     is_first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes work in silence
     progress = TerminalProgress() if is_first else Progress()
+    if dry_run:
+        look_only(next(iter(configs.values()), None) or TrainConfig.from_fields(given), out, progress=progress)
+        return
+    assert out is not None
     if len(configs) > 1 or seeds is not None:
         if resume:
             raise click.UsageError("--resume continues one run, not a comparison.")

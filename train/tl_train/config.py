@@ -13,6 +13,7 @@ import tomli_w
 from tl_infer.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
 from tl_infer.files import write_text
 from tl_train.errors import ConfigError
+from tl_train.matfile import MatOrder
 
 Mode = Literal["full", "head", "gradual"]
 HeadKind = Literal["replace", "append"]
@@ -34,6 +35,7 @@ _CHOICES = {
     "anchor": Anchor,
     "resample": Resample,
     "augment": Augment,
+    "mat_order": MatOrder,
 }
 
 # The deepest EfficientNet stage sees 1/32 of the input's side.
@@ -45,7 +47,8 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        data: `cats-dogs`, `digits`, or a folder with one sub-folder per class.
+        data: `cats-dogs`, `digits`, a folder with one sub-folder per class (below `train`, `val`, `test` where these
+            are there), a CSV file with the columns path, label and optionally split and group, or a `.mat` file.
         arch: architecture; see `tl_train.models`.
         weights: `default` (pretrained), `none` (random), or a file of weights for the backbone.
         mode: `full` trains all parameters, `head` only the new last layer.
@@ -70,8 +73,8 @@ class TrainConfig:
         precision: `32-true`, `bf16-mixed` or `16-mixed`, as lightning-fabric names them.
         seed: of the new head, the order of the pictures and the splits.
         val_split: share of the training pictures, per class, that is held back to watch the training.
-        test_split: share of a folder's pictures, per class, that is only used for the final figures. The built-in
-            sets bring their own test pictures and ignore it.
+        test_split: share of the pictures, per class, that is only used for the final figures. Data that say which
+            pictures these are, the built-in sets among them, ignore it; the same holds for `val_split`.
         skip_bad: leave unreadable pictures out instead of stopping at the first.
         head: `replace` the pretrained last layer with the new one, or `append` the new one behind it.
         fit: how a picture of another shape fills the input; see `tl_infer.PreprocessSpec`.
@@ -80,6 +83,9 @@ class TrainConfig:
         resample: the interpolation of every resize.
         resize_px: what crop resizes the shorter side to, pixels; None for the input's size / 0.875.
         augment: random changes of the training pictures; see `tl_train.augment`.
+        mat_keys: variables of a `.mat` file, one per class, with commas between them; empty for other data.
+        mat_shape: height and width of the pictures in its columns, such as `64x64`.
+        mat_order: `column` where a column holds a picture's columns one after the other (MATLAB's order), else `row`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -119,6 +125,9 @@ class TrainConfig:
     resample: Resample = "bilinear"
     resize_px: int | None = None
     augment: Augment = "none"
+    mat_keys: str = ""
+    mat_shape: str = ""
+    mat_order: MatOrder = "column"
 
     def __post_init__(self) -> None:
         for name, kind in _CHOICES.items():

@@ -28,6 +28,7 @@ from tl_train.models import (
     find_architecture,
     start_model,
 )
+from tl_train.preflight import Preflight, preflight
 from tl_train.preprocess import Preprocessor, spec_for
 from tl_train.progress import Progress
 from tl_train.resume import Identity, discard_checkpoints
@@ -93,6 +94,7 @@ def train(
     architecture.check_size(side_px)
     preprocess = spec_for(config, (side_px, side_px), architecture.mean, architecture.std)
     dataset = load_dataset(config, progress)
+    findings = preflight(dataset, progress)
     torch.manual_seed(config.seed)
     model, loaded = start_model(architecture, config.weights, len(dataset.labels), head=config.head)
     check_input(model, preprocess.size, config.arch)
@@ -100,6 +102,7 @@ def train(
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     if fabric.global_rank == 0 and not resume:
         checkpoint.start_folder(out, config)
+        _report_preflight(findings, out, progress)
     fabric.launch()  # starts the other processes, if any; they come here again from the beginning
     progress.note(_opening(config, dataset, side_px))
 
@@ -122,6 +125,36 @@ def _fabric(config: TrainConfig) -> Fabric:
     """Device, precision and processes; launched later."""
     strategy = "ddp" if config.devices > 1 else "auto"
     return Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=config.precision)
+
+
+def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress | None = None) -> Preflight:
+    """Look at the pictures as `train` would, and stop there.
+
+    Unreadable pictures are findings here, whether or not `config.skip_bad` is set.
+
+    Args:
+        config: every choice of the run.
+        out: folder for config.toml and preflight.json, in which the run itself may follow; None writes nothing.
+        progress: gets the findings as notes.
+
+    Raises:
+        TlError: the data cannot be trained on, or the output folder cannot be used.
+
+    """
+    progress = progress or Progress()
+    findings = preflight(load_dataset(dataclasses.replace(config, skip_bad=True), progress), progress)
+    if out is not None:
+        checkpoint.check_folder(out, config, overwrite=False, resume=False)  # nothing here is worth an earlier run
+        checkpoint.start_folder(out, config)
+    _report_preflight(findings, out, progress)
+    return findings
+
+
+def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:
+    for line in findings.lines():
+        progress.note(line)
+    if out is not None:
+        write_text(out / checkpoint.PREFLIGHT, findings.to_json() + "\n")
 
 
 def _opening(config: TrainConfig, dataset: Dataset, side_px: int) -> str:
