@@ -24,6 +24,8 @@ METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 PICTURES = "held_out"
 REPORT = "report.html"
+PRIOR = "prior.json"
+PENALTY = "penalty.csv"
 
 
 def prepare_folder(out: Path, overwrite: bool) -> None:

@@ -50,6 +50,20 @@ Then:
     help="Train all parameters, or only the new last layer on a frozen backbone.",
 )
 @click.option(
+    "--head-fit",
+    type=click.Choice(["sgd", "penalised"]),
+    default="sgd",
+    show_default=True,
+    help="Fit the head by steps of Adam, or at once with a penalty chosen by cross-validation.",
+)
+@click.option(
+    "--prior",
+    default="none",
+    show_default=True,
+    metavar="auto|none|FILE",
+    help="Draw the penalised head to what the class names say, to zero, or to the ImageNet classes in a TOML file.",
+)
+@click.option(
     "--color",
     type=click.Choice(["rgb", "gray"]),
     default="rgb",

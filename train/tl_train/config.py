@@ -14,6 +14,7 @@ from tl_infer.files import write_text
 from tl_train.errors import ConfigError
 
 Mode = Literal["full", "head"]
+HeadFit = Literal["sgd", "penalised"]
 
 # The deepest EfficientNet stage sees 1/32 of the input's side.
 MIN_SIDE_PX = 32
@@ -37,6 +38,11 @@ class TrainConfig:
         test_split: share of a folder's pictures, per class, that is only used for the final figures. The built-in
             sets bring their own test pictures and ignore it.
         skip_bad: leave unreadable pictures out instead of stopping at the first.
+        head_fit: how the head is fitted on the frozen backbone: `sgd`, or `penalised` (a closed fit whose penalty is
+            chosen by cross-validation; `epochs`, `batch_size` and `lr` do not matter to it). In mode `full` the
+            penalised head is what the training starts from.
+        prior: what the penalised head is drawn to: `none` (zero), `auto` (what the class names say), or a TOML file
+            of ImageNet classes for each class; see `tl_train.prior`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -56,6 +62,8 @@ class TrainConfig:
     val_split: float = 0.1
     test_split: float = 0.2
     skip_bad: bool = False
+    head_fit: HeadFit = "sgd"
+    prior: str = "none"
 
     def __post_init__(self) -> None:
         _check(self.mode in get_args(Mode), "mode", self.mode, " or ".join(get_args(Mode)))
@@ -69,6 +77,9 @@ class TrainConfig:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         _check(0 <= self.val_split <= 0.9, "val_split", self.val_split, "0 to 0.9")
         _check(0 <= self.test_split <= 0.9, "test_split", self.test_split, "0 to 0.9")
+        _check(self.head_fit in get_args(HeadFit), "head_fit", self.head_fit, " or ".join(get_args(HeadFit)))
+        prior_is_used = self.prior == "none" or self.head_fit == "penalised"
+        _check(prior_is_used, "prior", f"{self.prior} with head_fit sgd", "head_fit penalised, or prior none")
 
     def save(self, path: Path) -> None:
         """Write the configuration as TOML; fields that are None are left out.

@@ -61,7 +61,7 @@ def fit(
     learning = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     wrapped, optimizer = fabric.setup(trained, torch.optim.Adam(learning, lr=config.lr))
     history = []
-    progress.note(_table_header(bool(dataset.val)))
+    progress.note(table_header(bool(dataset.val)))
     for number in range(1, config.epochs + 1):
         started = time.perf_counter()
         order = [dataset.train[i] for i in generator.permutation(len(dataset.train))]
@@ -72,7 +72,7 @@ def fit(
         val_loss, val_accuracy = evaluate(trained, dataset.val, preprocessor) if dataset.val else (None, None)
         row = Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started)
         history.append(row)
-        progress.note(_table_row(row))
+        progress.note(table_row(row))
     model.to("cpu")
     return history
 
@@ -133,12 +133,14 @@ def _steps(pictures: int, batch_size: int) -> int:
     return sum(1 for _ in batches(range(pictures), batch_size))
 
 
-def _table_header(with_val: bool) -> str:
+def table_header(with_val: bool) -> str:
+    """The line above the rows of epochs."""
     columns = ["epoch", "train loss", "train acc", *(["val loss", "val acc"] if with_val else []), "seconds"]
     return "  ".join(f"{column:>10}" for column in columns)
 
 
-def _table_row(row: Epoch) -> str:
+def table_row(row: Epoch) -> str:
+    """An epoch as a line for people."""
     cells = [f"{row.epoch}", f"{row.train_loss:.4f}", f"{row.train_accuracy:.2%}"]
     if row.val_loss is not None and row.val_accuracy is not None:
         cells += [f"{row.val_loss:.4f}", f"{row.val_accuracy:.2%}"]

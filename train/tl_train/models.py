@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.torch
 import torch
@@ -88,6 +90,29 @@ def build_model(architecture: Architecture, weights: str, classes: int) -> nn.Mo
     assert isinstance(old, nn.Linear)
     set_head(model, architecture, nn.Linear(old.in_features, classes))
     return model.to(memory_format=torch.channels_last)
+
+
+def pretrained_head(
+    architecture: Architecture, weights: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The head that came with the weights, which transfer learning replaces: weight (K, D) and bias (K,).
+
+    Args:
+        architecture: what the weights are for.
+        weights: `default`, or the path of a file that holds its head too.
+
+    Raises:
+        WeightsError: no such weights, or no head in them.
+
+    """
+    if weights == "none":
+        raise WeightsError("weights none: random weights know no classes; use --prior none or pretrained weights")
+    tensors = architecture.pretrained() if weights == "default" else read_weights(Path(weights))
+    names = (f"{architecture.head}.weight", f"{architecture.head}.bias")
+    if missing := [name for name in names if name not in tensors]:
+        raise WeightsError(f"weights {weights}: no {missing[0]}, so they know no classes; use --prior none")
+    weight, bias = (tensors[name].float().cpu().numpy() for name in names)
+    return weight, bias
 
 
 def set_head(model: nn.Module, architecture: Architecture, head: nn.Module) -> None:

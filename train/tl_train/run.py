@@ -15,10 +15,13 @@ from tl_infer.files import write_bytes, write_text
 from tl_train import checkpoint, figures, report
 from tl_train.config import TrainConfig
 from tl_train.data import Dataset, fingerprint, load_dataset
+from tl_train.frozen import FrozenFit, fit_frozen
 from tl_train.loop import Epoch, fit, predict
 from tl_train.metrics import Evaluation, softmax
-from tl_train.models import Architecture, build_model, count_parameters, find_architecture
+from tl_train.models import Architecture, build_model, count_parameters, find_architecture, pretrained_head
+from tl_train.penalised import PenalisedHead, StrengthTried
 from tl_train.preprocess import Preprocessor
+from tl_train.prior import Prior, find_prior
 from tl_train.progress import Progress
 
 _CAPTIONS = {
@@ -38,6 +41,8 @@ class TrainResult:
         history: a row per epoch.
         evaluation: answers on the held-out pictures; None when none were held back.
         seconds: wall time of training, without looking for and decoding the pictures.
+        prior: what the class names were taken for; None without a prior.
+        penalised: the penalised fit of the head; None when it was trained by steps.
 
     """
 
@@ -46,6 +51,8 @@ class TrainResult:
     history: list[Epoch]
     evaluation: Evaluation | None
     seconds: float
+    prior: Prior | None = None
+    penalised: PenalisedHead | None = None
 
 
 def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: Progress | None = None) -> TrainResult:
@@ -68,6 +75,7 @@ def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: 
         size=(side_px, side_px), mean=architecture.mean, std=architecture.std, color=config.color
     )
     dataset = load_dataset(config, progress)
+    prior = _prior(config, architecture, dataset, progress)
     checkpoint.prepare_folder(out, overwrite)
     config.save(out / checkpoint.CONFIG)
     progress.note(_opening(config, dataset, side_px))
@@ -76,13 +84,31 @@ def train(config: TrainConfig, out: Path, *, overwrite: bool = False, progress: 
     model = build_model(architecture, config.weights, len(dataset.labels))
     preprocessor = Preprocessor(preprocess)
     started = time.perf_counter()
-    history = fit(model, architecture, dataset, preprocessor, config, progress)
+    frozen = FrozenFit([], None)
+    if config.mode == "head" or config.head_fit == "penalised":
+        frozen = fit_frozen(model, architecture, dataset, preprocessor, config, prior, progress)
+    history = frozen.history
+    if config.mode == "full":
+        history = fit(model, architecture, dataset, preprocessor, config, progress)
     seconds = time.perf_counter() - started
 
     evaluation = _evaluate(model, dataset, preprocessor)
-    result = TrainResult(out, dataset.labels, history, evaluation, seconds)
+    result = TrainResult(out, dataset.labels, history, evaluation, seconds, prior, frozen.penalised)
     _save(result, config, dataset, model, architecture, preprocess)
     return result
+
+
+def _prior(config: TrainConfig, architecture: Architecture, dataset: Dataset, progress: Progress) -> Prior | None:
+    """The prior that `config` asks for, with a word to the user; its fit to the weights is known before training."""
+    if config.prior == "auto" and config.weights == "none":
+        progress.note("Prior: not used, random weights know no classes.")
+        return None
+    finding = find_prior(config.prior, dataset.labels)
+    for line in finding.notes:
+        progress.note(line)
+    if finding.prior is not None:
+        finding.prior.head(*pretrained_head(architecture, config.weights))
+    return finding.prior
 
 
 def _opening(config: TrainConfig, dataset: Dataset, side_px: int) -> str:
@@ -123,6 +149,7 @@ def _save(
     checkpoint.save_model(out, model, spec)
     epochs = [dataclasses.astuple(row) for row in result.history]
     checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
+    _save_head_fit(result)
     metrics = _metrics(result, config, dataset, model, spec)
     pictures = {}
     if evaluation is not None:
@@ -138,6 +165,18 @@ def _save(
     )  # fmt: skip
     write_text(out / checkpoint.REPORT, page)
     checkpoint.save_metrics(out, metrics)
+
+
+def _save_head_fit(result: TrainResult) -> None:
+    """What the class names were taken for, and how the penalty was chosen, where there are such."""
+    for name in (checkpoint.PRIOR, checkpoint.PENALTY):
+        (result.out / name).unlink(missing_ok=True)  # of the run that this one replaces
+    if result.prior is not None:
+        write_text(result.out / checkpoint.PRIOR, result.prior.to_json())
+    if result.penalised is not None:
+        header = [field.name for field in dataclasses.fields(StrengthTried)]
+        rows = [dataclasses.astuple(tried) for tried in result.penalised.table]
+        checkpoint.save_table(result.out / checkpoint.PENALTY, header, rows)
 
 
 def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Dataset) -> None:
@@ -176,7 +215,8 @@ def _metrics(
         "weights": spec.weights,
         "mode": config.mode,
         "input": f"{spec.preprocess.size[0]} px, {spec.preprocess.color}, {spec.preprocess.fit}",
-        "training": f"{config.epochs} epochs, batch {config.batch_size}, Adam {config.lr:g}",
+        "training": _training(config),
+        **_head_fit(result),
         "seed": config.seed,
         "parameters": total,
         "trained_parameters": learning,
@@ -186,6 +226,20 @@ def _metrics(
         "versions": ", ".join(f"{name} {number}" for name, number in spec.versions.items()),
     }
     return {"held_out": held_out, "run": run}
+
+
+def _training(config: TrainConfig) -> str:
+    if config.mode == "head" and config.head_fit == "penalised":
+        return "head fitted at once, by L-BFGS"
+    return f"{config.epochs} epochs, batch {config.batch_size}, Adam {config.lr:g}"
+
+
+def _head_fit(result: TrainResult) -> dict[str, object]:
+    """Lines on the penalised fit, for metrics.json and the report."""
+    if result.penalised is None:
+        return {}
+    towards = "zero" if result.prior is None else "; ".join(result.prior.describe())
+    return {"head": f"penalty {result.penalised.strength:.3g}, chosen by cross-validation", "drawn_to": towards}
 
 
 def _versions() -> dict[str, str]:
