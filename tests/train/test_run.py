@@ -96,7 +96,7 @@ def test_class_names_give_the_head_that_is_started_from(tmp_path):
     result = train(TrainConfig(data=str(tmp_path / "data"), **fields), tmp_path / "run")
     mapping = json.loads((tmp_path / "run" / "prior.json").read_text())
     assert [match["label"] for match in mapping["matches"]] == ["Dogs", "house_cat"]
-    assert [len(match["rows"]) for match in mapping["matches"]] == [118, 4]
+    assert [len(match["rows"]) for match in mapping["matches"]] == [118, 5]
     assert "118 ImageNet classes" in (tmp_path / "run" / "report.html").read_text()
     with (tmp_path / "run" / "penalty.csv").open() as file:
         strengths = [float(row["strength"]) for row in csv.DictReader(file)]
