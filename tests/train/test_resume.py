@@ -42,7 +42,7 @@ class StopAfter(Progress):
         self._last = rows
 
     def note(self, text: str) -> None:
-        if text.split()[0] == str(self._last) and "%" in text:
+        if text.split()[0] == str(self._last + 1) and "%" in text:
             raise Stop
 
 

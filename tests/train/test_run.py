@@ -88,6 +88,43 @@ def test_the_head_mode_leaves_the_backbone_as_it_was(shapes, tmp_path):
     assert changed == ["classifier.bias", "classifier.weight"]
 
 
+def test_class_names_give_the_head_that_is_started_from(tmp_path):
+    from conftest import draw_shape
+
+    for name, shape in (("Dogs", "circle"), ("house_cat", "cross")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(8):
+            draw_shape(shape, number).save(tmp_path / "data" / name / f"{number}.png")
+    fields = {"size": 32, "mode": "head", "head_fit": "penalised", "prior": "auto"}
+    result = train(TrainConfig(data=str(tmp_path / "data"), **fields), tmp_path / "run")
+    mapping = json.loads((tmp_path / "run" / "prior.json").read_text())
+    assert [match["label"] for match in mapping["matches"]] == ["Dogs", "house_cat"]
+    assert [len(match["rows"]) for match in mapping["matches"]] == [118, 5]
+    assert "118 ImageNet classes" in (tmp_path / "run" / "report.html").read_text()
+    with (tmp_path / "run" / "penalty.csv").open() as file:
+        strengths = [float(row["strength"]) for row in csv.DictReader(file)]
+    assert result.penalised.strength in strengths
+    assert strengths == sorted(strengths, reverse=True)
+
+
+def test_class_names_that_say_nothing_change_nothing(shapes, tmp_path):
+    fields = {**TINY, "mode": "head", "head_fit": "penalised"}
+    for prior in ("none", "auto"):
+        train(TrainConfig(data=str(shapes), prior=prior, **fields), tmp_path / prior)
+    assert torch.equal(
+        weights_of(tmp_path / "none")["classifier.weight"], weights_of(tmp_path / "auto")["classifier.weight"]
+    )
+    assert not (tmp_path / "auto" / "prior.json").exists()
+
+
+def test_full_training_may_start_from_the_penalised_head(shapes, tmp_path):
+    fields = {**TINY, "lr": 1e-9}
+    started = train(TrainConfig(data=str(shapes), head_fit="penalised", **fields), tmp_path / "run")
+    assert len(started.history) == 1
+    head = weights_of(tmp_path / "run")["classifier.weight"].numpy()
+    np.testing.assert_allclose(head, started.penalised.weight, atol=1e-6)
+
+
 def test_training_learns(shapes, tmp_path):
     fields = {**TINY, "epochs": 12, "lr": 3e-3, "val_split": 0.0}
     result = train(TrainConfig(data=str(shapes), **fields), tmp_path / "run")

@@ -30,6 +30,10 @@ REPORT = "report.html"
 FIGURES = ("classification.png", "probabilities.png", "curves.png")
 EXPORTED = "model.onnx"  # where tl-export writes unless told otherwise
 PREFLIGHT = "preflight.json"
+PRIOR = "prior.json"
+PENALTY = "penalty.csv"
+# What a run may have left, the sign of a finished one first.
+RUN_FILES = (METRICS, SPEC, WEIGHTS, HISTORY, PREDICTIONS, REPORT, PREFLIGHT, PRIOR, PENALTY, EXPORTED, *FIGURES)
 
 
 def check_folder(out: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
@@ -72,7 +76,19 @@ def start_folder(out: Path, config: TrainConfig) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in (METRICS, SPEC, WEIGHTS, HISTORY, PREDICTIONS, REPORT, PREFLIGHT, EXPORTED, *FIGURES):
+        for name in (
+            METRICS,
+            SPEC,
+            WEIGHTS,
+            HISTORY,
+            PREDICTIONS,
+            REPORT,
+            PREFLIGHT,
+            PRIOR,
+            PENALTY,
+            EXPORTED,
+            *FIGURES,
+        ):
             (out / name).unlink(missing_ok=True)
         for name in (PICTURES, FOLDER):
             if (out / name).exists():

@@ -114,6 +114,17 @@ def _list_architectures(context: click.Context, option: click.Parameter, pattern
     " other with batch-norm statistics frozen.  [default: full]",
 )
 @click.option(
+    "--head-fit",
+    type=click.Choice(["sgd", "penalised"]),
+    help="Fit the head by steps of Adam, or at once with a penalty chosen by cross-validation.  [default: sgd]",
+)
+@click.option(
+    "--prior",
+    metavar="auto|none|FILE",
+    help="Draw the penalised head to what the class names say, to zero, or to the ImageNet classes in a TOML file."
+    "  [default: none]",
+)
+@click.option(
     "--color",
     type=click.Choice(["rgb", "gray"]),
     help="gray takes the colour away, in the exported file too.  [default: rgb]",

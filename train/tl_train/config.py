@@ -16,6 +16,7 @@ from tl_train.errors import ConfigError
 from tl_train.matfile import MatOrder
 
 Mode = Literal["full", "head", "gradual"]
+HeadFit = Literal["sgd", "penalised"]
 HeadKind = Literal["replace", "append"]
 Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
@@ -27,6 +28,7 @@ _CHOICES = {
     "mode": Mode,
     "color": Color,
     "head": HeadKind,
+    "head_fit": HeadFit,
     "optimizer": Optimizer,
     "schedule": Schedule,
     "class_weights": ClassWeights,
@@ -86,6 +88,11 @@ class TrainConfig:
         mat_keys: variables of a `.mat` file, one per class, with commas between them; empty for other data.
         mat_shape: height and width of the pictures in its columns, such as `64x64`.
         mat_order: `column` where a column holds a picture's columns one after the other (MATLAB's order), else `row`.
+        head_fit: how the head is fitted on the frozen backbone: `sgd`, or `penalised` (a closed fit whose penalty is
+            chosen by cross-validation; `epochs`, `batch_size` and `lr` do not matter to it). In mode `full` the
+            penalised head is what the training starts from.
+        prior: what the penalised head is drawn to: `none` (zero), `auto` (what the class names say), or a TOML file
+            of ImageNet classes for each class; see `tl_train.prior`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -128,6 +135,8 @@ class TrainConfig:
     mat_keys: str = ""
     mat_shape: str = ""
     mat_order: MatOrder = "column"
+    head_fit: HeadFit = "sgd"
+    prior: str = "none"
 
     def __post_init__(self) -> None:
         for name, kind in _CHOICES.items():
@@ -159,6 +168,10 @@ class TrainConfig:
         _check(
             shared, "batch_size", self.batch_size, f"two or more for each of {self.devices} devices, the same number"
         )
+        prior_is_used = self.prior == "none" or self.head_fit == "penalised"
+        _check(prior_is_used, "prior", f"{self.prior} with head_fit sgd", "head_fit penalised, or prior none")
+        replaces = self.head_fit == "sgd" or self.head == "replace"
+        _check(replaces, "head", f"{self.head} with head_fit penalised", "replace, whose input the fit is made for")
         self._check_preprocessing()
 
     def _check_preprocessing(self) -> None:

@@ -126,7 +126,7 @@ def fit(
         if wrapped is None or phase != wrapped_for:  # the other processes must know which parameters learn
             wrapped, wrapped_for = fabric.setup_module(model), phase
         train, val = _epoch_parts(dataset, config, number)
-        parts = _epoch_batches(len(train), config, number)
+        parts = epoch_batches(len(train), config, number)
         own = [part[fabric.global_rank :: fabric.world_size] for part in parts]
         # Dropout and the like: each epoch and process its own numbers, the same ones after a resume.
         torch.manual_seed(_seed(config.seed, number, 1 + fabric.global_rank))
@@ -164,7 +164,7 @@ def _epoch_parts(dataset: Dataset, config: TrainConfig, number: int) -> tuple[Se
     return kept, [pool[i] for i in sorted(held_back)]
 
 
-def _epoch_batches(pictures: int, config: TrainConfig, number: int) -> list[Sequence[int]]:
+def epoch_batches(pictures: int, config: TrainConfig, number: int) -> list[Sequence[int]]:
     """Shuffled indices of each step, for all processes together."""
     order: list[int] = np.random.default_rng(_seed(config.seed, number, 0)).permutation(pictures).tolist()
     return list(batches(order, config.batch_size, smallest=2 * config.devices))

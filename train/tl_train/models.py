@@ -1,13 +1,16 @@
 """The network that is trained: built, given its weights and a new head, set to learn or frozen."""
 
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from tl_train.architectures import ARCHITECTURES, Architecture, find_architecture
 from tl_train.config import HeadKind, Mode
-from tl_train.errors import ConfigError
+from tl_train.errors import ConfigError, WeightsError
 from tl_train.weights import LoadedWeights, Weights, load_weights, read_weights
 
 __all__ = [
@@ -93,6 +96,29 @@ def check_input(model: nn.Module, size: tuple[int, int], name: str) -> None:
         ) from error
     if logits.ndim != 2:
         raise ConfigError(f"arch: '{name}' answers with shape {tuple(logits.shape)}, expected one row per picture")
+
+
+def pretrained_head(
+    architecture: Architecture, weights: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The head that came with the weights, which transfer learning replaces: weight (K, D) and bias (K,).
+
+    Args:
+        architecture: what the weights are for.
+        weights: `default`, or the path of a file that holds its head too.
+
+    Raises:
+        WeightsError: no such weights, or no head in them.
+
+    """
+    if weights == "none":
+        raise WeightsError("weights none: random weights know no classes; use --prior none or pretrained weights")
+    tensors = architecture.pretrained() if weights == "default" else read_weights(Path(weights))
+    names = (f"{architecture.head}.weight", f"{architecture.head}.bias")
+    if missing := [name for name in names if name not in tensors]:
+        raise WeightsError(f"weights {weights}: no {missing[0]}, so they know no classes; use --prior none")
+    weight, bias = (tensors[name].float().cpu().numpy() for name in names)
+    return weight, bias
 
 
 def set_head(model: nn.Module, architecture: Architecture, head: nn.Module) -> None:

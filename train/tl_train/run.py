@@ -1,6 +1,7 @@
 """`train(config, out)`: one training run from pictures to a folder with the model, its figures and its report."""
 
 import dataclasses
+import math
 import platform
 import time
 from importlib.metadata import version
@@ -16,7 +17,9 @@ from tl_infer.files import write_bytes, write_text
 from tl_train import checkpoint, figures, report
 from tl_train.config import TrainConfig
 from tl_train.data import Dataset, fingerprint, load_dataset
-from tl_train.fit import fit
+from tl_train.errors import TrainingError
+from tl_train.fit import Fit, fit
+from tl_train.frozen import FrozenFit, fit_frozen
 from tl_train.history import Epoch
 from tl_train.loop import predict
 from tl_train.metrics import Evaluation, softmax
@@ -26,10 +29,13 @@ from tl_train.models import (
     check_input,
     count_parameters,
     find_architecture,
+    pretrained_head,
     start_model,
 )
+from tl_train.penalised import PenalisedHead, StrengthTried
 from tl_train.preflight import Preflight, preflight
 from tl_train.preprocess import Preprocessor, spec_for
+from tl_train.prior import Prior, find_prior
 from tl_train.progress import Progress
 from tl_train.resume import Identity, discard_checkpoints
 
@@ -52,6 +58,8 @@ class TrainResult:
         seconds: wall time of training, without looking for and decoding the pictures; of a resumed run, since then.
         kept_epoch: whose weights were kept, counted from 1.
         parameters: of the network in all, and those that learned at the end.
+        prior: what the class names were taken for; None without a prior.
+        penalised: the penalised fit of the head; None when it was trained by steps.
 
     """
 
@@ -62,6 +70,8 @@ class TrainResult:
     seconds: float
     kept_epoch: int
     parameters: tuple[int, int]
+    prior: Prior | None = None
+    penalised: PenalisedHead | None = None
 
 
 def train(
@@ -98,6 +108,7 @@ def train(
     torch.manual_seed(config.seed)
     model, loaded = start_model(architecture, config.weights, len(dataset.labels), head=config.head)
     check_input(model, preprocess.size, config.arch)
+    prior = _prior(config, architecture, dataset, progress)
     identity = Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads())
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     if fabric.global_rank == 0 and not resume:
@@ -108,12 +119,28 @@ def train(
 
     preprocessor = Preprocessor(preprocess)
     started = time.perf_counter()
-    fitted = fit(fabric, model, architecture, dataset, preprocessor, identity, out, progress)
+    frozen = FrozenFit([], None)
+    if config.head_fit == "penalised" or _features_suffice(config):
+        frozen = fit_frozen(model, architecture, dataset, preprocessor, config, prior, progress)
+    if config.mode == "head" and frozen.history:
+        fitted = Fit(frozen.history, len(frozen.history))
+    else:
+        fitted = fit(fabric, model, architecture, dataset, preprocessor, identity, out, progress)
     seconds = time.perf_counter() - started
+    if not all(math.isfinite(row.train_loss) for row in fitted.history):
+        raise TrainingError(f"the loss is no finite number; training has diverged, lower --lr ({config.lr:g})")
 
     evaluation = _evaluate(model, dataset, preprocessor)
     result = TrainResult(
-        out, dataset.labels, fitted.history, evaluation, seconds, fitted.kept_epoch, count_parameters(model)
+        out,
+        dataset.labels,
+        fitted.history,
+        evaluation,
+        seconds,
+        fitted.kept_epoch,
+        count_parameters(model),
+        prior,
+        frozen.penalised,
     )
     if fabric.global_rank == 0:
         _save(result, identity, dataset, model, architecture, preprocess, loaded)
@@ -157,6 +184,34 @@ def _report_preflight(findings: Preflight, out: Path | None, progress: Progress)
         write_text(out / checkpoint.PREFLIGHT, findings.to_json() + "\n")
 
 
+def _features_suffice(config: TrainConfig) -> bool:
+    """Whether the head can be trained on features computed once: nothing changes the pictures or adds to the loop."""
+    same_pictures = config.augment == "none" and not config.redraw_val
+    plain_loop = (
+        config.optimizer == "adam"
+        and config.schedule == "constant"
+        and config.class_weights == "none"
+        and config.precision == "32-true"
+        and config.devices == 1
+        and config.patience is None
+        and config.warmup_epochs == config.label_smoothing == config.ema == 0
+    )
+    return config.mode == "head" and config.head == "replace" and same_pictures and plain_loop
+
+
+def _prior(config: TrainConfig, architecture: Architecture, dataset: Dataset, progress: Progress) -> Prior | None:
+    """The prior that `config` asks for, with a word to the user; its fit to the weights is known before training."""
+    if config.prior == "auto" and config.weights == "none":
+        progress.note("Prior: not used, random weights know no classes.")
+        return None
+    finding = find_prior(config.prior, dataset.labels)
+    for line in finding.notes:
+        progress.note(line)
+    if finding.prior is not None:
+        finding.prior.head(*pretrained_head(architecture, config.weights))
+    return finding.prior
+
+
 def _opening(config: TrainConfig, dataset: Dataset, side_px: int) -> str:
     counts = f"{len(dataset.train)} to train, {len(dataset.val)} to validate, {len(dataset.test)} to test"
     return (
@@ -196,6 +251,7 @@ def _save(
     checkpoint.save_model(out, model, spec)
     epochs = [dataclasses.astuple(row) for row in result.history]
     checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
+    _save_head_fit(result)
     metrics = _metrics(result, config, dataset, spec, loaded)
     pictures = {}
     if evaluation is not None:
@@ -211,6 +267,18 @@ def _save(
     )  # fmt: skip
     write_text(out / checkpoint.REPORT, page)
     checkpoint.save_metrics(out, metrics)
+
+
+def _save_head_fit(result: TrainResult) -> None:
+    """What the class names were taken for, and how the penalty was chosen, where there are such."""
+    for name in (checkpoint.PRIOR, checkpoint.PENALTY):
+        (result.out / name).unlink(missing_ok=True)  # of the run that this one replaces
+    if result.prior is not None:
+        write_text(result.out / checkpoint.PRIOR, result.prior.to_json())
+    if result.penalised is not None:
+        header = [field.name for field in dataclasses.fields(StrengthTried)]
+        rows = [dataclasses.astuple(tried) for tried in result.penalised.table]
+        checkpoint.save_table(result.out / checkpoint.PENALTY, header, rows)
 
 
 def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Dataset) -> None:
@@ -251,7 +319,8 @@ def _metrics(
         "head": config.head,
         "mode": config.mode,
         "input": f"{spec.preprocess.size[0]} px, {spec.preprocess.color}, {spec.preprocess.fit}",
-        "training": f"{config.epochs} epochs, batch {config.batch_size}, {config.optimizer} {config.lr:g}",
+        "training": _training(config),
+        **_head_fit(result),
         "kept_epoch": result.kept_epoch,
         "seed": config.seed,
         "parameters": total,
@@ -262,6 +331,20 @@ def _metrics(
         "versions": ", ".join(f"{name} {number}" for name, number in spec.versions.items()),
     }
     return {"held_out": held_out, "run": run}
+
+
+def _training(config: TrainConfig) -> str:
+    if config.mode == "head" and config.head_fit == "penalised":
+        return "head fitted at once, by L-BFGS"
+    return f"{config.epochs} epochs, batch {config.batch_size}, Adam {config.lr:g}"
+
+
+def _head_fit(result: TrainResult) -> dict[str, object]:
+    """Lines on the penalised fit, for metrics.json and the report."""
+    if result.penalised is None:
+        return {}
+    towards = "zero" if result.prior is None else "; ".join(result.prior.describe())
+    return {"head": f"penalty {result.penalised.strength:.3g}, chosen by cross-validation", "drawn_to": towards}
 
 
 def _versions() -> dict[str, str]:

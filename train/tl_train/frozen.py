@@ -1,0 +1,100 @@
+"""Fitting the head while the backbone is frozen: features once, then steps of Adam or the penalised fit."""
+
+import dataclasses
+import time
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from tl_train.config import TrainConfig
+from tl_train.data import Dataset
+from tl_train.features import CachedPart, cached_part, fit_head, judge_head
+from tl_train.history import Epoch, table_header, table_row
+from tl_train.models import Architecture, prepare_for_training, pretrained_head
+from tl_train.penalised import PenalisedHead, fit_penalised_head
+from tl_train.preprocess import Preprocessor
+from tl_train.prior import Prior
+from tl_train.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class FrozenFit:
+    """A head fitted behind a frozen backbone.
+
+    Attributes:
+        history: a row per epoch; one row for the penalised fit.
+        penalised: what the penalised fit chose; None for steps of Adam.
+
+    """
+
+    history: list[Epoch]
+    penalised: PenalisedHead | None
+
+
+def fit_frozen(
+    model: nn.Module,
+    architecture: Architecture,
+    dataset: Dataset,
+    preprocessor: Preprocessor,
+    config: TrainConfig,
+    prior: Prior | None,
+    progress: Progress,
+) -> FrozenFit:
+    """Fit the head of `model` in place as `config.head_fit` says; the backbone stays as it is.
+
+    Args:
+        model: with its new head.
+        architecture: of the model.
+        dataset: its training pictures are fitted on, its validation pictures watched.
+        preprocessor: makes the network's input.
+        config: the choices of the run.
+        prior: whose head the penalised fit is drawn to; None for zero.
+        progress: shows what goes on.
+
+    Raises:
+        DataError: too few pictures to choose the penalty.
+        ConfigError: the prior does not fit the weights.
+
+    """
+    prepare_for_training(model, architecture, "head")
+    model.to(Fabric(accelerator="auto", devices=1).device)
+    started = time.perf_counter()
+    train = cached_part(model, architecture, dataset.train, preprocessor, progress)
+    val = cached_part(model, architecture, dataset.val, preprocessor, progress) if dataset.val else None
+    model.to("cpu")
+    progress.note(
+        f"Features of {len(dataset.train) + len(dataset.val)} pictures: {time.perf_counter() - started:.1f} s"
+    )
+    head = model.get_submodule(architecture.head)
+    if config.head_fit == "sgd":
+        return FrozenFit(fit_head(head, train, val, config, progress), None)
+    assert isinstance(head, nn.Linear)
+    return _fit_penalised(head, architecture, train, val, config, prior, progress)
+
+
+def _fit_penalised(
+    head: nn.Linear,
+    architecture: Architecture,
+    train: CachedPart,
+    val: CachedPart | None,
+    config: TrainConfig,
+    prior: Prior | None,
+    progress: Progress,
+) -> FrozenFit:
+    started = time.perf_counter()
+    weight, bias = prior.head(*pretrained_head(architecture, config.weights)) if prior else (None, None)
+    found = fit_penalised_head(
+        train.features, train.labels, weight, bias, config.seed, classes=head.out_features
+    )  # fmt: skip
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(found.weight))
+        head.bias.copy_(torch.from_numpy(found.bias))
+    train_loss, train_accuracy = judge_head(head, train)
+    val_loss, val_accuracy = judge_head(head, val) if val else (None, None)
+    row = Epoch(1, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started)
+    towards = "the head that the class names suggest" if prior else "zero"
+    progress.note(f"Head fitted with a penalty of {found.strength:.3g} towards {towards}, chosen by cross-validation")
+    progress.note(table_header())
+    progress.note(table_row(row))
+    return FrozenFit([row], found)
