@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +91,13 @@ def command(out: Path, overwrite: bool, **options: Any) -> None:
     from tl_train.progress import TerminalProgress
     from tl_train.run import train
 
-    result = train(TrainConfig(**options), out, overwrite=overwrite, progress=TerminalProgress())
+    typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    result = train(TrainConfig(**options), out, overwrite=overwrite, progress=TerminalProgress(), command=typed)
     if result.evaluation is not None:
         found = result.evaluation
-        click.echo(f"{found.part.capitalize()} accuracy: {found.accuracy:.2%} ({found.correct} of {len(found.truth)})")
+        between = f"95% interval {found.interval.low:.1%} to {found.interval.high:.1%}"
+        counted = f"{found.correct} of {len(found.truth)}, {between}"
+        click.echo(f"{found.part.capitalize()} accuracy: {found.accuracy:.2%} ({counted})")
     click.echo(f"Report: {printable(str(out / 'report.html'))}")
     click.echo(f"Next: tl-export {printable(str(out))}")
 

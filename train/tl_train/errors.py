@@ -21,3 +21,7 @@ class WeightsError(TlError, ValueError):
 
 class RunError(TlError, ValueError):
     """A run's folder is incomplete, damaged, or not made by tl-train."""
+
+
+class CalibrationError(TlError, ValueError):
+    """The answers cannot be calibrated."""
