@@ -21,9 +21,9 @@ from tl_train.metrics import (
 
 
 @st.composite
-def evaluations(draw, classes=st.integers(2, 6)):
+def evaluations(draw, fewest=2, most=6):
     """Answers of any quality; coarse logits, so that equal probabilities occur."""
-    pictures, count = draw(st.integers(1, 60)), draw(classes)
+    pictures, count = draw(st.integers(1, 60)), draw(st.integers(fewest, most))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     logits = np.round(random.normal(0, draw(st.sampled_from([0.3, 2, 8])), (pictures, count)), 1)
     truth = random.integers(0, count, pictures)
@@ -57,7 +57,7 @@ def test_scores_are_scikit_learns(evaluation):
     )
 
 
-@given(evaluations(classes=st.just(2)))
+@given(evaluations(most=2))
 @settings(max_examples=40, deadline=None)
 def test_brier_of_two_classes_is_twice_scikit_learns(evaluation):
     expected = oracle.brier_score_loss(evaluation.truth, evaluation.probabilities[:, 1], pos_label=1)

@@ -109,14 +109,17 @@ def _mark_classes(axes: matplotlib.axes.Axes, truth: np.ndarray, labels: Sequenc
     present = np.unique(truth)
     first = np.searchsorted(truth, present)
     end = np.append(first[1:], len(truth))
-    for boundary in first[1:]:
-        axes.axvline(boundary - 0.5, color="red", linestyle="-.", linewidth=1)
-    names = short(labels)
-    if len(present) <= _MAX_NAMED:
+    axes.set_xlabel("true class")
+    if len(present) > _MAX_NAMED:  # lines and names would cover the pictures
+        axes.set_xticks([])
+        axes.set_xlabel("pictures, in the order of their true classes")
+    else:
+        for boundary in first[1:]:
+            axes.axvline(boundary - 0.5, color="red", linestyle="-.", linewidth=1)
+        names = short(labels)
         rotation = 90 if sum(len(names[i]) + 2 for i in present) > 100 else 0
         axes.set_xticks((first + end - 1) / 2, [names[i] for i in present], rotation=rotation)
     axes.set_xlim(-0.6, len(truth) - 0.4)
-    axes.set_xlabel("true class")
 
 
 def short(labels: Sequence[str], limit: int = 18) -> list[str]:
