@@ -1,8 +1,8 @@
 """Training speed, side by side in one run: the chapter's loop written plainly, against ours with identical settings.
 
-    python benchmarks/train.py [--arch efficientnet_lite0] [--size 256] [--rounds 3] [--epochs 10]
+    python benchmarks/train.py [--arch efficientnet_lite0] [--size 256] [--rounds 3]
 
-Pictures are random, so nothing is downloaded; B0 gets random weights. Prints milliseconds and ratios; the rounds
+Pictures and weights are random, so nothing is downloaded. Prints milliseconds and ratios; the rounds
 alternate, so that a machine that slows down slows both, and medians are quoted.
 """
 

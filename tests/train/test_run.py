@@ -49,6 +49,7 @@ def test_metrics_predictions_and_spec_tell_one_story(tiny_run):
     assert (held_out["correct"], held_out["pictures"]) == (correct, len(rows)) == (correct, 6)
     assert held_out["accuracy"] == correct / 6
     assert np.sum(held_out["confusion"]) == 6
+    assert held_out["accuracy_interval"][0] < held_out["accuracy"] < held_out["accuracy_interval"][1]
     spec = ModelSpec.from_json((tiny_run / "spec.json").read_text())
     assert spec.labels == ("circle", "cross", "square")
     assert spec.metrics["test_accuracy"] == held_out["accuracy"]
@@ -65,8 +66,11 @@ def test_the_report_is_one_page_that_needs_nothing_else(tiny_run):
 
     parser = Sources()
     parser.feed((tiny_run / "report.html").read_text())
-    assert len(parser.found) == 3
-    assert all(source.startswith("data:image/png;base64,") for source in parser.found)
+    figures = [source for source in parser.found if source.startswith("data:image/svg+xml;base64,")]
+    thumbnails = [source for source in parser.found if source.startswith("data:image/png;base64,")]
+    assert len(figures) == 5, "the chapter's three, reliability, risk-coverage"
+    assert len(figures) + len(thumbnails) == len(parser.found)
+    assert len(thumbnails) >= 6
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(shapes, tmp_path):
@@ -237,3 +241,19 @@ def test_a_damaged_run_is_explained(tiny_run, tmp_path):
     (run / "weights.safetensors").write_bytes(b"garbage")
     with pytest.raises(RunError, match="cannot be read as weights"):
         load_model(run)
+
+
+def test_enough_validation_pictures_calibrate_what_is_stored_and_reported(shapes, tmp_path):
+    out = tmp_path / "run"
+    result = train(TrainConfig(data=str(shapes), val_split=0.85, **TINY), out, command="tl-train 'my shapes' --out x")
+    spec = ModelSpec.from_json((out / "spec.json").read_text())
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert result.calibration.pictures == 21
+    assert spec.temperature == result.calibration.temperature == metrics["calibration"]["temperature"] != 1
+    assert spec.abstain_below == result.calibration.abstain_below
+    held_out = metrics["held_out"]
+    assert held_out["uncalibrated"]["log_loss"] == pytest.approx(result.evaluation.before().log_loss)
+    assert held_out["log_loss"] != held_out["uncalibrated"]["log_loss"]
+    page = (out / "report.html").read_text()
+    assert f"Temperature {spec.temperature:.3f}, fitted on 21 validation pictures" in page
+    assert "tl-train &#39;my shapes&#39; --out x" in page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,14 +260,17 @@ def command(
             click.echo(f"Comparison: {printable(str(out / 'comparison.html'))}")
         return
     config = next(iter(configs.values())) if configs else TrainConfig.from_fields(given)
-    result = train(config, out, overwrite=overwrite, resume=resume, progress=progress)
+    typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    result = train(config, out, overwrite=overwrite, resume=resume, progress=progress, command=typed)
     if is_first:
         _print_result(result)
 
 
 def _print_result(result: TrainResult) -> None:
     if (found := result.evaluation) is not None:
-        click.echo(f"{found.part.capitalize()} accuracy: {found.accuracy:.2%} ({found.correct} of {len(found.truth)})")
+        between = f"95% interval {found.interval.low:.1%} to {found.interval.high:.1%}"
+        counted = f"{found.correct} of {len(found.truth)}, {between}"
+        click.echo(f"{found.part.capitalize()} accuracy: {found.accuracy:.2%} ({counted})")
     click.echo(f"Report: {printable(str(result.out / 'report.html'))}")
     click.echo(f"Next: tl-export {printable(str(result.out))}")
 

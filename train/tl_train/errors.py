@@ -25,3 +25,7 @@ class TrainingError(TlError, ArithmeticError):
 
 class RunError(TlError, ValueError):
     """A run's folder is incomplete, damaged, or not made by tl-train."""
+
+
+class CalibrationError(TlError, ValueError):
+    """The answers cannot be calibrated."""

@@ -1,68 +1,83 @@
-"""The chapter's three figures, for any number of classes, as PNG bytes."""
+"""The chapter's three figures, for any number of classes."""
 
-import io
-import warnings
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from tl_train.history import Epoch
-from tl_train.metrics import Evaluation
+from tl_train.metrics import Evaluation, Floats, Ints
 
-_DPI = 120
+RIGHT, WRONG = "tab:blue", "tab:orange"
+
+# More drawn items than this become an image inside the figure, so that a page with them stays small.
+_MAX_VECTOR_ITEMS = 4000
+_MAX_COLORS = 20
+_MAX_NAMED = 50  # more labels than this do not fit beside an axis
 _SIGN_OF_TWO = (1, -1)  # the chapter draws the first class upwards, the second downwards
 
 
-def classification(evaluation: Evaluation, labels: Sequence[str]) -> bytes:
+def classification(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     """A bar per picture with its predicted class, and red dash-dotted lines between the true classes.
 
     Two classes are drawn as in the chapter, +1 and -1; with more, each class has its own height.
     """
-    figure, order = Figure(figsize=(9, 3.6), layout="constrained"), _by_truth(evaluation)
+    tall = min(max(3.6, 0.16 * len(labels)), 9.0)
+    figure, order = Figure(figsize=(9, tall), layout="constrained"), _by_truth(evaluation)
     axes = figure.subplots()
     predicted, truth = evaluation.predicted[order], evaluation.truth[order]
-    positions = np.arange(len(order))
-    colors = np.where(predicted == truth, "tab:blue", "tab:orange")
+    for color, chosen in ((RIGHT, predicted == truth), (WRONG, predicted != truth)):
+        if len(labels) == 2:
+            _bars(axes, np.where(chosen, np.take(_SIGN_OF_TWO, predicted), 0), color)
+        else:
+            positions = np.flatnonzero(chosen)
+            marks = axes.scatter(positions, predicted[chosen], color=color, s=14, marker="|")
+            marks.set_rasterized(len(truth) > _MAX_VECTOR_ITEMS)
     if len(labels) == 2:
-        axes.bar(positions, np.take(_SIGN_OF_TWO, predicted), color=colors, width=0.8)
         axes.axhline(0, color="black", linewidth=0.8)
-        axes.set_yticks(_SIGN_OF_TWO, _short(labels))
-    else:
-        axes.scatter(positions, predicted, c=colors, s=14, marker="|")
-        axes.set_yticks(range(len(labels)), _short(labels))
+        axes.set_yticks(_SIGN_OF_TWO, short(labels))
+    elif len(labels) <= _MAX_NAMED:
+        axes.set_yticks(range(len(labels)), short(labels))
     _mark_classes(axes, truth, labels)
     axes.set_ylabel("predicted")
     axes.set_title(
         f"{evaluation.part} pictures: {evaluation.correct} of {len(truth)} right ({evaluation.accuracy:.2%})"
     )
-    axes.legend(handles=[_patch("tab:blue", "right"), _patch("tab:orange", "wrong")], loc="upper left",
-                bbox_to_anchor=(1, 1))  # fmt: skip
-    return _png(figure)
+    axes.legend(handles=[_patch(RIGHT, "right"), _patch(WRONG, "wrong")], loc="upper left",
+                bbox_to_anchor=(1, 1), frameon=False)  # fmt: skip
+    return figure
 
 
-def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> bytes:
-    """Stacked bars of the class probabilities per picture, the first class at the bottom, a red line at 0.5."""
+def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
+    """Stacked bars of the class probabilities per picture, the first class at the bottom, a red line at 0.5.
+
+    More classes than there are colours are drawn as three: the true one, the most probable other one, the rest.
+    """
     figure, order = Figure(figsize=(9, 3.6), layout="constrained"), _by_truth(evaluation)
     axes = figure.subplots()
-    positions, bottom = np.arange(len(order)), np.zeros(len(order))
-    colors = matplotlib.colormaps["tab20" if len(labels) > 2 else "Paired"]
-    for index, label in enumerate(_short(labels)):
-        heights = evaluation.probabilities[order, index]
-        axes.bar(positions, heights, bottom=bottom, width=1.0, color=colors(index % colors.N), label=label)
-        bottom += heights
+    values, truth = evaluation.probabilities[order], evaluation.truth[order]
+    if len(labels) <= _MAX_COLORS:
+        colors = matplotlib.colormaps["tab20" if len(labels) > 2 else "Paired"]
+        layers = [(name, to_hex(colors(i % colors.N)), values[:, i]) for i, name in enumerate(short(labels))]
+    else:
+        layers = _true_and_other(values, truth)
+    edges, bottom = np.arange(len(order) + 1) - 0.5, np.zeros(len(order))
+    for name, color, heights in layers:
+        patch = axes.stairs(bottom + heights, edges, baseline=bottom, fill=True, color=color, label=name)
+        patch.set_rasterized(len(order) * len(layers) > _MAX_VECTOR_ITEMS)
+        bottom = bottom + heights
     axes.axhline(0.5, color="red", linewidth=1)
-    _mark_classes(axes, evaluation.truth[order], labels)
+    _mark_classes(axes, truth, labels)
     axes.set_ylim(0, 1)
     axes.set_ylabel("probability")
     axes.set_title(f"{evaluation.part} pictures: class probabilities")
-    if len(labels) <= 20:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="class", reverse=True)
-    return _png(figure)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="class", reverse=True, frameon=False)
+    return figure
 
 
-def curves(history: Sequence[Epoch]) -> bytes:
+def curves(history: Sequence[Epoch]) -> Figure:
     """Loss and accuracy over the epochs, of training and, where there is any, validation."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
@@ -78,10 +93,10 @@ def curves(history: Sequence[Epoch]) -> bytes:
         axes.set_title(title)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(frameon=False)
     loss.set_ylim(bottom=0)
     accuracy.set_ylim(top=1.02)
-    return _png(figure)
+    return figure
 
 
 def _by_truth(evaluation: Evaluation) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -94,29 +109,42 @@ def _mark_classes(axes: matplotlib.axes.Axes, truth: np.ndarray, labels: Sequenc
     present = np.unique(truth)
     first = np.searchsorted(truth, present)
     end = np.append(first[1:], len(truth))
-    for boundary in first[1:]:
-        axes.axvline(boundary - 0.5, color="red", linestyle="-.", linewidth=1)
-    names = _short(labels)
-    rotation = 90 if len(present) > 12 else 0
-    axes.set_xticks((first + end - 1) / 2, [names[i] for i in present], rotation=rotation)
-    axes.set_xlim(-0.6, len(truth) - 0.4)
     axes.set_xlabel("true class")
+    if len(present) > _MAX_NAMED:  # lines and names would cover the pictures
+        axes.set_xticks([])
+        axes.set_xlabel("pictures, in the order of their true classes")
+    else:
+        for boundary in first[1:]:
+            axes.axvline(boundary - 0.5, color="red", linestyle="-.", linewidth=1)
+        names = short(labels)
+        rotation = 90 if sum(len(names[i]) + 2 for i in present) > 100 else 0
+        axes.set_xticks((first + end - 1) / 2, [names[i] for i in present], rotation=rotation)
+    axes.set_xlim(-0.6, len(truth) - 0.4)
 
 
-def _short(labels: Sequence[str], limit: int = 18) -> list[str]:
-    """Labels for an axis. A dollar sign would start a formula in matplotlib."""
+def short(labels: Sequence[str], limit: int = 18) -> list[str]:
+    """Labels for an axis, cut where too long. A dollar sign would start a formula in matplotlib."""
     cut = (label if len(label) <= limit else label[: limit - 1] + "…" for label in labels)
     return [label.replace("$", r"\$") for label in cut]
 
 
+def _bars(axes: matplotlib.axes.Axes, heights: np.ndarray, color: str) -> None:
+    """A bar per picture, as one shape however many there are."""
+    positions = np.arange(len(heights))
+    edges = np.append(np.column_stack([positions - 0.4, positions + 0.4]).ravel(), len(heights) - 0.4)
+    spaced = np.column_stack([heights, np.zeros_like(heights)]).ravel()
+    axes.stairs(spaced, edges, fill=True, color=color).set_rasterized(len(heights) > _MAX_VECTOR_ITEMS)
+
+
+def _true_and_other(values: Floats, truth: Ints) -> list[tuple[str, str, Floats]]:
+    """The three layers that stand for many classes: name, colour, heights (N,)."""
+    rows = np.arange(len(truth))
+    others = values.copy()
+    others[rows, truth] = 0
+    true, other = values[rows, truth], others.max(axis=1)
+    rest = np.maximum(0, 1 - true - other)
+    return [("the true one", RIGHT, true), ("the next best", WRONG, other), ("the rest", "0.85", rest)]
+
+
 def _patch(color: str, label: str) -> matplotlib.patches.Patch:
     return matplotlib.patches.Patch(color=color, label=label)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A script that the font lacks shows as boxes; a warning would not help whoever reads the report.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import platform
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,14 +16,16 @@ from torch import nn
 from tl_infer.contract import ModelSpec, PreprocessSpec
 from tl_infer.files import write_bytes, write_text
 from tl_train import checkpoint, figures, report
+from tl_train.calibration import Calibration, fit_calibration
 from tl_train.config import TrainConfig
-from tl_train.data import Dataset, fingerprint, load_dataset
+from tl_train.data import Dataset, Sample, fingerprint, load_dataset
+from tl_train.drawing import png
 from tl_train.errors import TrainingError
 from tl_train.fit import Fit, fit
 from tl_train.frozen import FrozenFit, fit_frozen
 from tl_train.history import Epoch
 from tl_train.loop import predict
-from tl_train.metrics import Evaluation, softmax
+from tl_train.metrics import Evaluation, measurements, softmax
 from tl_train.models import (
     Architecture,
     LoadedWeights,
@@ -55,6 +58,7 @@ class TrainResult:
         labels: class names.
         history: a row per epoch.
         evaluation: answers on the held-out pictures; None when none were held back.
+        calibration: temperature and abstention threshold, and what they were fitted on.
         seconds: wall time of training, without looking for and decoding the pictures; of a resumed run, since then.
         kept_epoch: whose weights were kept, counted from 1.
         parameters: of the network in all, and those that learned at the end.
@@ -67,6 +71,7 @@ class TrainResult:
     labels: tuple[str, ...]
     history: list[Epoch]
     evaluation: Evaluation | None
+    calibration: Calibration
     seconds: float
     kept_epoch: int
     parameters: tuple[int, int]
@@ -81,6 +86,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    command: str = "",
 ) -> TrainResult:
     """Fine-tune a network on pictures and write the run to `out`.
 
@@ -90,6 +96,7 @@ def train(
         overwrite: replace an earlier run in that folder.
         resume: continue the unfinished run in that folder, to the weights it would have had without the interruption.
         progress: how to show what goes on; silent when None.
+        command: the command line, for the report.
 
     Raises:
         TlError: anything the user can put right: data, weights, options, the output folder.
@@ -130,12 +137,16 @@ def train(
     if not all(math.isfinite(row.train_loss) for row in fitted.history):
         raise TrainingError(f"the loss is no finite number; training has diverged, lower --lr ({config.lr:g})")
 
-    evaluation = _evaluate(model, dataset, preprocessor)
+    calibration = _calibrate(model, *_calibration_pictures(dataset, config), preprocessor)
+    for note in calibration.notes:
+        progress.note(note)
+    evaluation = _evaluate(model, dataset, preprocessor, calibration)
     result = TrainResult(
         out,
         dataset.labels,
         fitted.history,
         evaluation,
+        calibration,
         seconds,
         fitted.kept_epoch,
         count_parameters(model),
@@ -143,7 +154,7 @@ def train(
         frozen.penalised,
     )
     if fabric.global_rank == 0:
-        _save(result, identity, dataset, model, architecture, preprocess, loaded)
+        _save(result, identity, dataset, model, architecture, preprocess, loaded, findings.warnings, command)
         discard_checkpoints(out)
     return result
 
@@ -220,12 +231,34 @@ def _opening(config: TrainConfig, dataset: Dataset, side_px: int) -> str:
     )
 
 
-def _evaluate(model: nn.Module, dataset: Dataset, preprocessor: Preprocessor) -> Evaluation | None:
+def _calibration_pictures(dataset: Dataset, config: TrainConfig) -> tuple[Sequence[Sample], str]:
+    """Pictures that were not trained on, chose no weights and give no accuracy, with what to call them."""
+    if config.patience is not None:
+        return (), "pictures beside the validation pictures, which chose the epoch,"
+    if config.redraw_val:
+        return (), "pictures beside the validation pictures, which are trained on in other epochs,"
+    if not dataset.test:
+        return (), "pictures beside the validation pictures, which give the accuracy,"
+    return dataset.val, "validation pictures"
+
+
+def _calibrate(model: nn.Module, samples: Sequence[Sample], source: str, preprocessor: Preprocessor) -> Calibration:
+    """Temperature and threshold, from pictures that the model was neither trained on nor selected by."""
+    truth = np.array([sample.label for sample in samples], dtype=np.int64)
+    logits = predict(model, samples, preprocessor) if samples else np.zeros((0, 2), np.float32)
+    return fit_calibration(logits, truth, source=source)
+
+
+def _evaluate(
+    model: nn.Module, dataset: Dataset, preprocessor: Preprocessor, calibration: Calibration
+) -> Evaluation | None:
     part, samples = dataset.held_out()
     if not samples:
         return None
     truth = np.array([sample.label for sample in samples], dtype=np.int64)
-    return Evaluation(part, truth, softmax(predict(model, samples, preprocessor)))
+    logits = predict(model, samples, preprocessor)
+    uncalibrated = softmax(logits) if calibration.fitted else None
+    return Evaluation(part, truth, softmax(logits / calibration.temperature), uncalibrated)
 
 
 def _save(
@@ -236,6 +269,8 @@ def _save(
     architecture: Architecture,
     preprocess: PreprocessSpec,
     loaded: LoadedWeights,
+    warnings: Sequence[str],
+    command: str,
 ) -> None:
     """Write everything into the run's folder; metrics.json last, as the sign of a finished run."""
     out, evaluation, config = result.out, result.evaluation, identity.config
@@ -244,6 +279,8 @@ def _save(
         preprocess=preprocess,
         architecture=architecture.name,
         weights=loaded.source,
+        temperature=result.calibration.temperature,
+        abstain_below=result.calibration.abstain_below,
         data_fingerprint=identity.data_fingerprint,
         versions=identity.versions,
         metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
@@ -253,19 +290,31 @@ def _save(
     checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
     _save_head_fit(result)
     metrics = _metrics(result, config, dataset, spec, loaded)
-    pictures = {}
+    drawn, names = {}, []
     if evaluation is not None:
-        _save_predictions(result, evaluation, dataset)
-        pictures["classification"] = figures.classification(evaluation, result.labels)
-        pictures["probabilities"] = figures.probabilities(evaluation, result.labels)
-    pictures["curves"] = figures.curves(result.history)
-    for name, png in pictures.items():
-        write_bytes(out / f"{name}.png", png)
-    page = report.render(
-        f"{config.arch} on {Path(config.data).name}", metrics["run"], result.history, evaluation, result.labels,
-        {_CAPTIONS[name]: png for name, png in pictures.items()},
-    )  # fmt: skip
-    write_text(out / checkpoint.REPORT, page)
+        names = _save_predictions(result, evaluation, dataset)
+        drawn["classification"] = figures.classification(evaluation, result.labels)
+        drawn["probabilities"] = figures.probabilities(evaluation, result.labels)
+    drawn["curves"] = figures.curves(result.history)
+    for name, figure in drawn.items():
+        write_bytes(out / f"{name}.png", png(figure))
+    page = report.Page(
+        title=f"{config.arch} on {Path(config.data).name}",
+        labels=result.labels,
+        history=result.history,
+        figures={_CAPTIONS[name]: figure for name, figure in drawn.items()},
+        facts={name: value for name, value in metrics["run"].items() if name != "versions"},
+        evaluation=evaluation,
+        calibration=result.calibration,
+        names=names,
+        load=lambda index: dataset.held_out()[1][index].load(),
+        config=(out / checkpoint.CONFIG).read_text(encoding="utf-8"),
+        versions=spec.versions,
+        warnings=warnings,
+        notes=result.prior.describe() if result.prior else (),
+        command=command,
+    )
+    write_text(out / checkpoint.REPORT, report.render(page))
     checkpoint.save_metrics(out, metrics)
 
 
@@ -281,8 +330,8 @@ def _save_head_fit(result: TrainResult) -> None:
         checkpoint.save_table(result.out / checkpoint.PENALTY, header, rows)
 
 
-def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Dataset) -> None:
-    """A row per held-out picture, with its file."""
+def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Dataset) -> list[str]:
+    """A row per held-out picture, with its file; returns the files' names as the rows have them."""
     _, samples = dataset.held_out()
     paths = checkpoint.save_pictures(result.out, samples, dataset)
     header = ["path", "label", "predicted", *(f"p({label})" for label in result.labels)]
@@ -293,23 +342,14 @@ def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Data
         )
     ]
     checkpoint.save_table(result.out / checkpoint.PREDICTIONS, header, rows)
+    return [str(path) for path in paths]
 
 
 def _metrics(
     result: TrainResult, config: TrainConfig, dataset: Dataset, spec: ModelSpec, loaded: LoadedWeights
 ) -> dict[str, dict[str, object]]:
     total, learning = result.parameters
-    held_out: dict[str, object] = {}
-    if (evaluation := result.evaluation) is not None:
-        held_out = {
-            "part": evaluation.part,
-            "pictures": len(evaluation.truth),
-            "correct": evaluation.correct,
-            "accuracy": evaluation.accuracy,
-            "log_loss": evaluation.log_loss,
-            "labels": list(result.labels),
-            "confusion": evaluation.confusion.tolist(),
-        }
+    held_out = measurements(result.evaluation, result.labels) if result.evaluation else {}
     run: dict[str, object] = {
         "data": config.data,
         "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
@@ -330,7 +370,8 @@ def _metrics(
         "data_fingerprint": spec.data_fingerprint,
         "versions": ", ".join(f"{name} {number}" for name, number in spec.versions.items()),
     }
-    return {"held_out": held_out, "run": run}
+    calibration = dataclasses.asdict(result.calibration)
+    return {"held_out": held_out, "calibration": calibration, "run": run}
 
 
 def _training(config: TrainConfig) -> str:
