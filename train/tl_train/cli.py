@@ -235,6 +235,7 @@ def command(
     require_extra("train", ("torch", "torchvision", "timm", "lightning_fabric", "onnx", "sklearn", "rich"))
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
+    from tl_train.allocator import keep_freed_memory
     from tl_train.compare import as_text, compare
     from tl_train.config import TrainConfig
     from tl_train.progress import Progress, TerminalProgress
@@ -242,6 +243,7 @@ def command(
     from tl_train.run import dry_run as look_only
     from tl_train.run import train
 
+    keep_freed_memory()
     given = {name: value for name, value in options.items() if value is not None}
     configs = {name: TrainConfig.from_fields({**load_recipe(name), **given}) for name in recipes}
     is_first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes work in silence
