@@ -8,10 +8,22 @@ import collections
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from tl_infer.errors import ModelFileError
+from tl_infer.strict_json import (
+    Reader,
+    brief,
+    build,
+    integer,
+    mapping_of,
+    number,
+    object_of,
+    optional,
+    parse_document,
+    text,
+    tuple_of,
+)
 
 FORMAT_VERSION = 1
 SPEC_KEY = "tl.spec"
@@ -20,6 +32,8 @@ NAMES_KEY = "names"  # what other tools show as the classes; ours read `tl.spec`
 INPUT_NAME = "image"
 PROBABILITIES = "probabilities"
 LOGITS = "logits"
+EMBEDDING = "embedding"
+HEATMAP = "heatmap"
 
 Color = Literal["rgb", "gray"]
 Fit = Literal["squash", "letterbox", "pad", "crop"]
@@ -158,19 +172,8 @@ class ModelSpec:
                 the message names it.
 
         """
-        try:
-            document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise ModelFileError(f"{SPEC_KEY}: is not valid JSON: {error}") from error
-        if not isinstance(document, dict):
-            raise ModelFileError(f"{SPEC_KEY}: found {_kind(document)}, expected an object")
-        version = document.pop("version", None)
-        if version != FORMAT_VERSION or isinstance(version, bool):
-            raise ModelFileError(
-                f"{SPEC_KEY}: field 'version' is {_brief(version)}, this tl-toolkit reads {FORMAT_VERSION}; "
-                "install the release that made the file, or export it again with tl-export"
-            )
-        spec: ModelSpec = _build(ModelSpec, _MODEL_FIELDS, document, SPEC_KEY)
+        document = parse_document(text, SPEC_KEY, FORMAT_VERSION)
+        spec: ModelSpec = build(ModelSpec, _MODEL_FIELDS, document, SPEC_KEY)
         return spec
 
 
@@ -187,124 +190,34 @@ def _plain(value: Any) -> Any:
 
 def _check(holds: bool, field: str, found: object, expected: str) -> None:
     if not holds:
-        raise ValueError(f"{field}: found {_brief(found)}, expected {expected}")
+        raise ValueError(f"{field}: found {brief(found)}, expected {expected}")
 
 
-def _brief(value: object, limit: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true/false", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError("a field is there twice")
-    return fields
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number")
-
-
-# --- reading, one function per type: value, where -> checked value -------------------------------------------------
-
-_Reader = Callable[[Any, str], Any]
-
-
-def _of(kind: type, name: str) -> _Reader:
-    def read(value: Any, where: str) -> Any:
-        # bool is an int in Python, not in JSON.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ModelFileError(f"{where}: found {_kind(value)} ({_brief(value)}), expected {name}")
-        return value
-
-    return read
-
-
-_text = _of(str, "a text")
-_integer = _of(int, "a whole number")
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ModelFileError(f"{where}: found {_kind(value)} ({_brief(value)}), expected a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ModelFileError(f"{where}: found {_brief(value)}, expected a finite number")
-    return number
-
-
-def _optional(read: _Reader) -> _Reader:
-    return lambda value, where: None if value is None else read(value, where)
-
-
-def _tuple(read: _Reader) -> _Reader:
-    def read_items(value: Any, where: str) -> tuple[Any, ...]:
-        items = _of(list, "a list")(value, where)
-        return tuple(read(item, f"{where}[{i}]") for i, item in enumerate(items))
-
-    return read_items
-
-
-def _mapping(read: _Reader) -> _Reader:
-    def read_items(value: Any, where: str) -> Mapping[str, Any]:
-        items = _of(dict, "an object")(value, where)
-        return {key: read(item, f"{where}.{key}") for key, item in items.items()}
-
-    return read_items
-
-
-def _object(kind: type, fields: Mapping[str, _Reader]) -> _Reader:
-    return lambda value, where: _build(kind, fields, _of(dict, "an object")(value, where), where)
-
-
-def _build(kind: type, fields: Mapping[str, _Reader], document: dict[str, Any], where: str) -> Any:
-    if missing := sorted(fields.keys() - document.keys()):
-        raise ModelFileError(f"{where}: field '{missing[0]}' is missing; export the model again with tl-export")
-    if unknown := sorted(document.keys() - fields.keys()):
-        raise ModelFileError(
-            f"{where}: unknown field {_brief(unknown[0])}; update tl-toolkit, or export the model again"
-        )
-    values = {name: read(document[name], f"{where}: field '{name}'") for name, read in fields.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ModelFileError(f"{where}: field {error}") from error
-
-
-_PREPROCESS_FIELDS: Mapping[str, _Reader] = {
-    "size": _tuple(_integer),
-    "mean": _tuple(_number),
-    "std": _tuple(_number),
-    "color": _text,
-    "fit": _text,
-    "anchor": _text,
-    "fill": _tuple(_integer),
-    "resample": _text,
-    "resize_px": _optional(_integer),
+_PREPROCESS_FIELDS: Mapping[str, Reader] = {
+    "size": tuple_of(integer),
+    "mean": tuple_of(number),
+    "std": tuple_of(number),
+    "color": text,
+    "fit": text,
+    "anchor": text,
+    "fill": tuple_of(integer),
+    "resample": text,
+    "resize_px": optional(integer),
 }
-_PARITY_FIELDS: Mapping[str, _Reader] = {
-    "pictures": _integer,
-    "top1_agreement": _number,
-    "max_probability_difference": _number,
+_PARITY_FIELDS: Mapping[str, Reader] = {
+    "pictures": integer,
+    "top1_agreement": number,
+    "max_probability_difference": number,
 }
-_MODEL_FIELDS: Mapping[str, _Reader] = {
-    "labels": _tuple(_text),
-    "preprocess": _object(PreprocessSpec, _PREPROCESS_FIELDS),
-    "architecture": _text,
-    "weights": _text,
-    "temperature": _number,
-    "abstain_below": _optional(_number),
-    "data_fingerprint": _text,
-    "versions": _mapping(_text),
-    "metrics": _mapping(_number),
-    "parity": _optional(_object(ParitySummary, _PARITY_FIELDS)),
+_MODEL_FIELDS: Mapping[str, Reader] = {
+    "labels": tuple_of(text),
+    "preprocess": object_of(PreprocessSpec, _PREPROCESS_FIELDS),
+    "architecture": text,
+    "weights": text,
+    "temperature": number,
+    "abstain_below": optional(number),
+    "data_fingerprint": text,
+    "versions": mapping_of(text),
+    "metrics": mapping_of(number),
+    "parity": optional(object_of(ParitySummary, _PARITY_FIELDS)),
 }
