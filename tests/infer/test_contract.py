@@ -80,7 +80,7 @@ def test_any_valid_spec_survives_the_file(labels, mean, std, size):
         (changed(temperature="1"), "field 'temperature': found a text"),
         (changed(abstain_below=2), "field abstain_below: found 2.0"),
         (changed(versions=[]), "field 'versions': found a list"),
-        (changed(metrics={"a": True}), "field 'metrics'\['a'\]: found true/false"),
+        (changed(metrics={"a": True}), r"field 'metrics'\['a'\]: found true/false"),
         (changed(preprocess=None), "field 'preprocess': found null"),
         (changed(preprocess__size=...), "field 'preprocess': field 'size' is missing"),
         (changed(preprocess__size=[0, 5]), r"field size: found \(0, 5\)"),
