@@ -106,3 +106,12 @@ def test_arguments_are_checked():
     logits[0, 0] = np.nan
     with pytest.raises(CalibrationError, match=r"logits: found values that are not finite; .* lower --lr"):
         fit_calibration(logits, labels, source="pictures")
+
+
+def test_a_few_right_answers_do_not_sharpen_where_that_is_forbidden():
+    logits = np.tile([4.0, 0.0], (30, 1))
+    labels = np.zeros(30, dtype=np.int64)
+    assert fit_calibration(logits, labels, source="pictures").temperature < 1
+    modest = fit_calibration(logits, labels, source="pictures", may_sharpen=False)
+    assert modest.temperature == 1
+    assert modest.fitted

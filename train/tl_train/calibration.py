@@ -63,6 +63,7 @@ def fit_calibration(
     *,
     source: str,
     target_accuracy: float = TARGET_ACCURACY,
+    may_sharpen: bool = True,
 ) -> Calibration:
     """Fit the temperature and the abstention threshold.
 
@@ -71,6 +72,8 @@ def fit_calibration(
         labels: int (N,), the true classes.
         source: which pictures these are, for reports ("validation pictures").
         target_accuracy: what the answered pictures shall reach, above 0, below 1.
+        may_sharpen: whether a temperature below 1 is taken. A few dozen pictures without a mistake always ask for one,
+            but cannot show how rare mistakes are.
 
     Raises:
         CalibrationError: shapes that do not fit, logits that are not finite, a label or the target out of range.
@@ -85,6 +88,8 @@ def fit_calibration(
         )
         return Calibration(1.0, None, pictures, source, (note,))
     temperature = fit_temperature(logits, labels)
+    if not may_sharpen:
+        temperature = max(1.0, temperature)
     probabilities = softmax(logits / temperature)
     right = probabilities.argmax(axis=1) == labels
     threshold = abstention_threshold(probabilities.max(axis=1), right, target_accuracy)

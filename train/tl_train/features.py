@@ -49,6 +49,10 @@ class CachedPart:
                 f"found features {self.features.shape} and labels {self.labels.shape}, expected (N, D), (N,)"
             )
 
+    def chosen(self, which: npt.NDArray[np.bool_]) -> "CachedPart":
+        """Some of the pictures."""
+        return CachedPart(self.features[which], self.labels[which])
+
 
 def backbone_features(
     model: nn.Module,

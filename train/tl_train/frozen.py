@@ -3,19 +3,25 @@
 import dataclasses
 import time
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from tl_train.calibration import MIN_PICTURES
 from tl_train.config import TrainConfig
+from tl_train.crossfit import cross_fitted_logits
 from tl_train.data import Dataset
-from tl_train.features import CachedPart, cached_part, fit_head, judge_head
+from tl_train.features import CachedPart, Features, cached_part, fit_head, judge_head
 from tl_train.history import Epoch, table_header, table_row
 from tl_train.models import Architecture, prepare_for_training, pretrained_head
 from tl_train.penalised import PenalisedHead, fit_penalised_head
 from tl_train.preprocess import Preprocessor
 from tl_train.prior import Prior
 from tl_train.progress import Progress
+
+GivenHead = tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]  # weight (C, D) and bias (C,) to be drawn to
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -25,11 +31,14 @@ class FrozenFit:
     Attributes:
         history: a row per epoch; one row for the penalised fit.
         penalised: what the penalised fit chose; None for steps of Adam.
+        cross_fitted: logits (N, C) of the training pictures, each from a head fitted without it, where the validation
+            pictures are too few to calibrate on; else None.
 
     """
 
     history: list[Epoch]
-    penalised: PenalisedHead | None
+    penalised: PenalisedHead | None = None
+    cross_fitted: Features | None = None
 
 
 def fit_frozen(
@@ -67,34 +76,52 @@ def fit_frozen(
         f"Features of {len(dataset.train) + len(dataset.val)} pictures: {time.perf_counter() - started:.1f} s"
     )
     head = model.get_submodule(architecture.head)
+    given = prior.head(*pretrained_head(architecture, config.weights)) if prior else None
+    cross_fitted = None
+    if config.mode == "head" and len(dataset.val) < MIN_PICTURES <= len(dataset.train):
+        progress.note("Fitting heads without a fifth of the training pictures each, to calibrate on those left out")
+        cross_fitted = cross_fitted_logits(
+            head, train, lambda copy, part: _fit_silently(copy, part, config, given), config.seed
+        )
     if config.head_fit == "sgd":
-        return FrozenFit(fit_head(head, train, val, config, progress), None)
+        return FrozenFit(fit_head(head, train, val, config, progress), None, cross_fitted)
+    history, found = _fit_penalised(head, train, val, config, given, progress)
+    return FrozenFit(history, found, cross_fitted)
+
+
+def _fit_silently(head: nn.Module, part: CachedPart, config: TrainConfig, given: GivenHead | None) -> None:
+    """Fit one of the heads of cross-fitting as the one that is kept, choice of the penalty included."""
+    if config.head_fit == "sgd":
+        fit_head(head, part, None, config, Progress())
+    else:
+        _put_penalised(head, part, config, given)
+
+
+def _put_penalised(head: nn.Module, part: CachedPart, config: TrainConfig, given: GivenHead | None) -> PenalisedHead:
     assert isinstance(head, nn.Linear)
-    return _fit_penalised(head, architecture, train, val, config, prior, progress)
-
-
-def _fit_penalised(
-    head: nn.Linear,
-    architecture: Architecture,
-    train: CachedPart,
-    val: CachedPart | None,
-    config: TrainConfig,
-    prior: Prior | None,
-    progress: Progress,
-) -> FrozenFit:
-    started = time.perf_counter()
-    weight, bias = prior.head(*pretrained_head(architecture, config.weights)) if prior else (None, None)
-    found = fit_penalised_head(
-        train.features, train.labels, weight, bias, config.seed, classes=head.out_features
-    )  # fmt: skip
+    weight, bias = given or (None, None)
+    found = fit_penalised_head(part.features, part.labels, weight, bias, config.seed, classes=head.out_features)
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(found.weight))
         head.bias.copy_(torch.from_numpy(found.bias))
+    return found
+
+
+def _fit_penalised(
+    head: nn.Module,
+    train: CachedPart,
+    val: CachedPart | None,
+    config: TrainConfig,
+    given: GivenHead | None,
+    progress: Progress,
+) -> tuple[list[Epoch], PenalisedHead]:
+    started = time.perf_counter()
+    found = _put_penalised(head, train, config, given)
     train_loss, train_accuracy = judge_head(head, train)
     val_loss, val_accuracy = judge_head(head, val) if val else (None, None)
     row = Epoch(1, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started)
-    towards = "the head that the class names suggest" if prior else "zero"
+    towards = "the head that the class names suggest" if given else "zero"
     progress.note(f"Head fitted with a penalty of {found.strength:.3g} towards {towards}, chosen by cross-validation")
     progress.note(table_header())
     progress.note(table_row(row))
-    return FrozenFit([row], found)
+    return [row], found

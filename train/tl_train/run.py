@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -126,7 +127,7 @@ def train(
 
     preprocessor = Preprocessor(preprocess)
     started = time.perf_counter()
-    frozen = FrozenFit([], None)
+    frozen = FrozenFit([])
     if config.head_fit == "penalised" or _features_suffice(config):
         frozen = fit_frozen(model, architecture, dataset, preprocessor, config, prior, progress)
     if config.mode == "head" and frozen.history:
@@ -137,7 +138,7 @@ def train(
     if not all(math.isfinite(row.train_loss) for row in fitted.history):
         raise TrainingError(f"the loss is no finite number; training has diverged, lower --lr ({config.lr:g})")
 
-    calibration = _calibrate(model, *_calibration_pictures(dataset, config), preprocessor)
+    calibration = _calibrate(model, dataset, config, frozen.cross_fitted, preprocessor)
     for note in calibration.notes:
         progress.note(note)
     evaluation = _evaluate(model, dataset, preprocessor, calibration)
@@ -242,8 +243,19 @@ def _calibration_pictures(dataset: Dataset, config: TrainConfig) -> tuple[Sequen
     return dataset.val, "validation pictures"
 
 
-def _calibrate(model: nn.Module, samples: Sequence[Sample], source: str, preprocessor: Preprocessor) -> Calibration:
+def _calibrate(
+    model: nn.Module,
+    dataset: Dataset,
+    config: TrainConfig,
+    cross_fitted: npt.NDArray[np.float32] | None,
+    preprocessor: Preprocessor,
+) -> Calibration:
     """Temperature and threshold, from pictures that the model was neither trained on nor selected by."""
+    if cross_fitted is not None:
+        truth = np.array([sample.label for sample in dataset.train], dtype=np.int64)
+        source = "training pictures, each judged by a head fitted without it"
+        return fit_calibration(cross_fitted, truth, source=source, may_sharpen=False)
+    samples, source = _calibration_pictures(dataset, config)
     truth = np.array([sample.label for sample in samples], dtype=np.int64)
     logits = predict(model, samples, preprocessor) if samples else np.zeros((0, 2), np.float32)
     return fit_calibration(logits, truth, source=source)
