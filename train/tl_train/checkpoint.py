@@ -18,6 +18,7 @@ from tl_train.data import Dataset, Sample
 from tl_train.errors import RunError, WeightsError
 from tl_train.models import Architecture, find_architecture, head_kind_of, new_head, read_weights
 from tl_train.resume import FOLDER
+from tl_train.tensorboard import FOLDER as EVENTS
 
 CONFIG = "config.toml"
 SPEC = "spec.json"
@@ -76,21 +77,9 @@ def start_folder(out: Path, config: TrainConfig) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in (
-            METRICS,
-            SPEC,
-            WEIGHTS,
-            HISTORY,
-            PREDICTIONS,
-            REPORT,
-            PREFLIGHT,
-            PRIOR,
-            PENALTY,
-            EXPORTED,
-            *FIGURES,
-        ):
+        for name in RUN_FILES:
             (out / name).unlink(missing_ok=True)
-        for name in (PICTURES, FOLDER):
+        for name in (PICTURES, FOLDER, EVENTS):
             if (out / name).exists():
                 shutil.rmtree(out / name)
     except OSError as error:

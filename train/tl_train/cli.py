@@ -210,6 +210,9 @@ def _list_architectures(context: click.Context, option: click.Parameter, pattern
     "  [default: column]",
 )
 @click.option("--dry-run", is_flag=True, help="Look at the pictures, print what was found, and stop; --out not needed.")
+@click.option(
+    "--tensorboard", is_flag=True, help="Write TensorBoard events to OUT/tensorboard; needs: pip install tensorboard"
+)
 @click.option("--overwrite", is_flag=True, help="Replace the run that is in --out.")
 @click.option("--resume", is_flag=True, help="Continue the unfinished run in --out; give the same options again.")
 def command(
@@ -219,6 +222,7 @@ def command(
     overwrite: bool,
     resume: bool,
     dry_run: bool,
+    tensorboard: bool,
     **options: Any,
 ) -> None:
     """Fine-tune a pretrained network on the pictures of DATA.
@@ -256,14 +260,16 @@ def command(
         if resume:
             raise click.UsageError("--resume continues one run, not a comparison.")
         configs = configs or {"given options": TrainConfig.from_fields(given)}
-        rows = compare(configs, seeds or 1, out, overwrite=overwrite, progress=progress)
+        rows = compare(configs, seeds or 1, out, overwrite=overwrite, tensorboard=tensorboard, progress=progress)
         if is_first:
             click.echo(as_text(rows))
             click.echo(f"Comparison: {printable(str(out / 'comparison.html'))}")
         return
     config = next(iter(configs.values())) if configs else TrainConfig.from_fields(given)
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    result = train(config, out, overwrite=overwrite, resume=resume, progress=progress, command=typed)
+    result = train(
+        config, out, overwrite=overwrite, resume=resume, tensorboard=tensorboard, progress=progress, command=typed
+    )
     if is_first:
         _print_result(result)
 

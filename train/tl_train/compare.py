@@ -58,7 +58,13 @@ class Row:
 
 
 def compare(
-    recipes: Mapping[str, TrainConfig], seeds: int, out: Path, *, overwrite: bool = False, progress: Progress
+    recipes: Mapping[str, TrainConfig],
+    seeds: int,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    progress: Progress,
 ) -> list[Row]:
     """Run every configuration with seeds counting up from its own, each in a folder of its own below `out`.
 
@@ -67,6 +73,7 @@ def compare(
         seeds: how many runs of each, 1 or more.
         out: folder for the runs, `comparison.csv` and `comparison.html`.
         overwrite: replace earlier runs.
+        tensorboard: as for `train`.
         progress: how to show what goes on.
 
     Returns:
@@ -82,9 +89,8 @@ def compare(
         for seed in range(config.seed, config.seed + seeds):
             progress.note(f"--- {name}, seed {seed}")
             folder = out / f"{_folder_name(name)}-seed{seed}"
-            results.append(
-                train(dataclasses.replace(config, seed=seed), folder, overwrite=overwrite, progress=progress)
-            )
+            seeded = dataclasses.replace(config, seed=seed)
+            results.append(train(seeded, folder, overwrite=overwrite, tensorboard=tensorboard, progress=progress))
         rows.append(_row(name, results))
         write_text(out / "comparison.csv", _csv(rows))
         write_text(out / "comparison.html", _html(config.data, rows))

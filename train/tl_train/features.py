@@ -14,7 +14,7 @@ from torch.nn import functional
 from tl_train.config import TrainConfig
 from tl_train.data import Sample, batches
 from tl_train.fit import epoch_batches
-from tl_train.history import Epoch, table_header, table_row
+from tl_train.history import Epoch
 from tl_train.loop import load_batches
 from tl_train.models import Architecture
 from tl_train.preprocess import Preprocessor
@@ -122,7 +122,6 @@ def fit_head(
     wrapped, optimizer = fabric.setup(head.to(fabric.device), torch.optim.Adam(learning, lr=config.lr))
     features, labels = _on(fabric.device, train)
     history = []
-    progress.note(table_header())
     for number in range(1, config.epochs + 1):
         started = time.perf_counter()
         head.train()
@@ -140,7 +139,7 @@ def fit_head(
         mean_loss, accuracy = loss_sum / len(labels), correct / len(labels)
         row = Epoch(number, mean_loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
         history.append(row)
-        progress.note(table_row(row))
+        progress.epoch(row)
     head.to("cpu")
     return history
 

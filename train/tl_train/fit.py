@@ -17,7 +17,7 @@ from tl_train.augment import make_augmentation
 from tl_train.config import TrainConfig
 from tl_train.data import Dataset, Sample, batches
 from tl_train.errors import TrainingError
-from tl_train.history import Epoch, table_header, table_row
+from tl_train.history import Epoch
 from tl_train.loop import Change, evaluate, load_batches, train_one_epoch
 from tl_train.models import Architecture, Phase, prepare_for_training
 from tl_train.optim import class_weights, make_average, make_optimizer
@@ -114,9 +114,8 @@ def fit(
         progress.note(f"Continuing after epoch {len(state.history)}")
     weights = class_weights(config, dataset.train, len(dataset.labels))
     weights = None if weights is None else weights.to(fabric.device)
-    progress.note(table_header())
     for row in state.history:
-        progress.note(table_row(row))
+        progress.epoch(row)
     wrapped, wrapped_for = None, None
     while len(state.history) < config.epochs and not _stopped(state, config):
         number = len(state.history) + 1
@@ -147,7 +146,7 @@ def fit(
         row = Epoch(number, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
         state.history.append(row)
         _remember_best(state, config)
-        progress.note(table_row(row))
+        progress.epoch(row)
         if fabric.global_rank == 0:
             save_checkpoint(out, number, identity, state.to_checkpoint())
     return _finish(state)

@@ -14,7 +14,7 @@ from tl_train.config import TrainConfig
 from tl_train.crossfit import cross_fitted_logits
 from tl_train.data import Dataset
 from tl_train.features import CachedPart, Features, cached_part, fit_head, judge_head
-from tl_train.history import Epoch, table_header, table_row
+from tl_train.history import Epoch
 from tl_train.models import Architecture, prepare_for_training, pretrained_head
 from tl_train.penalised import PenalisedHead, fit_penalised_head
 from tl_train.preprocess import Preprocessor
@@ -122,6 +122,5 @@ def _fit_penalised(
     row = Epoch(1, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started)
     towards = "the head that the class names suggest" if given else "zero"
     progress.note(f"Head fitted with a penalty of {found.strength:.3g} towards {towards}, chosen by cross-validation")
-    progress.note(table_header())
-    progress.note(table_row(row))
+    progress.epoch(row)
     return [row], found

@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 
 from tl_infer.console import printable
+from tl_train.history import Epoch, table_header, table_row
 
 Item = TypeVar("Item")
 
@@ -42,6 +43,12 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line that the user should see."""
+
+    def epoch(self, row: Epoch) -> None:
+        """What an epoch measured; a header goes before the first."""
+        if row.epoch == 1:
+            self.note(table_header())
+        self.note(table_row(row))
 
     def steps(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
         """Iterate over `items` while showing how many of `total` are done."""

@@ -42,6 +42,8 @@ from tl_train.preprocess import Preprocessor, spec_for
 from tl_train.prior import Prior, find_prior
 from tl_train.progress import Progress
 from tl_train.resume import Identity, discard_checkpoints
+from tl_train.tensorboard import FOLDER as EVENTS
+from tl_train.tensorboard import TensorBoardProgress
 
 _CAPTIONS = {
     "classification": "What each held-out picture was taken for; the red lines divide the true classes.",
@@ -86,6 +88,7 @@ def train(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    tensorboard: bool = False,
     progress: Progress | None = None,
     command: str = "",
 ) -> TrainResult:
@@ -96,6 +99,7 @@ def train(
         out: folder to make, or an empty one.
         overwrite: replace an earlier run in that folder.
         resume: continue the unfinished run in that folder, to the weights it would have had without the interruption.
+        tensorboard: write the epochs as TensorBoard events, too.
         progress: how to show what goes on; silent when None.
         command: the command line, for the report.
 
@@ -107,6 +111,8 @@ def train(
     fabric = _fabric(config)
     if fabric.global_rank == 0:
         checkpoint.check_folder(out, config, overwrite=overwrite, resume=resume)
+        if tensorboard:
+            progress = TensorBoardProgress(progress, out / EVENTS)
     architecture = find_architecture(config.arch)
     side_px = config.size or architecture.size
     architecture.check_size(side_px)
