@@ -12,7 +12,7 @@ import click
 from tl_infer.console import printable, require_extra, run_program
 
 if TYPE_CHECKING:
-    from tl_train.run import TrainResult
+    from tl_train.result import TrainResult
 
 _EPILOG = """\b
 Exit codes: 0 trained, 1 fatal, 2 wrong usage, 130 interrupted, 143 terminated; an interrupted run

@@ -16,7 +16,8 @@ from tl_infer.files import write_text
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
 from tl_train.progress import Progress
-from tl_train.run import TrainResult, train
+from tl_train.result import TrainResult
+from tl_train.run import train
 
 _TEMPLATE = "comparison.html.j2"
 

@@ -14,19 +14,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tl_infer.contract import ModelSpec, PreprocessSpec
-from tl_infer.files import write_bytes, write_text
-from tl_train import checkpoint, figures, report
+from tl_infer.contract import PreprocessSpec
+from tl_infer.files import write_text
+from tl_train import checkpoint
 from tl_train.calibration import Calibration, fit_calibration
 from tl_train.config import TrainConfig
 from tl_train.data import Dataset, Sample, fingerprint, load_dataset
-from tl_train.drawing import png
 from tl_train.errors import TrainingError
 from tl_train.fit import Fit, fit
 from tl_train.frozen import FrozenFit, fit_frozen
-from tl_train.history import Epoch
 from tl_train.loop import predict
-from tl_train.metrics import Evaluation, measurements, softmax
+from tl_train.metrics import Evaluation, softmax
 from tl_train.models import (
     Architecture,
     LoadedWeights,
@@ -36,50 +34,15 @@ from tl_train.models import (
     pretrained_head,
     start_model,
 )
-from tl_train.penalised import PenalisedHead, StrengthTried
 from tl_train.preflight import Preflight, preflight
 from tl_train.preprocess import Preprocessor, spec_for
 from tl_train.prior import Prior, find_prior
 from tl_train.progress import Progress
+from tl_train.result import TrainResult
 from tl_train.resume import Identity, discard_checkpoints
+from tl_train.save import RunRecord, save_run
 from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.tensorboard import TensorBoardProgress
-
-_CAPTIONS = {
-    "classification": "What each held-out picture was taken for; the red lines divide the true classes.",
-    "probabilities": "How sure the network was: the probabilities of all classes for each held-out picture.",
-    "curves": "Loss and accuracy over the epochs. Training accuracy is counted while training.",
-}
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class TrainResult:
-    """A finished run.
-
-    Attributes:
-        out: its folder.
-        labels: class names.
-        history: a row per epoch.
-        evaluation: answers on the held-out pictures; None when none were held back.
-        calibration: temperature and abstention threshold, and what they were fitted on.
-        seconds: wall time of training, without looking for and decoding the pictures; of a resumed run, since then.
-        kept_epoch: whose weights were kept, counted from 1.
-        parameters: of the network in all, and those that learned at the end.
-        prior: what the class names were taken for; None without a prior.
-        penalised: the penalised fit of the head; None when it was trained by steps.
-
-    """
-
-    out: Path
-    labels: tuple[str, ...]
-    history: list[Epoch]
-    evaluation: Evaluation | None
-    calibration: Calibration
-    seconds: float
-    kept_epoch: int
-    parameters: tuple[int, int]
-    prior: Prior | None = None
-    penalised: PenalisedHead | None = None
 
 
 def train(
@@ -109,10 +72,63 @@ def train(
     """
     progress = progress or Progress()
     fabric = _fabric(config)
-    if fabric.global_rank == 0:
+    first = fabric.global_rank == 0
+    if first:
         checkpoint.check_folder(out, config, overwrite=overwrite, resume=resume)
         if tensorboard:
             progress = TensorBoardProgress(progress, out / EVENTS)
+    start = _prepare(config, progress)
+    # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
+    if first and not resume:
+        checkpoint.start_folder(out, config)
+        _report_preflight(start.findings, out, progress)
+    fabric.launch()  # starts the other processes, if any; they come here again from the beginning
+    progress.note(_opening(config, start.dataset, start.preprocess.size[0]))
+
+    preprocessor = Preprocessor(start.preprocess)
+    started = time.perf_counter()
+    frozen, fitted = _learn(start, preprocessor, fabric, out, progress)
+    seconds = time.perf_counter() - started
+
+    calibration = _calibrate(start.model, start.dataset, config, frozen.cross_fitted, preprocessor)
+    for note in calibration.notes:
+        progress.note(note)
+    result = TrainResult(
+        out=out,
+        labels=start.dataset.labels,
+        history=fitted.history,
+        evaluation=_evaluate(start.model, start.dataset, preprocessor, calibration),
+        calibration=calibration,
+        seconds=seconds,
+        kept_epoch=fitted.kept_epoch,
+        parameters=count_parameters(start.model),
+        prior=start.prior,
+        penalised=frozen.penalised,
+    )
+    if first:
+        save_run(RunRecord(
+            result=result, identity=start.identity, dataset=start.dataset, model=start.model,
+            preprocess=start.preprocess, loaded=start.loaded, warnings=start.findings.warnings, command=command,
+        ))  # fmt: skip
+        discard_checkpoints(out)
+    return result
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Start:
+    """All that a run needs before its first step; whatever the user got wrong was found while making it."""
+
+    architecture: Architecture
+    preprocess: PreprocessSpec
+    dataset: Dataset
+    findings: Preflight
+    model: nn.Module
+    loaded: LoadedWeights
+    prior: Prior | None
+    identity: Identity
+
+
+def _prepare(config: TrainConfig, progress: Progress) -> _Start:
     architecture = find_architecture(config.arch)
     side_px = config.size or architecture.size
     architecture.check_size(side_px)
@@ -122,48 +138,37 @@ def train(
     torch.manual_seed(config.seed)
     model, loaded = start_model(architecture, config.weights, len(dataset.labels), head=config.head)
     check_input(model, preprocess.size, config.arch)
-    prior = _prior(config, architecture, dataset, progress)
-    identity = Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads())
-    # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
-    if fabric.global_rank == 0 and not resume:
-        checkpoint.start_folder(out, config)
-        _report_preflight(findings, out, progress)
-    fabric.launch()  # starts the other processes, if any; they come here again from the beginning
-    progress.note(_opening(config, dataset, side_px))
+    return _Start(
+        architecture=architecture,
+        preprocess=preprocess,
+        dataset=dataset,
+        findings=findings,
+        model=model,
+        loaded=loaded,
+        prior=_prior(config, architecture, dataset, progress),
+        identity=Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads()),
+    )
 
-    preprocessor = Preprocessor(preprocess)
-    started = time.perf_counter()
+
+def _learn(
+    start: _Start, preprocessor: Preprocessor, fabric: Fabric, out: Path, progress: Progress
+) -> tuple[FrozenFit, Fit]:
+    """The head on a frozen backbone, all parameters, or the one and then the other."""
+    config = start.identity.config
     frozen = FrozenFit([])
     if config.head_fit == "penalised" or _features_suffice(config):
-        frozen = fit_frozen(model, architecture, dataset, preprocessor, config, prior, progress)
+        frozen = fit_frozen(
+            start.model, start.architecture, start.dataset, preprocessor, config, start.prior, progress
+        )  # fmt: skip
     if config.mode == "head" and frozen.history:
         fitted = Fit(frozen.history, len(frozen.history))
     else:
-        fitted = fit(fabric, model, architecture, dataset, preprocessor, identity, out, progress)
-    seconds = time.perf_counter() - started
+        fitted = fit(
+            fabric, start.model, start.architecture, start.dataset, preprocessor, start.identity, out, progress
+        )
     if not all(math.isfinite(row.train_loss) for row in fitted.history):
         raise TrainingError(f"the loss is no finite number; training has diverged, lower --lr ({config.lr:g})")
-
-    calibration = _calibrate(model, dataset, config, frozen.cross_fitted, preprocessor)
-    for note in calibration.notes:
-        progress.note(note)
-    evaluation = _evaluate(model, dataset, preprocessor, calibration)
-    result = TrainResult(
-        out,
-        dataset.labels,
-        fitted.history,
-        evaluation,
-        calibration,
-        seconds,
-        fitted.kept_epoch,
-        count_parameters(model),
-        prior,
-        frozen.penalised,
-    )
-    if fabric.global_rank == 0:
-        _save(result, identity, dataset, model, architecture, preprocess, loaded, findings.warnings, command)
-        discard_checkpoints(out)
-    return result
+    return frozen, fitted
 
 
 def _fabric(config: TrainConfig) -> Fabric:
@@ -277,133 +282,6 @@ def _evaluate(
     logits = predict(model, samples, preprocessor)
     uncalibrated = softmax(logits) if calibration.fitted else None
     return Evaluation(part, truth, softmax(logits / calibration.temperature), uncalibrated)
-
-
-def _save(
-    result: TrainResult,
-    identity: Identity,
-    dataset: Dataset,
-    model: nn.Module,
-    architecture: Architecture,
-    preprocess: PreprocessSpec,
-    loaded: LoadedWeights,
-    warnings: Sequence[str],
-    command: str,
-) -> None:
-    """Write everything into the run's folder; metrics.json last, as the sign of a finished run."""
-    out, evaluation, config = result.out, result.evaluation, identity.config
-    spec = ModelSpec(
-        labels=result.labels,
-        preprocess=preprocess,
-        architecture=architecture.name,
-        weights=loaded.source,
-        temperature=result.calibration.temperature,
-        abstain_below=result.calibration.abstain_below,
-        data_fingerprint=identity.data_fingerprint,
-        versions=identity.versions,
-        metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
-    )
-    checkpoint.save_model(out, model, spec)
-    epochs = [dataclasses.astuple(row) for row in result.history]
-    checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
-    _save_head_fit(result)
-    metrics = _metrics(result, config, dataset, spec, loaded)
-    drawn, names = {}, []
-    if evaluation is not None:
-        names = _save_predictions(result, evaluation, dataset)
-        drawn["classification"] = figures.classification(evaluation, result.labels)
-        drawn["probabilities"] = figures.probabilities(evaluation, result.labels)
-    drawn["curves"] = figures.curves(result.history)
-    for name, figure in drawn.items():
-        write_bytes(out / f"{name}.png", png(figure))
-    page = report.Page(
-        title=f"{config.arch} on {Path(config.data).name}",
-        labels=result.labels,
-        history=result.history,
-        figures={_CAPTIONS[name]: figure for name, figure in drawn.items()},
-        facts={name: value for name, value in metrics["run"].items() if name != "versions"},
-        evaluation=evaluation,
-        calibration=result.calibration,
-        names=names,
-        load=lambda index: dataset.held_out()[1][index].load(),
-        config=(out / checkpoint.CONFIG).read_text(encoding="utf-8"),
-        versions=spec.versions,
-        warnings=warnings,
-        notes=result.prior.describe() if result.prior else (),
-        command=command,
-    )
-    write_text(out / checkpoint.REPORT, report.render(page))
-    checkpoint.save_metrics(out, metrics)
-
-
-def _save_head_fit(result: TrainResult) -> None:
-    """What the class names were taken for, and how the penalty was chosen, where there are such."""
-    for name in (checkpoint.PRIOR, checkpoint.PENALTY):
-        (result.out / name).unlink(missing_ok=True)  # of the run that this one replaces
-    if result.prior is not None:
-        write_text(result.out / checkpoint.PRIOR, result.prior.to_json())
-    if result.penalised is not None:
-        header = [field.name for field in dataclasses.fields(StrengthTried)]
-        rows = [dataclasses.astuple(tried) for tried in result.penalised.table]
-        checkpoint.save_table(result.out / checkpoint.PENALTY, header, rows)
-
-
-def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Dataset) -> list[str]:
-    """A row per held-out picture, with its file; returns the files' names as the rows have them."""
-    _, samples = dataset.held_out()
-    paths = checkpoint.save_pictures(result.out, samples, dataset)
-    header = ["path", "label", "predicted", *(f"p({label})" for label in result.labels)]
-    rows = [
-        [str(path), result.labels[truth], result.labels[predicted], *(round(float(p), 6) for p in probabilities)]
-        for path, truth, predicted, probabilities in zip(
-            paths, evaluation.truth, evaluation.predicted, evaluation.probabilities, strict=True
-        )
-    ]
-    checkpoint.save_table(result.out / checkpoint.PREDICTIONS, header, rows)
-    return [str(path) for path in paths]
-
-
-def _metrics(
-    result: TrainResult, config: TrainConfig, dataset: Dataset, spec: ModelSpec, loaded: LoadedWeights
-) -> dict[str, dict[str, object]]:
-    total, learning = result.parameters
-    held_out = measurements(result.evaluation, result.labels) if result.evaluation else {}
-    run: dict[str, object] = {
-        "data": config.data,
-        "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
-        "architecture": config.arch,
-        "weights": spec.weights,
-        "loaded_weights": str(loaded),
-        "head": config.head,
-        "mode": config.mode,
-        "input": f"{spec.preprocess.size[0]} px, {spec.preprocess.color}, {spec.preprocess.fit}",
-        "training": _training(config),
-        **_head_fit(result),
-        "kept_epoch": result.kept_epoch,
-        "seed": config.seed,
-        "parameters": total,
-        "trained_parameters": learning,
-        "seconds": round(result.seconds, 2),
-        "threads": torch.get_num_threads(),
-        "data_fingerprint": spec.data_fingerprint,
-        "versions": ", ".join(f"{name} {number}" for name, number in spec.versions.items()),
-    }
-    calibration = dataclasses.asdict(result.calibration)
-    return {"held_out": held_out, "calibration": calibration, "run": run}
-
-
-def _training(config: TrainConfig) -> str:
-    if config.mode == "head" and config.head_fit == "penalised":
-        return "head fitted at once, by L-BFGS"
-    return f"{config.epochs} epochs, batch {config.batch_size}, Adam {config.lr:g}"
-
-
-def _head_fit(result: TrainResult) -> dict[str, object]:
-    """Lines on the penalised fit, for metrics.json and the report."""
-    if result.penalised is None:
-        return {}
-    towards = "zero" if result.prior is None else "; ".join(result.prior.describe())
-    return {"head": f"penalty {result.penalised.strength:.3g}, chosen by cross-validation", "drawn_to": towards}
 
 
 def _versions() -> dict[str, str]:
