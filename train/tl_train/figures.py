@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from tl_train.history import Epoch
 from tl_train.metrics import Evaluation, Floats, Ints
+from tl_train.penalised import StrengthTried
 
 RIGHT, WRONG = "tab:blue", "tab:orange"
 
@@ -96,6 +97,24 @@ def curves(history: Sequence[Epoch]) -> Figure:
         axes.legend(frameon=False)
     loss.set_ylim(bottom=0)
     accuracy.set_ylim(top=1.02)
+    return figure
+
+
+def penalty(table: Sequence[StrengthTried], strength: float) -> Figure:
+    """What cross-validation measured for each strength of the penalty, and the one that was chosen."""
+    figure = Figure(figsize=(6.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.errorbar(
+        [row.strength for row in table], [row.log_loss for row in table], yerr=[row.standard_error for row in table],
+        marker="o", capsize=3, color="tab:blue", ecolor="tab:gray", label="held-out folds",
+    )  # fmt: skip
+    axes.axvline(strength, color="tab:orange", linestyle="--", label=f"chosen: {strength:.3g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("strength of the penalty")
+    axes.set_title("cross-validated log-loss of the training pictures")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
     return figure
 
 

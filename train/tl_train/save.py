@@ -23,6 +23,7 @@ from tl_train.resume import Identity
 _CAPTIONS = {
     "classification": "What each held-out picture was taken for; the red lines divide the true classes.",
     "probabilities": "How sure the network was: the probabilities of all classes for each held-out picture.",
+    "penalty": "How strongly the head may be held: the strongest penalty that the training pictures do not contradict.",
     "curves": "Loss and accuracy over the epochs. Training accuracy is counted while training.",
 }
 
@@ -83,7 +84,10 @@ def save_run(record: RunRecord) -> None:
         names = _save_predictions(result, evaluation, dataset)
         drawn["classification"] = figures.classification(evaluation, result.labels)
         drawn["probabilities"] = figures.probabilities(evaluation, result.labels)
-    drawn["curves"] = figures.curves(result.history)
+    if result.penalised is not None:
+        drawn["penalty"] = figures.penalty(result.penalised.table, result.penalised.strength)
+    if len(result.history) > 1:  # not of a head fitted at once
+        drawn["curves"] = figures.curves(result.history)
     for name, figure in drawn.items():
         write_bytes(out / f"{name}.png", png(figure))
     page = report.Page(
