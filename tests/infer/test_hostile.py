@@ -149,7 +149,7 @@ def test_other_formats_that_pillow_knows_are_refused(kind):
 def test_other_colour_spaces_become_rgb():
     assert load_image(Image.new("HSV", (1, 1), (0, 255, 255))).tolist() == [[[255, 0, 0]]]
     assert load_image(Image.new("YCbCr", (1, 1), (255, 128, 128))).tolist() == [[[255, 255, 255]]]
-    assert load_image(Image.new("LAB", (1, 1), (255, 0, 0))).tolist() == [[[255, 255, 255]]]
+    assert load_image(Image.new("LAB", (1, 1), (255, 128, 128))).min() >= 254
 
 
 def test_pillows_globals_are_left_alone():
