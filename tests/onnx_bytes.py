@@ -4,10 +4,16 @@ The runtime's tests must run where neither onnx nor torch is installed. The netw
 picture and answers with the strongest: labels red, green, blue. Source of the field numbers: onnx.proto3.
 """
 
+import dataclasses
+import io
+import math
 import struct
 from collections.abc import Mapping, Sequence
 
+from PIL import Image
+
 from tl_infer import ModelSpec, PreprocessSpec
+from tl_infer.golden import GoldenSample, GoldenSet
 
 UINT8, FLOAT = 2, 1
 
@@ -26,15 +32,31 @@ def color_model(
     input_type: int = UINT8,
     columns: int = 3,
     output: str = "probabilities",
+    golden: str = "",
+    extras: bool = False,
+    heatmap_columns: int = 3,
+    external: bool = False,
 ) -> bytes:
-    """The model file. `spec` is the text under `tl.spec` (a good one when None, absent when empty)."""
-    metadata = {"tl.spec": SPEC.to_json() if spec is None else spec}
+    """The model file.
+
+    `spec` is the text under `tl.spec` (a good one when None, absent when empty), `golden` that under `tl.golden`.
+    With `extras` the file has an embedding, the mean colour, and a heatmap, the channels; with `external` it says
+    that a weight is in another file.
+    """
+    metadata = {"tl.spec": SPEC.to_json() if spec is None else spec, "tl.golden": golden}
     nodes = [
         _node("Cast", ["image"], "float", _attribute_int("to", FLOAT)),
         _node("ReduceMean", ["float", "axes"], "mean", _attribute_int("keepdims", 0)),
         _node("Mul", ["mean", "gain"], "logits"),
         _node("Softmax", ["logits"], output, _attribute_int("axis", -1)),
     ]
+    outputs = [(output, ["N", columns]), ("logits", ["N", columns])]
+    if extras:
+        nodes += [
+            _node("Identity", ["mean"], "embedding"),
+            _node("Transpose", ["float"], "heatmap", _attribute_ints("perm", [0, 3, 1, 2])),
+        ]
+        outputs += [("embedding", ["N", 3]), ("heatmap", ["N", heatmap_columns, "H", "W"])]
     constants = [
         _field(1, _varint(2), wire=0) + _field(2, _varint(7), wire=0) + _field(8, b"axes")
         + _field(9, struct.pack("<2q", 1, 2)),
@@ -43,8 +65,30 @@ def color_model(
     graph = b"".join(_field(1, node) for node in nodes) + _field(2, b"mean-colour")
     graph += b"".join(_field(5, constant) for constant in constants)
     graph += _field(11, _value("image", input_type, ["N", "H", "W", 3]))
-    graph += _field(12, _value(output, FLOAT, ["N", columns])) + _field(12, _value("logits", FLOAT, ["N", columns]))
+    if external:
+        where = _field(1, b"location") + _field(2, b"/etc/passwd")
+        graph += _field(5, _field(1, _varint(1), wire=0) + _field(2, _varint(FLOAT), wire=0) + _field(8, b"elsewhere")
+                        + _field(13, where) + _field(14, _varint(1), wire=0))  # fmt: skip
+    graph += b"".join(_field(12, _value(name, FLOAT, shape)) for name, shape in outputs)
     return _model(graph, {key: value for key, value in metadata.items() if value})
+
+
+def abstaining_spec(below: float) -> str:
+    """The good spec with a threshold."""
+    return dataclasses.replace(SPEC, abstain_below=below).to_json()
+
+
+def golden_set(error: float = 0.0) -> str:
+    """Golden samples for the model of gain 8 / 255; `error` is what is wrong with their probabilities."""
+    others = 1 / (2 + math.exp(8))
+    samples = []
+    for index, color in enumerate(("#ff0000", "#00ff00")):
+        buffer = io.BytesIO()
+        Image.new("RGB", (4, 4), color).save(buffer, "PNG")
+        probabilities = [others + error / 2] * 3
+        probabilities[index] = 1 - 2 * others - error
+        samples.append(GoldenSample(name=color, png=buffer.getvalue(), probabilities=tuple(probabilities)))
+    return GoldenSet(samples=tuple(samples), tolerance=1e-4).to_json()
 
 
 def _model(graph: bytes, metadata: Mapping[str, str]) -> bytes:
@@ -61,6 +105,11 @@ def _node(op: str, inputs: Sequence[str], output: str, *attributes: bytes) -> by
 
 def _attribute_int(name: str, value: int) -> bytes:
     return _field(1, name.encode()) + _field(3, _varint(value), wire=0) + _field(20, _varint(2), wire=0)
+
+
+def _attribute_ints(name: str, values: Sequence[int]) -> bytes:
+    packed = b"".join(_field(8, _varint(value), wire=0) for value in values)
+    return _field(1, name.encode()) + packed + _field(20, _varint(7), wire=0)
 
 
 def _value(name: str, element_type: int, shape: Sequence[int | str]) -> bytes:

@@ -8,16 +8,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl_infer.classifier import Classification, Classifier, Score
+    from tl_infer.classifier import Classifier
     from tl_infer.contract import ModelSpec, ParitySummary, PreprocessSpec
-    from tl_infer.errors import ImageError, InputPathError, ModelFileError, OutputPathError, TlError
+    from tl_infer.errors import (
+        ClosedError,
+        ImageError,
+        InputPathError,
+        ModelFileError,
+        OutputPathError,
+        ProviderError,
+        SelfTestError,
+        TlError,
+    )
     from tl_infer.images import Limits, load_image
+    from tl_infer.results import Classification, Score, SelfTest
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Classification",
     "Classifier",
+    "ClosedError",
     "ImageError",
     "InputPathError",
     "Limits",
@@ -26,16 +37,29 @@ __all__ = [
     "OutputPathError",
     "ParitySummary",
     "PreprocessSpec",
+    "ProviderError",
     "Score",
+    "SelfTest",
+    "SelfTestError",
     "TlError",
     "load_image",
 ]
 
 _MODULES = {
-    "classifier": ("Classification", "Classifier", "Score"),
+    "classifier": ("Classifier",),
     "contract": ("ModelSpec", "ParitySummary", "PreprocessSpec"),
-    "errors": ("ImageError", "InputPathError", "ModelFileError", "OutputPathError", "TlError"),
+    "errors": (
+        "ClosedError",
+        "ImageError",
+        "InputPathError",
+        "ModelFileError",
+        "OutputPathError",
+        "ProviderError",
+        "SelfTestError",
+        "TlError",
+    ),
     "images": ("Limits", "load_image"),
+    "results": ("Classification", "Score", "SelfTest"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

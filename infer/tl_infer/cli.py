@@ -16,8 +16,9 @@ from tl_infer.console import EXIT_INTERRUPTED, EXIT_SOME_FAILED, printable, run_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tl_infer.classifier import Classification, Classifier
+    from tl_infer.classifier import Classifier
     from tl_infer.errors import ImageError
+    from tl_infer.results import Classification
     from tl_infer.writers import RowWriter
 
 _EPILOG = """\b

@@ -15,13 +15,15 @@ class ImageError(TlError, ValueError):
     Attributes:
         where: the path, or what else was given.
         reason: why, in one line.
+        ms: milliseconds spent on it, where `Classifier.classify_many` gave it as a result; else None.
 
     """
 
-    def __init__(self, where: object, reason: str) -> None:
-        super().__init__(where, reason)
+    def __init__(self, where: object, reason: str, ms: float | None = None) -> None:
+        super().__init__(where, reason, ms)
         self.where = str(where)
         self.reason = reason
+        self.ms = ms
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
@@ -33,3 +35,15 @@ class InputPathError(TlError, FileNotFoundError):
 
 class OutputPathError(TlError, OSError):
     """A result could not be written where it was asked for."""
+
+
+class ProviderError(TlError, ValueError):
+    """The provider that was asked for is not in the installed onnxruntime, or does not start."""
+
+
+class SelfTestError(TlError):
+    """The model answers differently here from where it was made."""
+
+
+class ClosedError(TlError, ValueError):
+    """A classifier was used after `close`."""

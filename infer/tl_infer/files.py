@@ -1,8 +1,10 @@
-"""Whole-file writes: a file that we make is either complete or not there."""
+"""Whole-file writes: a file that we make is either complete or not there. Reads: from regular files only."""
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +40,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; links are followed.
+
+    A FIFO would make the reader wait for ever, and opening a device can do things by itself.
+
+    Raises:
+        OSError: not there, not readable, a loop of links, or not a regular file.
+        ValueError: a name that no file can have.
+
+    """
+    _check_regular(Path(path).stat().st_mode, path)
+    # The file can have been exchanged since, so it must not block, and what was opened is looked at again.
+    flags = ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
+    descriptor = os.open(path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in flags))
+    try:
+        _check_regular(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(mode: int, path: str | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -69,7 +69,12 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
 
     `items` may be endless: it is read only as far ahead as the workers need. An exception of `function` is raised
     at its item's turn. Leaving the iterator early stops the work.
+
+    Raises:
+        RuntimeError: the iterator was taken into a forked process, where its threads are not.
+
     """
+    process = os.getpid()
     remaining = iter(items)
     pending: collections.deque[Future[Result]] = collections.deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tl-infer")
@@ -77,12 +82,15 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
         for item in itertools.islice(remaining, workers * _WINDOW_PER_WORKER):
             pending.append(pool.submit(function, item))
         while pending:
+            if os.getpid() != process:
+                raise RuntimeError("this iterator belongs to the process that made it; make a new one after the fork")
             result = pending.popleft().result()
             for item in itertools.islice(remaining, 1):
                 pending.append(pool.submit(function, item))
             yield result
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # In a forked child there is nobody to wait for.
+        pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,7 +8,6 @@ gives the high byte), grey repeated to RGB.
 import dataclasses
 import io
 import os
-import stat
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from tl_infer.errors import ImageError
+from tl_infer.files import open_regular
+from tl_infer.jpeg import has_more_scans
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
@@ -46,23 +47,49 @@ class Limits:
         max_pixels: width times height, pixels; a decoded picture takes three bytes for each.
         max_side_px: width and height, pixels; resizing a picture of extreme shape would need memory out of proportion
             to its pixels.
+        max_scans: passes over a progressive JPEG; encoders write about ten, and each costs as much time as a picture.
+
+    Raises:
+        ValueError: a limit below 1; the message begins with its name.
 
     """
 
     max_file_bytes: int = 200_000_000
     max_pixels: int = 50_000_000
     max_side_px: int = 65_535
+    max_scans: int = 100
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name}: found {getattr(self, field.name)}, expected 1 or more")
+
+    def check_pixels(self, width: int, height: int, where: str) -> None:
+        """Hold a picture's size, pixels, against the limits.
+
+        Raises:
+            ImageError: too large, or without pixels.
+
+        """
+        if width < 1 or height < 1:
+            raise ImageError(where, f"picture of {width} x {height} pixels")
+        if width * height > self.max_pixels:
+            raise ImageError(where, f"{width} x {height} pixels, the limit is {self.max_pixels} in all")
+        if max(width, height) > self.max_side_px:
+            raise ImageError(where, f"{width} x {height} pixels, the limit is {self.max_side_px} for a side")
 
 
 DEFAULT_LIMITS: Final = Limits()
 
 
-def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Pixels:
+def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS, *, fast_for_px: int | None = None) -> Pixels:
     """Decode a picture to upright RGB.
 
     Args:
         source: a path, a file's bytes, a PIL image, or an array: uint8 (H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA.
         limits: what is refused before decoding.
+        fast_for_px: decode a JPEG at half, a quarter or an eighth of its size where both sides keep at least so many
+            pixels; much faster for large photos, but the pixels are others. None: the stored pixels.
 
     Returns:
         uint8 array (H, W, 3), C-contiguous; for an array that is one already, the same array.
@@ -78,22 +105,18 @@ def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS) -> Pixels:
     if isinstance(source, Image.Image):
         return _from_pil(source, "PIL image", limits)
     if isinstance(source, bytes):
-        return _decode(source, f"{len(source)} bytes", limits)
+        return _decode(source, f"{len(source)} bytes", limits, fast_for_px)
     if isinstance(source, str | os.PathLike):
-        return _decode(_read(Path(source), limits), str(source), limits)
+        return _decode(_read(Path(source), limits), str(source), limits, fast_for_px)
     raise TypeError(f"expected a path, bytes, PIL image or array, found {type(source).__name__}")
 
 
 def _read(path: Path, limits: Limits) -> bytes:
     try:
-        # O_NONBLOCK: opening a FIFO would otherwise wait for a writer that may never come.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(path, "not a regular file")
-            if status.st_size > limits.max_file_bytes:
-                raise ImageError(path, f"{status.st_size} bytes, the limit is {limits.max_file_bytes}")
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limits.max_file_bytes:
+                raise ImageError(path, f"{size} bytes, the limit is {limits.max_file_bytes}")
             return file.read(limits.max_file_bytes)
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
@@ -102,7 +125,7 @@ def _read(path: Path, limits: Limits) -> bytes:
         raise ImageError(path, f"cannot be read: {reason}") from error
 
 
-def _decode(data: bytes, where: str, limits: Limits) -> Pixels:
+def _decode(data: bytes, where: str, limits: Limits, fast_for_px: int | None) -> Pixels:
     if not data:
         raise ImageError(where, "the file is empty")
     try:
@@ -112,11 +135,16 @@ def _decode(data: bytes, where: str, limits: Limits) -> Pixels:
     except Exception as error:
         raise ImageError(where, f"not a picture in a known format ({', '.join(FORMATS)})") from error
     with image:
+        limits.check_pixels(image.width, image.height, where)
+        if has_more_scans(data, limits.max_scans):
+            raise ImageError(where, f"a JPEG of more than {limits.max_scans} scans, the limit")
+        if fast_for_px is not None and image.format == "JPEG":
+            image.draft(None, (fast_for_px, fast_for_px))
         return _from_pil(image, where, limits)
 
 
 def _from_pil(image: Image.Image, where: str, limits: Limits) -> Pixels:
-    _check_pixels(image.width, image.height, where, limits)
+    limits.check_pixels(image.width, image.height, where)
     try:
         image.load()
     except Exception as error:
@@ -129,15 +157,6 @@ def _from_pil(image: Image.Image, where: str, limits: Limits) -> Pixels:
     except Exception as error:
         raise ImageError(where, f"cannot convert mode {image.mode} to RGB: {_reason(error)}") from error
     return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8, order="C")
-
-
-def _check_pixels(width: int, height: int, where: str, limits: Limits) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(where, f"picture of {width} x {height} pixels")
-    if width * height > limits.max_pixels:
-        raise ImageError(where, f"{width} x {height} pixels, the limit is {limits.max_pixels} in all")
-    if max(width, height) > limits.max_side_px:
-        raise ImageError(where, f"{width} x {height} pixels, the limit is {limits.max_side_px} for a side")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -192,7 +211,7 @@ def _from_array(array: npt.NDArray[Any], limits: Limits) -> Pixels:
         raise ImageError(where, "expected uint8 values from 0 to 255")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageError(where, "expected (H, W), (H, W, 3) or (H, W, 4)")
-    _check_pixels(array.shape[1], array.shape[0], where, limits)
+    limits.check_pixels(array.shape[1], array.shape[0], where)
     if array.ndim == 2:
         array = np.repeat(array[:, :, np.newaxis], 3, axis=2)
     if array.shape[2] == 4:

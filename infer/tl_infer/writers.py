@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tl_infer.classifier import Classification
 from tl_infer.errors import ImageError
 from tl_infer.files import replacing
+from tl_infer.results import Classification
 
 RowWriter = Callable[[Path, Classification | ImageError], None]
 SUFFIXES = (".csv", ".jsonl")

@@ -130,19 +130,36 @@ def test_every_truncation_of_a_model_is_refused():
 
 
 def test_values_that_are_no_numbers_are_refused():
-    broken = Classifier(onnx_bytes.color_model(gain=float("nan")))
-    with pytest.raises(ModelFileError, match="not finite"):
-        broken.classify(plain("red"))
+    with pytest.raises(ModelFileError, match="'probabilities' has values that are not finite"):
+        Classifier(onnx_bytes.color_model(gain=float("nan")))
+
+
+def test_values_that_overflow_for_one_picture_are_that_pictures_error():
+    # Grey and black pass; the sum of a bright picture's values is beyond float32.
+    classifier = Classifier(onnx_bytes.color_model(gain=2e36))
+    with pytest.raises(ModelFileError, match="'probabilities' has values that are not finite"):
+        classifier.classify(plain("white"))
+    results = list(classifier.classify_many([plain("black"), plain("white"), plain("black")]))
+    assert isinstance(results[1], ImageError)
+    assert "not finite" in results[1].reason
+    assert [results[0].label, results[2].label] == ["red", "red"]
 
 
 def test_a_path_without_a_model_is_named(tmp_path):
     with pytest.raises(ModelFileError, match=r"absent.onnx: no such file"):
         Classifier(tmp_path / "absent.onnx")
-    with pytest.raises(ModelFileError, match="is not a regular file"):
+    with pytest.raises(ModelFileError, match="cannot be read: not a regular file"):
         Classifier(tmp_path)
     (tmp_path / "empty.onnx").touch()
     with pytest.raises(ModelFileError, match="0 bytes"):
         Classifier(tmp_path / "empty.onnx")
+
+
+def test_nothing_public_is_forgotten():
+    public = {
+        name for name in dir(tl_infer.classifier) + dir(tl_infer.errors) if name.endswith(("Error", "Classifier"))
+    }
+    assert public - {"RuntimeError"} <= set(tl_infer.__all__)
 
 
 def test_all_that_is_promised_is_there():

@@ -1,0 +1,79 @@
+"""Reading the outline of an ONNX file without onnx, to see whether all weights are inside.
+
+onnxruntime resolves external data against the current folder, so a file from a stranger could make it read any other
+file of this machine. Source of the field numbers: onnx.proto3 and the protocol buffers' wire format.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Schema = Mapping[int, Any]
+
+_TENSOR: dict[int, Any] = {}
+_GRAPH: dict[int, Any] = {}
+_SPARSE: Schema = {1: _TENSOR, 2: _TENSOR}
+_ATTRIBUTE: Schema = {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE}
+_NODE: Schema = {5: _ATTRIBUTE}
+_GRAPH |= {1: _NODE, 5: _TENSOR, 15: _SPARSE}
+_TRAINING: Schema = {1: _GRAPH, 2: _GRAPH}
+_FUNCTION: Schema = {7: _NODE, 11: _ATTRIBUTE}
+_MODEL: Schema = {7: _GRAPH, 20: _TRAINING, 25: _FUNCTION}
+
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+def has_external_data(model: bytes) -> bool:
+    """Whether any tensor of the file says that its values are somewhere else.
+
+    Raises:
+        ValueError: not in the wire format; the message says at which byte.
+
+    """
+    # A stack, not recursion: a hostile file can nest as deep as it is long.
+    open_messages: list[tuple[int, int, Schema]] = [(0, len(model), _MODEL)]
+    while open_messages:
+        start, end, schema = open_messages.pop()
+        for field, value_start, value_end in _fields(model, start, end):
+            if schema is _TENSOR and field == _EXTERNAL_DATA:
+                return True
+            if schema is _TENSOR and field == _DATA_LOCATION and model[value_start] != 0:
+                return True
+            if field in schema:
+                open_messages.append((value_start, value_end, schema[field]))
+    return False
+
+
+def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Each field's number and where its value begins and ends."""
+    while position < end:
+        start = position
+        key, position = _varint(data, position, end)
+        wire = key & 7
+        if wire == _VARINT:
+            value_start = position
+            _, position = _varint(data, position, end)
+        elif wire == _BYTES:
+            length, value_start = _varint(data, position, end)
+            position = value_start + length
+        elif wire in (_FIXED64, _FIXED32):
+            value_start = position
+            position += 8 if wire == _FIXED64 else 4
+        else:
+            raise ValueError(f"byte {start}: unknown wire type {wire}")
+        if position > end:
+            raise ValueError(f"byte {start}: a field that ends behind the file")
+        yield key >> 3, value_start, position
+
+
+def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= end:
+            break
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, position
+    raise ValueError(f"byte {position}: a number that does not end")
