@@ -23,20 +23,21 @@ class Session:
 
     """
 
-    def __init__(self, model: bytes, where: str, threads: int) -> None:
+    def __init__(self, model: bytes, where: str, threads: int, *, optimized: bool = True) -> None:
         """Open a model from its bytes.
 
         Args:
             model: the whole file.
             where: what to call it in messages.
             threads: onnxruntime's intra-op threads; 1 when several Python threads share this session.
+            optimized: let onnxruntime rewrite the graph; tl-export compares both.
 
         Raises:
             ModelFileError: damaged, not one of ours, or its spec does not fit its outputs.
 
         """
         self._where = where
-        self._session = _open(model, where, threads)
+        self._session = _open(model, where, threads, optimized)
         self.spec = self._read_spec()
         self._check_signature()
 
@@ -88,6 +89,8 @@ class Session:
             raise ModelFileError(f"{self._where}: inputs {inputs}, expected one '{INPUT_NAME}' of uint8 [N, H, W, 3]")
         outputs = {node.name: (node.type, node.shape) for node in self._session.get_outputs()}
         for name in (PROBABILITIES, LOGITS):
+            if name == LOGITS and name not in outputs:  # tl-export --outputs may have left it out
+                continue
             kind, shape = outputs.get(name, ("nothing", []))
             if kind != "tensor(float)" or len(shape) != 2:
                 raise ModelFileError(f"{self._where}: output '{name}' is {kind} {shape}, expected float32 [N, C]")
@@ -128,8 +131,10 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
-def _open(model: bytes, where: str, threads: int) -> ort.InferenceSession:
+def _open(model: bytes, where: str, threads: int, optimized: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Waiting threads sleep instead of burning a core of the program that embeds us.
