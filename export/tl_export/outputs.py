@@ -52,9 +52,9 @@ class TappedNetwork(nn.Module):
         self.model = model
         self._taps = taps
         self._outputs = tuple(outputs)
-        if HEATMAP in outputs:
-            weight, bias = head_map(model.get_submodule(taps.head))
-            # Of a plain head this is the very tensor of its parameter, so that the file holds it once.
+        head = model.get_submodule(taps.head)
+        if HEATMAP in outputs and isinstance(head, AppendedHead):
+            weight, bias = head_map(head)
             self.register_buffer("map_weight", weight)
             self.register_buffer("map_bias", bias)
 
@@ -65,10 +65,16 @@ class TappedNetwork(nn.Module):
         results[EMBEDDING] = values[EMBEDDING]
         if HEATMAP in self._outputs:
             features = values["feature_map"]
-            at_positions = torch.matmul(self.get_buffer("map_weight"), features.flatten(2))
-            with_bias = at_positions + self.get_buffer("map_bias")[:, None]
-            results[HEATMAP] = torch.unflatten(with_bias, 2, features.shape[2:])
+            weight, bias = self._map()
+            at_positions = torch.matmul(weight, features.flatten(2)) + bias[:, None]
+            results[HEATMAP] = torch.unflatten(at_positions, 2, features.shape[2:])
         return tuple(results[name] for name in self._outputs)
+
+    def _map(self) -> tuple[torch.Tensor, torch.Tensor]:
+        head = self.model.get_submodule(self._taps.head)
+        if isinstance(head, AppendedHead):
+            return self.get_buffer("map_weight"), self.get_buffer("map_bias")
+        return head_map(head)  # the parameters themselves, so that the file holds them once
 
 
 @contextlib.contextmanager
@@ -96,11 +102,11 @@ def head_map(head: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """The head as one linear map: weight (C, D) and bias (C,); of an appended head, both layers composed."""
     if isinstance(head, AppendedHead):
         (weight, bias), (added, added_bias) = head_map(head[0]), head_map(head[1])
-        composed = added.double() @ weight.double()
-        return composed.float(), (added.double() @ bias.double() + added_bias.double()).float()
+        with torch.no_grad():
+            composed = added.double() @ weight.double()
+            return composed.float(), (added.double() @ bias.double() + added_bias.double()).float()
     assert isinstance(head, nn.Linear)
-    weight = head.weight.detach()
-    return weight, torch.zeros(len(weight)) if head.bias is None else head.bias.detach()
+    return head.weight, torch.zeros(head.out_features) if head.bias is None else head.bias
 
 
 def find_taps(model: nn.Module, architecture: Architecture, size: tuple[int, int]) -> Taps:
