@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tl_infer.console import printable, require_extra, run_program
+
+if TYPE_CHECKING:
+    from tl_export.parity import Proof
 
 _EPILOG = """\b
 Exit codes: 0 written and proven, 1 fatal (there is no file then), 2 wrong usage, 130 interrupted.
@@ -15,14 +19,21 @@ Exit codes: 0 written and proven, 1 fatal (there is no file then), 2 wrong usage
 Examples:
   tl-export runs/photos
   tl-export runs/photos --out photos.onnx --images more-photos/
+  tl-export --check photos.onnx --run runs/photos
 """
+
+_ALL_OUTPUTS = "probabilities,logits,embedding,heatmap"
 
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tl-toolkit", prog_name="tl-export")
-@click.argument("run", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("run", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=None, help="The file to write.  [default: model.onnx in DIR]"
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="The file to write; NAME.parity.json and NAME.md, its proof and card, go beside it.  "
+    "[default: model.onnx in DIR]",
 )
 @click.option(
     "--images",
@@ -31,24 +42,123 @@ Examples:
     metavar="PATH",
     help="Verify on these pictures or folders; may be given again.  [default: the run's held-out pictures]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def command(run: Path, out: Path | None, images: tuple[Path, ...], overwrite: bool) -> None:
+@click.option(
+    "--verify-count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Verify on N of these, spread over all.  [default: all]",
+)
+@click.option(
+    "--outputs",
+    default=_ALL_OUTPUTS,
+    show_default=True,
+    metavar="NAMES",
+    help="What the file gives, comma-separated; probabilities always, heatmap where the network has one.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+@click.option(
+    "--check",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Export nothing; prove the finished file MODEL again: its structure, its golden samples, and with --run the "
+    "whole proof.",
+)
+@click.option(
+    "--run",
+    "check_run",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --check: the run that the file is from.",
+)
+def command(
+    run: Path | None,
+    out: Path | None,
+    images: tuple[Path, ...],
+    verify_count: int | None,
+    outputs: str,
+    overwrite: bool,
+    check: Path | None,
+    check_run: Path | None,
+) -> None:
     """Export the run in DIR (made by tl-train) to one ONNX file, preprocessing inside.
 
-    The file is written only after it gave the same answers as the PyTorch model on real picture files: the same top-1
-    and every probability within 0.0001. Otherwise the worst picture is shown and there is no file.
+    The file is written only after it was the same as the PyTorch model at every stage, from the decoded picture to the
+    label, on real picture files. Otherwise the first stage that differs is named and there is no file.
     """
-    require_extra("export", ("torch", "torchvision", "timm", "onnx", "onnxscript", "rich"))
+    _check_usage(run, out, images, overwrite, check, check_run)
+    names = _output_names(outputs)
+    require_extra("export", ("torch", "torchvision", "timm", "onnx", "onnxscript", "jinja2", "rich"))
+    if check is not None:
+        _check(check, check_run, images, verify_count)
+        return
     from tl_export.export import export
     from tl_train.progress import TerminalProgress
 
-    result = export(run, out or run / "model.onnx", images=images, overwrite=overwrite, progress=TerminalProgress())
-    parity = result.parity
-    click.echo(
-        f"Verified on {parity.pictures} pictures: the same top-1 on all, "
-        f"largest probability difference {parity.max_probability_difference:.1e}"
+    assert run is not None
+    result = export(
+        run,
+        out or run / "model.onnx",
+        images=images,
+        overwrite=overwrite,
+        outputs=names,
+        verify_count=verify_count,
+        progress=TerminalProgress(),
     )
-    click.echo(f"Model: {printable(str(result.path))} ({result.size_bytes / 1e6:.1f} MB)")
+    _show(result.proof)
+    click.echo(
+        f"Golden samples: {len(result.golden.samples.samples)}, tolerance {result.golden.samples.tolerance:g}; "
+        + ", ".join(f"{fault} would be off by {gap:.2g}" for fault, gap in result.golden.faults.items())
+    )
+    click.echo(f"Model: {printable(str(result.path))} ({result.size_bytes / 1e6:.1f} MB; {', '.join(result.outputs)})")
+
+
+def _check_usage(
+    run: Path | None,
+    out: Path | None,
+    images: tuple[Path, ...],
+    overwrite: bool,
+    check: Path | None,
+    check_run: Path | None,
+) -> None:
+    if check is None and run is None:
+        raise click.UsageError("Missing argument 'DIR': the folder of a run of tl-train.")
+    if check is None and check_run is not None:
+        raise click.UsageError("--run goes with --check; to export a run, give its folder as the argument.")
+    if check is not None and (run is not None or out is not None or overwrite):
+        raise click.UsageError("--check writes nothing: give no DIR, --out or --overwrite; the run with --run DIR.")
+    if check is not None and check_run is None and images:
+        raise click.UsageError("--images with --check needs --run DIR: without the model nothing can be compared.")
+
+
+def _output_names(given: str) -> tuple[str, ...]:
+    known = _ALL_OUTPUTS.split(",")
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"found '{name}', expected some of {_ALL_OUTPUTS}", param_hint="--outputs")
+    return names
+
+
+def _check(model: Path, run: Path | None, images: tuple[Path, ...], verify_count: int | None) -> None:
+    from tl_export.check import check
+    from tl_train.progress import TerminalProgress
+
+    result = check(model, run, images=images, verify_count=verify_count, progress=TerminalProgress())
+    click.echo(f"Structure: one file, opset {result.opset}, outputs {', '.join(result.outputs)}")
+    click.echo(
+        f"Golden samples: {len(result.golden)}, largest difference {max(gap for _, gap in result.golden):.1e}, "
+        f"allowed {result.tolerance:g}"
+    )
+    if result.proof is not None:
+        _show(result.proof)
+    click.echo(f"Good: {printable(str(model))}")
+
+
+def _show(proof: Proof) -> None:
+    for line in proof.lines():
+        click.echo(printable(line))
+    same = round(proof.top1_agreement * proof.pictures)
+    click.echo(f"Verified on {proof.pictures} pictures: the same top-1 on {'all' if same == proof.pictures else same}")
 
 
 def main() -> None:

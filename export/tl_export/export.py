@@ -1,15 +1,23 @@
 """`export(run, out)`: from a training run to one proven model file; the story on one page."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tl_export.assemble import assemble, set_spec
+from tl_export.card import model_card
 from tl_export.errors import ExportError
+from tl_export.golden import Golden, golden_samples
+from tl_export.outputs import ALL_OUTPUTS, TappedNetwork, chosen_outputs, find_taps
+from tl_export.parity import Proof, parity_json
+from tl_export.routes import TorchRoute
 from tl_export.trace import trace
-from tl_export.verify import verify
-from tl_infer.contract import ParitySummary
-from tl_infer.files import write_bytes
+from tl_export.verify import evenly, verify
+from tl_infer.contract import HEATMAP, LOGITS, PROBABILITIES, ParitySummary
+from tl_infer.files import replacing
 from tl_infer.folder import find_files
 from tl_train.checkpoint import held_out_files, load_model
 from tl_train.progress import Progress
@@ -22,13 +30,22 @@ class ExportResult:
     Attributes:
         path: the file.
         size_bytes: its size.
-        parity: what was proven of it.
+        outputs: what it gives, in order.
+        proof: what was proven of it.
+        golden: its golden samples.
 
     """
 
     path: Path
     size_bytes: int
-    parity: ParitySummary
+    outputs: tuple[str, ...]
+    proof: Proof
+    golden: Golden
+
+    @property
+    def parity(self) -> ParitySummary:
+        """The proof as the file's metadata have it."""
+        return self.proof.summary()
 
 
 def export(
@@ -37,15 +54,21 @@ def export(
     *,
     images: Sequence[Path] = (),
     overwrite: bool = False,
+    outputs: Sequence[str] = ALL_OUTPUTS,
+    verify_count: int | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Turn a run of tl-train into one ONNX file that is proven to say the same as the PyTorch model.
+
+    Beside the file two others are written: what the proof found (`NAME.parity.json`) and a model card (`NAME.md`).
 
     Args:
         run: folder that tl-train wrote.
         out: file to write.
         images: pictures and folders to verify on; the run's held-out pictures when empty.
-        overwrite: replace an existing file.
+        overwrite: replace existing files.
+        outputs: which outputs the file has, if the network does; `probabilities` in any case.
+        verify_count: verify on that many of the pictures, spread over all; on all for None.
         progress: how to show what goes on; silent when None.
 
     Raises:
@@ -54,24 +77,68 @@ def export(
 
     """
     progress = progress or Progress()
-    _check_output(out, overwrite)
-    model, spec, _ = load_model(run)
-    pictures = find_files(images) if images else held_out_files(run)
+    _check_outputs(out, overwrite)
+    model, spec, architecture = load_model(run)
+    pictures = evenly(find_files(images) if images else held_out_files(run), verify_count)
     progress.note(f"Tracing {spec.architecture}")
-    file = assemble(trace(model, spec.preprocess.size), spec)
-    parity = verify(model, spec, file.SerializeToString(), pictures, progress)
+    taps = find_taps(model, architecture, spec.preprocess.size)
+    chosen = chosen_outputs(outputs, taps)
+    if HEATMAP in outputs and HEATMAP not in chosen:
+        progress.note(f"No output 'heatmap': {taps.reason}")
+    network_outputs = (LOGITS, *(name for name in chosen if name != LOGITS))
+    network = trace(TappedNetwork(model, taps, network_outputs), spec.preprocess.size, network_outputs)
+    file = assemble(network, spec, (PROBABILITIES, *chosen))
+    proof = verify(model, spec, file.SerializeToString(), pictures, progress)
+    golden = golden_samples(file.SerializeToString(), TorchRoute(model, spec, architecture), pictures)
+    for fault in golden.missed():
+        progress.note(f"Golden samples: they would not show a runtime with {fault}; the answers hardly change by it")
     # The proof itself goes into the file; this touches the metadata only, never the graph that was proven.
-    set_spec(file, dataclasses.replace(spec, parity=parity))
+    finished = dataclasses.replace(spec, parity=proof.summary())
+    set_spec(file, finished, golden.samples)
     data = file.SerializeToString()
-    write_bytes(out, data)
-    return ExportResult(out, len(data), parity)
+    parity = parity_json(proof, golden.document(), hashlib.sha256(data).hexdigest(), run)
+    card = model_card(out.name, run, finished, (PROBABILITIES, *chosen), proof, golden, len(data))
+    _write({out: data, parity_path(out): _utf8(parity), card_path(out): _utf8(card)})
+    return ExportResult(out, len(data), (PROBABILITIES, *chosen), proof, golden)
 
 
-def _check_output(out: Path, overwrite: bool) -> None:
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def parity_path(out: Path) -> Path:
+    """Where the proof of the model file `out` is written."""
+    return out.with_name(f"{out.stem}.parity.json")
+
+
+def card_path(out: Path) -> Path:
+    """Where the model card of the model file `out` is written."""
+    return out.with_name(f"{out.stem}.md")
+
+
+def _check_outputs(out: Path, overwrite: bool) -> None:
     """Say early what would only fail after minutes of work."""
-    if out.is_dir():
-        raise ExportError(f"{out}: is a folder; expected the name of a file to write")
-    if out.exists() and not overwrite:
-        raise ExportError(f"{out}: exists already; choose another name, or replace it with --overwrite")
     if not out.parent.is_dir():
         raise ExportError(f"{out}: the folder {out.parent} does not exist; make it first")
+    if out.suffix in (".md", ".json"):
+        raise ExportError(f"{out}: the model card and the proof are written under such names; name the file *.onnx")
+    for path in (out, parity_path(out), card_path(out)):
+        if path.is_dir():
+            raise ExportError(f"{path}: is a folder; expected the name of a file to write")
+        if path.exists() and not overwrite:
+            raise ExportError(f"{path}: exists already; choose another name, or replace it with --overwrite")
+
+
+def _write(contents: Mapping[Path, bytes]) -> None:
+    """Write several files, whole or not at all: none gets its name before all are on the disk.
+
+    Raises:
+        OutputPathError: a file cannot be written.
+
+    """
+    with contextlib.ExitStack() as stack:
+        for path, data in contents.items():
+            file = stack.enter_context(replacing(path))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())

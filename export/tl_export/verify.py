@@ -1,59 +1,38 @@
-"""The proof: the PyTorch model against the real Classifier, on picture files."""
+"""The proof: the PyTorch model against the real Classifier, on picture files, stage by stage."""
 
-import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from tl_export.errors import VerificationError
-from tl_infer.classifier import Classifier
-from tl_infer.contract import ModelSpec, ParitySummary
+from tl_export.independent import gray_levels_apart, independent_tensor
+from tl_export.parity import Independent, Proof, RuntimeCheck
+from tl_export.routes import FileRoute, TorchRoute
+from tl_export.stages import LABEL, TENSOR, TOLERANCES, Answer, differences, first_failure, summarise
+from tl_infer.contract import PROBABILITIES, ModelSpec
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
-from tl_train.preprocess import Preprocessor
+from tl_train.architectures import find_architecture
 from tl_train.progress import Progress
 
-# Both sides compute in float32 but sum in different orders. Over networks of a few hundred layers this moved a
-# probability by 1e-6 to 1e-5; a real fault (a wrong mean, swapped channels) moves it by 1e-2 and more.
-MAX_PROBABILITY_DIFFERENCE = 1e-4
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Difference:
-    """How far the two sides are apart on one picture.
-
-    Attributes:
-        path: the picture.
-        torch_label, file_label: top-1 of the PyTorch model and of the file.
-        probability: the largest absolute difference of any class.
-        worst_label: the class where it is.
-        torch_probability, file_probability: what the two sides say of that class.
-
-    """
-
-    path: Path
-    torch_label: str
-    file_label: str
-    probability: float
-    worst_label: str
-    torch_probability: float
-    file_probability: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: PyTorch says {self.torch_label}, the file says {self.file_label}; largest difference "
-            f"{self.probability:.3g} at '{self.worst_label}' ({self.torch_probability:.6f} against "
-            f"{self.file_probability:.6f}), allowed {MAX_PROBABILITY_DIFFERENCE:g}"
-        )
+# Enough pictures to see a fault of a whole route, which shows on all of them.
+_RUNTIME_PICTURES = 8
+_INDEPENDENT_PICTURES = 32
 
 
 def verify(
-    model: nn.Module, spec: ModelSpec, file: bytes, pictures: Sequence[Path], progress: Progress
-) -> ParitySummary:
+    model: nn.Module,
+    spec: ModelSpec,
+    file: bytes,
+    pictures: Sequence[Path],
+    progress: Progress,
+    *,
+    tolerances: Mapping[str, float] = TOLERANCES,
+) -> Proof:
     """Hold the file's bytes against the model they came from.
 
     Both sides start from the picture file. The PyTorch side runs the preprocessing graph by itself and the network in
@@ -61,73 +40,103 @@ def verify(
 
     Args:
         model: the trained network, normalised tensor -> logits.
-        spec: what the run says of the model; labels and temperature of the PyTorch side.
+        spec: what the run says of the model; labels, preprocessing and temperature of the PyTorch side.
         file: the bytes that would be written.
         pictures: picture files, one or more.
         progress: shows the pictures done.
+        tolerances: stage -> largest difference allowed.
 
     Raises:
-        VerificationError: top-1 or probabilities differ, the labels differ, or there is nothing to compare on; names
-            the worst picture and its values.
+        VerificationError: a stage differs, the labels differ, the file contradicts itself between ways to run it, or
+            there is nothing to compare on; names the first stage that differs and the worst picture.
 
     """
-    classifier = Classifier(file)
-    if classifier.labels != spec.labels:
-        raise VerificationError(f"the file's labels are {classifier.labels}, the run's are {spec.labels}")
-    preprocessor = Preprocessor(spec.preprocess)
-    differences = []
-    for path in progress.steps(pictures, "Verifying", len(pictures)):
-        try:
-            expected = _torch_probabilities(model, preprocessor, path, spec.temperature)
-            scores = classifier.classify(path, top_k=None).top
-        except ImageError as error:
-            raise VerificationError(
-                f"{error}; cannot verify on this file; give other pictures with --images"
-            ) from error
-        found = {score.label: score.probability for score in scores}
-        differences.append(_difference(path, spec.labels, expected, found, scores[0].label))
-    if not differences:
+    if not pictures:
         raise VerificationError("there are no pictures to verify on; give some with --images")
-    return _judge(differences)
-
-
-def _torch_probabilities(
-    model: nn.Module, preprocessor: Preprocessor, path: Path, temperature: float
-) -> npt.NDArray[np.float32]:
-    tensor = torch.from_numpy(preprocessor(load_image(path))[np.newaxis])
-    with torch.inference_mode():
-        logits = model.eval()(tensor)
-        probabilities: npt.NDArray[np.float32] = torch.softmax(logits / temperature, dim=1)[0].numpy()
-    return probabilities
-
-
-def _difference(
-    path: Path, labels: Sequence[str], expected: npt.NDArray[np.float32], found: dict[str, float], file_label: str
-) -> Difference:
-    values = np.array([found[label] for label in labels])
-    gaps = np.abs(values - expected)
-    worst = int(np.argmax(gaps))
-    return Difference(
-        path=path,
-        torch_label=labels[int(np.argmax(expected))],
-        file_label=file_label,
-        probability=float(gaps[worst]),
-        worst_label=labels[worst],
-        torch_probability=float(expected[worst]),
-        file_probability=float(values[worst]),
-    )
-
-
-def _judge(differences: Sequence[Difference]) -> ParitySummary:
-    agreeing = sum(difference.torch_label == difference.file_label for difference in differences)
-    worst = max(differences, key=lambda d: (d.torch_label != d.file_label, d.probability))
-    if agreeing < len(differences) or worst.probability > MAX_PROBABILITY_DIFFERENCE:
+    torch_route = TorchRoute(model, spec, find_architecture(spec.architecture))
+    file_route = FileRoute(file)
+    measured, agreeing, independent = [], 0, _IndependentRoute(torch_route, spec)
+    compared_independently = set(evenly(pictures, _INDEPENDENT_PICTURES))
+    for path in progress.steps(pictures, "Verifying", len(pictures)):
+        expected, found = _both(path, torch_route, file_route)
+        measured.append((path, differences(expected, found, spec.labels)))
+        agreeing += expected.label == found.label
+        if path in compared_independently:
+            independent.add(path, expected)
+    results = summarise(measured, tolerances)
+    if failure := first_failure(results):
         raise VerificationError(
-            f"the exported model differs from the trained one on {len(differences)} pictures "
-            f"({agreeing} with the same top-1), so no file was written. Worst: {worst}"
+            f"the file differs from the trained model, first at stage '{failure.stage}', so no file was written: "
+            f"{failure.worst}: {failure.largest:.3g} {failure.unit}, allowed {failure.tolerance:g} "
+            f"({agreeing} of {len(pictures)} pictures with the same top-1)"
         )
-    return ParitySummary(
-        pictures=len(differences),
-        top1_agreement=agreeing / len(differences),
-        max_probability_difference=worst.probability,
+    if file_route.classifier.labels != spec.labels:
+        raise VerificationError(
+            f"the file differs from the trained model, first at stage '{LABEL}': the file's labels are "
+            f"{file_route.classifier.labels}, the run's are {spec.labels}"
+        )
+    checks = _runtime_checks(file_route, evenly(pictures, _RUNTIME_PICTURES), tolerances[PROBABILITIES])
+    return Proof(len(pictures), agreeing / len(pictures), tuple(results), checks, independent.result())
+
+
+def evenly(pictures: Sequence[Path], count: int | None) -> list[Path]:
+    """`count` of the pictures, spread over all of them; all when there are no more, or for None."""
+    if count is None or len(pictures) <= count:
+        return list(pictures)
+    return [pictures[round(place)] for place in np.linspace(0, len(pictures) - 1, count)]
+
+
+def _both(path: Path, torch_route: TorchRoute, file_route: FileRoute) -> tuple[Answer, Answer]:
+    try:
+        return torch_route(path), file_route(path)
+    except ImageError as error:
+        raise VerificationError(f"{error}; cannot verify on this file; give other pictures with --images") from error
+
+
+def _runtime_checks(route: FileRoute, pictures: Sequence[Path], tolerance: float) -> tuple[RuntimeCheck, ...]:
+    """The file against itself: many pictures in a call or one, with the runtime's graph optimisations or without."""
+    images = [load_image(path) for path in pictures]
+    single = [route.probabilities(image[np.newaxis]) for image in images]
+    unoptimized = [route.probabilities(image[np.newaxis], optimized=False) for image in images]
+    # One call takes pictures of one size; real pixels cut to a common size are that.
+    height, width = (min(image.shape[axis] for image in images) for axis in (0, 1))
+    batch = np.stack([image[:height, :width] for image in images])
+    cut = [route.probabilities(image[np.newaxis]) for image in batch]
+    checks = (
+        RuntimeCheck("batch", len(images), _largest(zip(cut, route.probabilities(batch), strict=True)), tolerance),
+        RuntimeCheck("unoptimized", len(images), _largest(zip(single, unoptimized, strict=True)), tolerance),
     )
+    for check in checks:
+        if not check.passed:
+            raise VerificationError(
+                f"the file contradicts itself, so no file was written: check '{check.name}' on {check.pictures} "
+                f"pictures: {check.largest:.3g} of probability, allowed {check.tolerance:g}"
+            )
+    return checks
+
+
+def _largest(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+    return max(float(np.abs(first - second).max()) for first, second in pairs)
+
+
+class _IndependentRoute:
+    """Collects what the independent route says of some pictures; one that Pillow alone cannot read is left out."""
+
+    def __init__(self, route: TorchRoute, spec: ModelSpec) -> None:
+        self._route, self._spec = route, spec
+        self._levels, self._gaps, self._agreeing = [0.0], [0.0], 0
+
+    def add(self, path: Path, ours: Answer) -> None:
+        try:
+            tensor = independent_tensor(path, self._spec.preprocess)
+        except Exception:  # noqa: BLE001 - ours has rules for hard files that Pillow alone has not
+            return
+        probabilities = self._route.network(tensor)[PROBABILITIES]
+        self._levels.append(gray_levels_apart(torch.from_numpy(ours.values[TENSOR]), tensor, self._spec.preprocess))
+        self._gaps.append(float(np.abs(probabilities - ours.values[PROBABILITIES]).max()))
+        self._agreeing += self._spec.labels[int(np.argmax(probabilities))] == ours.label
+
+    def result(self) -> Independent:
+        pictures = len(self._gaps) - 1
+        agreement = self._agreeing / pictures if pictures else math.nan
+        return Independent(pictures, agreement, max(self._gaps), max(self._levels))

@@ -43,6 +43,8 @@ Resample = Literal["bilinear", "bicubic"]
 MAX_SIDE_PX = 4096
 MAX_LABELS = 100_000
 
+_PROBABILITY_DIFFERENCES = ("batch_difference", "unoptimized_difference", "independent_difference")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessSpec:
@@ -101,18 +103,33 @@ class ParitySummary:
         pictures: how many files were compared.
         top1_agreement: share of them with the same top-1 label, 0..1.
         max_probability_difference: the largest absolute difference of any probability.
+        stages: stage -> the largest difference found there, in the unit that docs/model-file.md gives for it.
+        tolerances: stage -> the largest difference that would have been allowed.
+        batch_difference: of any probability, several pictures in one call against one by one; None when not tried.
+        unoptimized_difference: of any probability, with and without onnxruntime's graph optimisations; likewise.
+        independent_difference: of any probability, against Pillow, torchvision's transforms and PyTorch, which no
+            tolerance is set for; likewise.
 
     """
 
     pictures: int
     top1_agreement: float
     max_probability_difference: float
+    stages: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    tolerances: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    batch_difference: float | None = None
+    unoptimized_difference: float | None = None
+    independent_difference: float | None = None
 
     def __post_init__(self) -> None:
         _check(self.pictures >= 0, "pictures", self.pictures, "zero or more")
         _check(0 <= self.top1_agreement <= 1, "top1_agreement", self.top1_agreement, "0 to 1")
-        difference = self.max_probability_difference
-        _check(0 <= difference <= 1, "max_probability_difference", difference, "0 to 1")
+        for name in ("max_probability_difference", *_PROBABILITY_DIFFERENCES):
+            difference = getattr(self, name)
+            _check(difference is None or 0 <= difference <= 1, name, difference, "0 to 1")
+        for name in ("stages", "tolerances"):
+            values = getattr(self, name)
+            _check(all(value >= 0 for value in values.values()), name, values, "nothing below zero")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +225,9 @@ _PARITY_FIELDS: Mapping[str, Reader] = {
     "pictures": integer,
     "top1_agreement": number,
     "max_probability_difference": number,
+    "stages": mapping_of(number),
+    "tolerances": mapping_of(number),
+    **{name: optional(number) for name in _PROBABILITY_DIFFERENCES},
 }
 _MODEL_FIELDS: Mapping[str, Reader] = {
     "labels": tuple_of(text),

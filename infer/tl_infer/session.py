@@ -41,13 +41,16 @@ class Session:
 
     """
 
-    def __init__(self, model: ModelFile, threads: int, providers: Sequence[str] = (CPU,)) -> None:
+    def __init__(
+        self, model: ModelFile, threads: int, providers: Sequence[str] = (CPU,), *, optimized: bool = True
+    ) -> None:
         """Open a model.
 
         Args:
             model: the file.
             threads: onnxruntime's intra-op threads; 1 when several Python threads share this session.
             providers: as `check_providers` gives them.
+            optimized: let onnxruntime rewrite the graph; tl-export compares both.
 
         Raises:
             ModelFileError: damaged, not one of ours, or its spec does not fit its outputs.
@@ -55,7 +58,7 @@ class Session:
 
         """
         self._where = model.where
-        self._session = _open(model, threads, providers)
+        self._session = _open(model, threads, providers, optimized)
         metadata = self._read_metadata()
         self.spec = self._parsed(ModelSpec.from_json, metadata[SPEC_KEY])
         self.golden: GoldenSet | None = None
@@ -142,7 +145,7 @@ class Session:
         outputs = {node.name: (node.type, node.shape) for node in self._session.get_outputs()}
         for name, form in ((PROBABILITIES, "[N, C]"), (LOGITS, "[N, C]"), (EMBEDDING, "[N, D]"),
                            (HEATMAP, "[N, C, h, w]")):  # fmt: skip
-            if name in (EMBEDDING, HEATMAP) and name not in outputs:
+            if name != PROBABILITIES and name not in outputs:  # tl-export --outputs may have left it out
                 continue
             kind, shape = outputs.get(name, ("nothing", []))
             if kind != "tensor(float)" or len(shape) != form.count(",") + 1:
@@ -183,8 +186,10 @@ def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(checked)
 
 
-def _open(model: ModelFile, threads: int, providers: Sequence[str]) -> ort.InferenceSession:
+def _open(model: ModelFile, threads: int, providers: Sequence[str], optimized: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Waiting threads sleep instead of burning a core of the program that embeds us.

@@ -18,7 +18,14 @@ SPEC = ModelSpec(
     data_fingerprint="ab" * 32,
     versions={"torch": "2.15.0"},
     metrics={"test_accuracy": 0.9125},
-    parity=ParitySummary(pictures=80, top1_agreement=1.0, max_probability_difference=1e-6),
+    parity=ParitySummary(
+        pictures=80,
+        top1_agreement=1.0,
+        max_probability_difference=1e-6,
+        stages={"tensor": 0.0, "logits": 1e-5},
+        tolerances={"tensor": 1e-5, "logits": 1e-4},
+        batch_difference=1e-7,
+    ),
 )
 
 
@@ -94,6 +101,9 @@ def test_any_valid_spec_survives_the_file(labels, mean, std, size):
         (changed(preprocess__resize_px=256), "field resize_px: found 256, expected nothing unless fit is crop"),
         (changed(preprocess__fill=[0, 0, 256]), "field fill: found"),
         (changed(parity__pictures=-1), "field pictures: found -1"),
+        (changed(parity__batch_difference=2), "field batch_difference: found 2.0, expected 0 to 1"),
+        (changed(parity__stages={"logits": -1}), r"field stages: found \{'logits': -1.0\}"),
+        (changed(parity__tolerances=[]), "field 'tolerances': found a list"),
     ],
 )  # fmt: skip
 def test_a_broken_spec_is_refused_by_the_name_of_the_field(text, message):

@@ -1,0 +1,167 @@
+"""The files that an export leaves behind, and that it leaves none when something goes wrong."""
+
+import hashlib
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tl_export.card import escape, model_card
+from tl_export.errors import ExportError
+from tl_export.export import card_path, export, parity_path
+from tl_infer import Classifier
+from tl_train.errors import RunError
+
+TL_EXPORT = [sys.executable, "-c", "from tl_export.cli import main; main()"]
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path) -> Path:
+    shutil.copytree(tiny_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_the_same_run_gives_the_same_bytes(tiny_run, tiny_model, tmp_path):
+    """Another process, too."""
+    out = tmp_path / "shapes.onnx"
+    subprocess.run([*TL_EXPORT, str(tiny_run), "--out", str(out)], check=True, capture_output=True, timeout=120)
+    assert out.read_bytes() == tiny_model.read_bytes()
+    assert parity_path(out).read_bytes() == parity_path(tiny_model).read_bytes()
+    assert card_path(out).read_bytes() == card_path(tiny_model).read_bytes()
+
+
+def test_the_parity_file_belongs_to_the_model(tiny_model, tiny_run):
+    document = json.loads(parity_path(tiny_model).read_text())
+    assert document["model_sha256"] == hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    assert (document["version"], document["pictures"], document["top1_agreement"]) == (1, 6, 1.0)
+    stages = {stage["stage"]: stage for stage in document["stages"]}
+    parity = Classifier(tiny_model).spec.parity
+    assert parity is not None
+    assert parity.stages == {name: stage["largest"] for name, stage in stages.items()}
+    assert parity.tolerances == {name: stage["tolerance"] for name, stage in stages.items()}
+    assert [parity.batch_difference, parity.unoptimized_difference] == [c["largest"] for c in document["checks"]]
+    assert document["golden"]["samples"][-1] == "fine pattern"
+
+
+def test_the_card_says_what_was_measured(tiny_model, tiny_run):
+    card = card_path(tiny_model).read_text()
+    held_out = json.loads((tiny_run / "metrics.json").read_text())["held_out"]
+    low, high = held_out["accuracy_interval"]
+    assert f"{100 * held_out['accuracy']:.2f}% (95% interval {100 * low:.2f}% to {100 * high:.2f}%)" in card
+    assert "circle, cross, square" in card
+    assert "Measured on 6 test pictures" in card
+    assert "They come from 6 pictures only" in card
+    assert Classifier(tiny_model).spec.data_fingerprint in card
+    assert str(tiny_run) not in card
+    parity = json.loads(parity_path(tiny_model).read_text())
+    for stage in parity["stages"]:
+        assert f"| {stage['stage']} | {stage['largest']:.2g} |" in card
+    assert "\n\n\n" not in card
+    assert not re.search(r"\{\{|\{%", card)
+
+
+def test_the_call_in_the_card_works(tiny_model, tiny_run, shapes):
+    (code,) = re.findall(r"```python\n(.*?)```", card_path(tiny_model).read_text(), flags=re.DOTALL)
+    picture = next(shapes.glob("circle/*.png"))
+    code = code.replace("photo.jpg", str(picture))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tiny_model.parent, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split()[0] in ("circle", "cross", "square")
+
+
+def test_a_card_of_a_run_without_held_out_pictures_and_with_odd_names(tiny_run, tiny_model, run):
+    import dataclasses
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["held_out"] = {}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    result = export(tiny_run, run / "x.onnx")
+    spec = dataclasses.replace(Classifier(tiny_model).spec, labels=("<b>", "a|b", "line\nbreak"))
+    card = model_card("x.onnx", run, spec, result.outputs, result.proof, result.golden, 10)
+    assert "Not measured: the run held no pictures back." in card
+    assert r"\<b\>, a\|b, line\\nbreak" in card
+    assert escape("`*_[]#") == r"\`\*\_\[\]\#"
+
+
+@pytest.mark.parametrize("name", ["config.toml", "spec.json", "weights.safetensors", "metrics.json"])
+def test_an_incomplete_run_is_named(run, tmp_path, name):
+    (run / name).unlink()
+    with pytest.raises(RunError, match=f"{name} is missing; expected a finished run of tl-train"):
+        export(run, tmp_path / "model.onnx")
+
+
+def spec_with(run: Path, **fields) -> None:
+    spec = json.loads((run / "spec.json").read_text())
+    (run / "spec.json").write_text(json.dumps({**spec, **fields}))
+
+
+def test_a_run_of_another_version_and_labels_that_do_not_fit(run, tmp_path):
+    spec_with(run, version=2)
+    with pytest.raises(RunError, match=r"field 'version' is 2, this tl-toolkit reads 1"):
+        export(run, tmp_path / "model.onnx")
+    spec_with(run, version=1, labels=["circle", "square"])
+    with pytest.raises(RunError, match=r"weights.safetensors does not fit spec.json: .*train again"):
+        export(run, tmp_path / "model.onnx")
+    spec_with(run, version=1, labels=["circle", "cross", "square"])
+    for text, message in [("{", "cannot be read"), ("{}", "expected held_out"), ("[1]", "expected held_out")]:
+        (run / "metrics.json").write_text(text)
+        with pytest.raises(RunError, match=rf"metrics.json: {message}.*train again"):
+            export(run, tmp_path / "model.onnx")
+    (run / "metrics.json").write_text('{"held_out": {"part": "test"}, "calibration": {}, "run": {"data": "x"}}')
+    with pytest.raises(RunError, match=r"metrics.json: not as this tl-toolkit writes it"):
+        export(run, tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.parity.json", "model.md"])
+def test_nothing_is_replaced_unless_asked(tiny_run, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ExportError, match=rf"{name}: exists already; choose another name, or replace it with"):
+        export(tiny_run, tmp_path / "model.onnx")
+    assert (tmp_path / name).read_text() == "mine"
+    export(tiny_run, tmp_path / "model.onnx", overwrite=True)
+    assert (tmp_path / name).read_bytes() != b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.md", "model.onnx", "model.parity.json"]
+
+
+def test_names_that_the_companions_would_take(tiny_run, tmp_path):
+    for name in ("model.md", "model.json"):
+        with pytest.raises(ExportError, match=r"name the file \*.onnx"):
+            export(tiny_run, tmp_path / name)
+
+
+@pytest.mark.parametrize("limit", [1000, 100_000])
+def test_no_room_leaves_no_file(tiny_run, tmp_path, limit):
+    """A file size limit fails a write as a full disk does."""
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); from tl_export.cli import main; main()"
+    )
+    out = tmp_path / "model.onnx"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_run), "--out", str(out)], capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: .*model.onnx: cannot be written: File too large", done.stderr.splitlines()[-1])
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_export_leaves_no_file(tiny_run, tmp_path):
+    out = tmp_path / "model.onnx"
+    process = subprocess.Popen([*TL_EXPORT, str(tiny_run), "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("Tracing")
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 130
+    assert rest.split() == ["Interrupted."]
+    assert list(tmp_path.iterdir()) == []
