@@ -66,7 +66,7 @@ def verify(
     results = summarise(measured, tolerances)
     if failure := first_failure(results):
         raise VerificationError(
-            f"the file differs from the trained model, first at stage '{failure.stage}', so no file was written: "
+            f"the file differs from the trained model, first at stage '{failure.stage}': "
             f"{failure.worst}: {failure.largest:.3g} {failure.unit}, allowed {failure.tolerance:g} "
             f"({agreeing} of {len(pictures)} pictures with the same top-1)"
         )
@@ -109,7 +109,7 @@ def _runtime_checks(route: FileRoute, pictures: Sequence[Path], tolerance: float
     for check in checks:
         if not check.passed:
             raise VerificationError(
-                f"the file contradicts itself, so no file was written: check '{check.name}' on {check.pictures} "
+                f"the file contradicts itself: check '{check.name}' on {check.pictures} "
                 f"pictures: {check.largest:.3g} of probability, allowed {check.tolerance:g}"
             )
     return checks
