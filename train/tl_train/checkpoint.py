@@ -29,12 +29,12 @@ PREDICTIONS = "predictions.csv"
 PICTURES = "held_out"
 REPORT = "report.html"
 FIGURES = ("classification.png", "probabilities.png", "curves.png", "penalty.png")
-EXPORTED = "model.onnx"  # where tl-export writes unless told otherwise
+EXPORTED = ("model.onnx", "model.parity.json", "model.md")  # what tl-export writes unless told otherwise
 PREFLIGHT = "preflight.json"
 PRIOR = "prior.json"
 PENALTY = "penalty.csv"
 # What a run may have left, the sign of a finished one first.
-RUN_FILES = (METRICS, SPEC, WEIGHTS, HISTORY, PREDICTIONS, REPORT, PREFLIGHT, PRIOR, PENALTY, EXPORTED, *FIGURES)
+RUN_FILES = (METRICS, SPEC, WEIGHTS, HISTORY, PREDICTIONS, REPORT, PREFLIGHT, PRIOR, PENALTY, *EXPORTED, *FIGURES)
 
 
 def check_folder(out: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
