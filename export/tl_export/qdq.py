@@ -85,6 +85,7 @@ class QuantizableNetwork:
                 extra_options={"OpTypesToExcludeOutputQuantization": list(_FLOAT_OUTPUT)},
             )
             quantizer.quantize_model()
+            quantizer.model.topological_sort()
         result: onnx.ModelProto = quantizer.model.model
         return result
 
