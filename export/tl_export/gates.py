@@ -1,4 +1,4 @@
-"""What decides whether a smaller network may replace the float one: accuracy lost and time won, both measured in pairs."""
+"""What decides whether int8 may replace float: accuracy lost and time won, both measured in pairs."""
 
 import dataclasses
 import math

@@ -130,7 +130,7 @@ def _named(network: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _layers(network: onnx.ModelProto) -> tuple[tuple[str, ...], ...]:
-    """The nodes that may be quantized; what no logit depends on (the heatmap) stays float, its scale is the caller's."""
+    """The nodes that may be quantized; what no logit depends on (the heatmap) stays float."""
     nodes = list(network.graph.node)
     needed = leads_to(nodes, LOGITS)
     weights = {tensor.name for tensor in network.graph.initializer}
