@@ -143,9 +143,7 @@ def quantize(
     if trial.is_faster and not judge.accepts(trial):
         ranked = rank_layers(model, network, pictures[: settings.sensitivity_pictures], progress)
         for layers in _growing(ranked):
-            progress.note(
-                f"int8 loses {_points(trial.drop)}; trying with {len(layers)} of {len(ranked)} layers in float"
-            )
+            progress.note(f"int8 loses {_points(trial.drop)}; trying {len(layers)} of {len(ranked)} layers in float")
             trial = judge.measure(network, tuple(name for layer in layers for name in layer))
             attempts += 1
             if not trial.is_faster or judge.accepts(trial):
@@ -231,6 +229,8 @@ def _reason(result: QuantizeResult, max_drop: float) -> str:
         f"{_points(result.drop)} of accuracy, {max_drop * 100:g} allowed ({result.int8.accuracy:.2%} against "
         f"{result.fp32.accuracy:.2%} on {result.pictures} pictures, same label on {result.agreement:.2%})"
     )
+    if 1 / result.pictures > max_drop > 0:
+        figures += f"; with so few pictures a single one is {100 / result.pictures:.2f} points"
     if result.excluded:
         figures += f", with {len(result.excluded)} nodes left in float"
     return f"kept {'int8' if result.kept else 'fp32'}: {figures}"
