@@ -14,6 +14,7 @@ from tl_infer.classifier import Classifier
 from tl_infer.contract import PROBABILITIES
 from tl_infer.errors import ImageError
 from tl_infer.images import ImageSource, load_image
+from tl_infer.modelfile import ModelFile
 from tl_infer.session import Session
 from tl_train.metrics import CONFIDENCE, wilson_interval
 
@@ -134,7 +135,7 @@ def compare_speed(first: bytes, second: bytes, pictures: Sequence[ImageSource], 
         rounds: how many pairs of runs.
 
     """
-    sessions = [Session(data, "model", threads=1) for data in (first, second)]
+    sessions = [Session(ModelFile(data, "model"), threads=1) for data in (first, second)]
     arrays = [load_image(picture)[np.newaxis] for picture in pictures]
     seconds: list[tuple[float, float]] = []
     for number in range(-WARM_UP_ROUNDS, rounds):

@@ -10,6 +10,7 @@ from tl_export.qdq import QuantizableNetwork
 from tl_export.splice import with_network
 from tl_infer.contract import LOGITS
 from tl_infer.images import Pixels
+from tl_infer.modelfile import ModelFile
 from tl_infer.session import Session
 from tl_train.progress import Progress
 
@@ -48,5 +49,5 @@ def noise_share(expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32
 
 
 def _logits(model: onnx.ModelProto, pictures: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-    session = Session(model.SerializeToString(), "model", threads=1)
+    session = Session(ModelFile(model.SerializeToString(), "model"), threads=1)
     return np.concatenate([session.run(picture[np.newaxis], [LOGITS])[0] for picture in pictures])
