@@ -63,7 +63,7 @@ def predicted_labels(model: bytes, pictures: Sequence[LabelledPicture]) -> list[
     for result in Classifier(model).classify_many(picture.picture for picture in pictures):
         if isinstance(result, ImageError):
             raise ExportError(f"{result}; cannot measure on this picture") from result
-        labels.append(result.label)
+        labels.append(result.top[0].label)  # also where the model abstains
     return labels
 
 
