@@ -86,7 +86,7 @@ def save_run(record: RunRecord) -> None:
         drawn["probabilities"] = figures.probabilities(evaluation, result.labels)
     if result.penalised is not None:
         drawn["penalty"] = figures.penalty(result.penalised.table, result.penalised.strength)
-    if len(result.history) > 1:  # not of a head fitted at once
+    if result.penalised is None or len(result.history) > 1:  # a head fitted at once has no curves
         drawn["curves"] = figures.curves(result.history)
     for name, figure in drawn.items():
         write_bytes(out / f"{name}.png", png(figure))
