@@ -37,7 +37,7 @@ TOLERANCES: Mapping[str, float] = {
     LOGITS: 1e-4,
     HEATMAP: 1e-4,
     PROBABILITIES: 1e-4,
-    LABEL: 2e-4,
+    LABEL: 0.0,
 }
 
 
@@ -89,7 +89,7 @@ def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[
     """Stage -> how far two answers to one picture are apart; only the stages that both have.
 
     Embedding, logits and heatmap are relative to the largest absolute value expected, the others absolute. At `label`
-    it is how much more probable the expected answer holds its own label than the other's: zero for the same label.
+    it is how much more probable the expected answer holds its own label than the other's; zero means the same label.
 
     Args:
         expected: the answer to compare with.
@@ -139,4 +139,5 @@ def _preference(expected: Answer, label: str, labels: Sequence[str]) -> float:
     if label not in labels:
         return 1.0
     probabilities = expected.values[PROBABILITIES]
-    return float(probabilities[labels.index(expected.label)] - probabilities[labels.index(label)])
+    gap = float(probabilities[labels.index(expected.label)] - probabilities[labels.index(label)])
+    return max(gap, float(np.finfo(np.float32).tiny))  # another label differs, even where both are as probable

@@ -37,7 +37,9 @@ class _Request:
 class Classifier:
     """A model file made by tl-export, ready to classify.
 
-    Thread-safe. Works in forked processes, can be pickled, and closes itself at the end of a `with` block.
+    Thread-safe, can be pickled, and closes itself at the end of a `with` block. Works in forked processes, as
+    `multiprocessing` makes them; a child of a bare `os.fork` must end with `os._exit`, because onnxruntime's own
+    handler waits for ever at the exit of a process forked after a model was opened (seen with 1.32).
 
     Attributes:
         spec: what the file says of itself.

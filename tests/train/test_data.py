@@ -7,25 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import SHARED, draw_shape
+from loading import Notes, load
 from tl_infer import load_image
 from tl_train.config import TrainConfig
 from tl_train.data import Sample, batches, fingerprint, load_dataset
 from tl_train.errors import DataError
-from tl_train.progress import Progress
 from tl_train.sources import CATS_DOGS_FILES
 from tl_train.split import split
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
-def load(data, **fields):
-    return load_dataset(TrainConfig(data=str(data), **fields), Progress())
 
 
 def test_a_folder_gives_its_classes_in_natural_order(tmp_path):

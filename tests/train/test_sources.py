@@ -4,22 +4,10 @@ import shutil
 import pytest
 
 from conftest import draw_shape
+from loading import Notes, load
 from tl_train.config import TrainConfig
 from tl_train.data import load_dataset
 from tl_train.errors import DataError
-from tl_train.progress import Progress
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
-def load(data, **fields):
-    return load_dataset(TrainConfig(data=str(data), **fields), Progress())
 
 
 def draw(folder, shape, count, first=0):
