@@ -8,16 +8,8 @@ from scipy.stats import binomtest
 from sklearn import metrics as oracle
 from sklearn.calibration import calibration_curve
 
-from tl_train.metrics import (
-    Evaluation,
-    calibration_bins,
-    class_scores,
-    expected_calibration_error,
-    measurements,
-    risk_coverage,
-    softmax,
-    wilson_interval,
-)
+from tl_train.metrics import Evaluation, class_scores, measurements, softmax, wilson_interval
+from tl_train.reliability import calibration_bins, expected_calibration_error, risk_coverage
 
 
 @st.composite

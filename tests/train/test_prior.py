@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_train.errors import ConfigError
-from tl_train.prior import IMAGENET_CLASSES, Match, Prior, find_prior, look_up, row_name
+from tl_train.nouns import IMAGENET_CLASSES, look_up, row_name
+from tl_train.prior import Match, Prior, find_prior
 
 
 def test_dogs_and_cats_are_what_imagenet_knows_of_them():

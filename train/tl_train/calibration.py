@@ -14,7 +14,8 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from tl_train.errors import CalibrationError
-from tl_train.metrics import Floats, softmax
+from tl_train.metrics import softmax
+from tl_train.reliability import Floats
 
 # A judgement: with fewer pictures one mistake more or less decides the temperature.
 MIN_PICTURES = 20

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from tl_train.figures import RIGHT, WRONG, short
-from tl_train.metrics import Evaluation, calibration_bins, risk_coverage, wilson_interval
+from tl_train.metrics import Evaluation, wilson_interval
+from tl_train.reliability import calibration_bins, risk_coverage
 
 _MAX_NAMED = 60
 

@@ -8,8 +8,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from tl_train.history import Epoch
-from tl_train.metrics import Evaluation, Floats, Ints
+from tl_train.metrics import Evaluation, Ints
 from tl_train.penalised import StrengthTried
+from tl_train.reliability import Floats
 
 RIGHT, WRONG = "tab:blue", "tab:orange"
 

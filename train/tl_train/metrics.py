@@ -7,13 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-Floats = npt.NDArray[np.float64]
+from tl_train.reliability import Floats, calibration_bins, expected_calibration_error, risk_coverage
+
 Ints = npt.NDArray[np.int64]
 
 CONFIDENCE = 0.95
-
-# Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 5.
-CALIBRATION_BINS = 15
 
 _MAX_CURVE_POINTS = 200
 
@@ -44,48 +42,6 @@ class ClassScore:
     precision: float | None
     recall: float | None
     f1: float | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CalibrationBin:
-    """The pictures whose top probability lies in (low, high].
-
-    Attributes:
-        low, high: edges of the bin, 0..1.
-        pictures: how many; never zero, empty bins are left out.
-        correct: how many of them are right.
-        confidence: mean of their top probabilities.
-
-    """
-
-    low: float
-    high: float
-    pictures: int
-    correct: int
-    confidence: float
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the bin's pictures that are right."""
-        return self.correct / self.pictures
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class RiskCoverage:
-    """What is gained by not answering where the model is unsure, one point per distinct top probability.
-
-    Attributes:
-        thresholds: float (K,), falling; a picture is answered when its top probability is at least this.
-        coverage: float (K,), share of the pictures answered; rises to 1.
-        risk: float (K,), share of the answered pictures that are wrong.
-        area: mean of the risk over the pictures, each at its own threshold; 0 is best.
-
-    """
-
-    thresholds: Floats
-    coverage: Floats
-    risk: Floats
-    area: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -216,62 +172,6 @@ def class_scores(confusion: Ints) -> tuple[ClassScore, ...]:
         )
         for i in range(len(confusion))
     )
-
-
-def calibration_bins(
-    confidence: Floats, right: npt.NDArray[np.bool_], bins: int = CALIBRATION_BINS
-) -> tuple[CalibrationBin, ...]:
-    """Pictures grouped by their top probability into bins of equal width, (low, high]; empty bins are left out.
-
-    Args:
-        confidence: float (N,), top probabilities, 0..1.
-        right: bool (N,), whether the top class is the true one.
-        bins: how many bins divide 0..1.
-
-    """
-    edges = np.linspace(0, 1, bins + 1)
-    # A float sum may lie a rounding above 1; it belongs into the last bin.
-    place = np.searchsorted(edges[1:-1], confidence, side="left")
-    return tuple(
-        CalibrationBin(
-            low=float(edges[i]),
-            high=float(edges[i + 1]),
-            pictures=int((place == i).sum()),
-            correct=int(right[place == i].sum()),
-            confidence=float(confidence[place == i].mean()),
-        )
-        for i in np.unique(place)
-    )
-
-
-def expected_calibration_error(bins: tuple[CalibrationBin, ...]) -> float:
-    """Mean over the pictures of the distance between their bin's accuracy and its mean confidence, 0..1.
-
-    Source: Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015; as formula 3 of
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
-    """
-    total = sum(group.pictures for group in bins)
-    return sum(group.pictures * abs(group.accuracy - group.confidence) for group in bins) / total
-
-
-def risk_coverage(confidence: Floats, right: npt.NDArray[np.bool_]) -> RiskCoverage:
-    """The risk-coverage curve; pictures of equal confidence are answered together, so their order does not matter.
-
-    Args:
-        confidence: float (N,), top probabilities.
-        right: bool (N,), whether the top class is the true one.
-
-    Source: El-Yaniv and Wiener, "On the foundations of noise-free selective classification", JMLR 2010; the area as in
-    Geifman et al., "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019.
-
-    """
-    thresholds, place = np.unique(-confidence, return_inverse=True)
-    pictures = np.bincount(place)
-    answered = np.cumsum(pictures)
-    wrong = np.cumsum(np.bincount(place, weights=~right))
-    risk = wrong / answered
-    area = float((risk * pictures).sum() / len(confidence))
-    return RiskCoverage(-thresholds, answered / len(confidence), risk, area)
 
 
 def _share(part: int, whole: int) -> float | None:

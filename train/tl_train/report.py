@@ -18,7 +18,8 @@ from tl_train import diagnostics
 from tl_train.calibration import Calibration
 from tl_train.drawing import svg
 from tl_train.history import Epoch
-from tl_train.metrics import Evaluation, class_scores, risk_coverage
+from tl_train.metrics import Evaluation, class_scores
+from tl_train.reliability import risk_coverage
 
 _TEMPLATE = "report.html.j2"
 _MAX_THUMBNAILS = 12
