@@ -177,7 +177,7 @@ def test_every_fit_is_proven_on_photographs(traced, tiny_run, photos, fit, field
 )
 def test_every_fit_from_the_shell_to_the_file(shapes, tmp_path, options):
     code = "from tl_train.cli import main; main()"
-    tiny = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "1"]
+    tiny = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32"]
     arguments = [str(shapes), "--out", str(tmp_path / "run"), *tiny, *options.split()]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, timeout=120)
     result = export(tmp_path / "run", tmp_path / "model.onnx")

@@ -5,8 +5,11 @@ import time
 
 import pytest
 
+from tl_train.config import TrainConfig
+
 TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
-TINY = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "1"]
+TINY = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32"]
+TINY += ["--mode", "full", "--head-fit", "sgd", "--epochs", "1"]
 
 
 def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -96,3 +99,12 @@ def test_a_dry_run_stops_after_looking_at_the_pictures(shapes, tmp_path):
     assert "Warning: 6 test pictures only" in done.stderr
     assert list(tmp_path.iterdir()) == []
     assert run(shapes, "--dry-run", "--overwrite", cwd=tmp_path).returncode == 2
+
+
+def test_without_a_recipe_the_head_is_fitted_at_once_and_idle_options_are_named(shapes, tmp_path):
+    tiny = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32"]
+    done = run(shapes, "--out", tmp_path / "run", *tiny, "--epochs", "7")
+    assert done.returncode == 0, done.stderr
+    assert "Without effect on the closed fit of a head: --epochs; add --mode full" in done.stderr
+    config = TrainConfig.load(tmp_path / "run" / "config.toml")
+    assert (config.mode, config.head_fit, config.prior) == ("head", "penalised", "auto")

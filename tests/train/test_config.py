@@ -28,7 +28,7 @@ def test_what_is_saved_is_loaded(tmp_path):
         ({"seed": -1}, "seed: found -1"),
         ({"val_split": 1.0}, "val_split: found 1.0"),
         ({"head_fit": "best"}, "head_fit: found best, expected sgd or penalised"),
-        ({"prior": "auto"}, "prior: found auto with head_fit sgd, expected head_fit penalised, or prior none"),
+        ({"prior": "x.toml"}, "prior: found x.toml with head_fit sgd, expected head_fit penalised, or prior none"),
         ({"test_split": -0.1}, "test_split: found -0.1"),
         ({"fit": "stretch"}, "fit: found stretch, expected squash or letterbox or pad or crop"),
         ({"fit": "pad", "anchor": "left"}, "anchor: found left, expected center or top-left"),

@@ -7,7 +7,8 @@ import pytest
 
 TL_TRAIN = [str(Path(sys.executable).with_name("tl-train"))]  # the other process runs this command again
 FIELDS = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "3", "--mode", "head"]
-FIELDS += ["--schedule", "cosine"]  # a plain head would be trained on cached features, in one process only
+# A plain head would be trained on cached features, in one process only.
+FIELDS += ["--head-fit", "sgd", "--schedule", "cosine"]
 
 
 def test_two_processes_come_to_the_metrics_of_one(shapes, tmp_path):

@@ -19,6 +19,7 @@ FIELDS = {
     "arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 6, "mode": "gradual", "head_epochs": 2,
     "optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 0.5, "ema": 0.9, "patience": 5, "augment": "standard",
 }  # fmt: skip
+FIELDS |= {"head_fit": "sgd", "prior": "none"}
 OPTIONS = [text for name, value in FIELDS.items() for text in (f"--{name.replace('_', '-')}", str(value))]
 
 

@@ -20,9 +20,9 @@ continues with --resume.
 
 \b
 Examples:
-  tl-train digits --out runs/digits --size 64 --epochs 3
-  tl-train cats-dogs --out runs/cats-dogs --mode head
+  tl-train digits --out runs/digits
   tl-train photos/ --out runs/photos       (photos/cat/*.jpg, photos/dog/*.jpg, ...)
+  tl-train photos/ --out runs/comparison --recipe default --recipe gradual --seeds 3
 
 \b
 Then:
@@ -75,7 +75,7 @@ def _list_architectures(context: click.Context, option: click.Parameter, pattern
     multiple=True,
     metavar="NAME|FILE",
     help="Take the options of a recipe (see --list-recipes); options given here override it. Given more than once, "
-    "all are run and compared.",
+    "all are run and compared.  [default: default]",
 )
 @click.option(
     "--seeds",
@@ -113,18 +113,19 @@ def _list_architectures(context: click.Context, option: click.Parameter, pattern
     "--mode",
     type=click.Choice(["full", "head", "gradual"]),
     help="Train all parameters, only the new last layer on a frozen backbone, or first the one and then the"
-    " other with batch-norm statistics frozen.  [default: full]",
+    " other with batch-norm statistics frozen.  [default: head]",
 )
 @click.option(
     "--head-fit",
     type=click.Choice(["sgd", "penalised"]),
-    help="Fit the head by steps of Adam, or at once with a penalty chosen by cross-validation.  [default: sgd]",
+    help="Fit the head by steps of Adam, or at once with a penalty chosen by cross-validation; modes full and gradual"
+    " start from that head.  [default: penalised]",
 )
 @click.option(
     "--prior",
     metavar="auto|none|FILE",
     help="Draw the penalised head to what the class names say, to zero, or to the ImageNet classes in a TOML file."
-    "  [default: none]",
+    "  [default: auto]",
 )
 @click.option(
     "--color",
@@ -243,29 +244,31 @@ def command(
     from tl_train.compare import as_text, compare
     from tl_train.config import TrainConfig
     from tl_train.progress import Progress, TerminalProgress
-    from tl_train.recipes import load_recipe
+    from tl_train.recipes import DEFAULT_RECIPE, load_recipe
     from tl_train.run import dry_run as look_only
     from tl_train.run import train
 
     keep_freed_memory()
     given = {name: value for name, value in options.items() if value is not None}
-    configs = {name: TrainConfig.from_fields({**load_recipe(name), **given}) for name in recipes}
+    configs = {name: TrainConfig.from_fields({**load_recipe(name), **given}) for name in recipes or (DEFAULT_RECIPE,)}
+    config = next(iter(configs.values()))
     is_first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes work in silence
     progress = TerminalProgress() if is_first else Progress()
+    if len(configs) == 1 and (idle := config.idle_fields(given)):
+        options_text = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        progress.note(f"Without effect on the closed fit of a head: {options_text}; add --mode full or --head-fit sgd")
     if dry_run:
-        look_only(next(iter(configs.values()), None) or TrainConfig.from_fields(given), out, progress=progress)
+        look_only(config, out, progress=progress)
         return
     assert out is not None
     if len(configs) > 1 or seeds is not None:
         if resume:
             raise click.UsageError("--resume continues one run, not a comparison.")
-        configs = configs or {"given options": TrainConfig.from_fields(given)}
         rows = compare(configs, seeds or 1, out, overwrite=overwrite, tensorboard=tensorboard, progress=progress)
         if is_first:
             click.echo(as_text(rows))
             click.echo(f"Comparison: {printable(str(out / 'comparison.html'))}")
         return
-    config = next(iter(configs.values())) if configs else TrainConfig.from_fields(given)
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     result = train(
         config, out, overwrite=overwrite, resume=resume, tensorboard=tensorboard, progress=progress, command=typed

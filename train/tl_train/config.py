@@ -5,6 +5,7 @@ import math
 import re
 import tomllib
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -39,6 +40,12 @@ _CHOICES = {
     "augment": Augment,
     "mat_order": MatOrder,
 }
+
+# What only training by steps takes notice of.
+_OF_STEPS = {
+    "epochs", "batch_size", "lr", "optimizer", "weight_decay", "schedule", "warmup_epochs", "label_smoothing",
+    "class_weights", "ema", "patience", "head_epochs", "finetune_lr", "redraw_val", "augment",
+}  # fmt: skip
 
 # The deepest EfficientNet stage sees 1/32 of the input's side.
 MIN_SIDE_PX = 32
@@ -91,8 +98,8 @@ class TrainConfig:
         head_fit: how the head is fitted on the frozen backbone: `sgd`, or `penalised` (a closed fit whose penalty is
             chosen by cross-validation; `epochs`, `batch_size` and `lr` do not matter to it). In mode `full` the
             penalised head is what the training starts from.
-        prior: what the penalised head is drawn to: `none` (zero), `auto` (what the class names say), or a TOML file
-            of ImageNet classes for each class; see `tl_train.prior`.
+        prior: what the penalised head is drawn to: `none` (zero), `auto` (what the class names say, where they say
+            enough), or a TOML file of ImageNet classes for each class; see `tl_train.prior`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -168,10 +175,10 @@ class TrainConfig:
         _check(
             shared, "batch_size", self.batch_size, f"two or more for each of {self.devices} devices, the same number"
         )
-        prior_is_used = self.prior == "none" or self.head_fit == "penalised"
+        prior_is_used = self.prior in ("none", "auto") or self.head_fit == "penalised"
         _check(prior_is_used, "prior", f"{self.prior} with head_fit sgd", "head_fit penalised, or prior none")
         replaces = self.head_fit == "sgd" or self.head == "replace"
-        _check(replaces, "head", f"{self.head} with head_fit penalised", "replace, whose input the fit is made for")
+        _check(replaces, "head", f"{self.head} with head_fit penalised", "replace, or head_fit sgd with it")
         self._check_preprocessing()
 
     def _check_preprocessing(self) -> None:
@@ -191,6 +198,11 @@ class TrainConfig:
         names = [field.name for field in dataclasses.fields(self)]
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
         return [f"{name}: {mine}, {theirs}" for name, mine, theirs in pairs if mine != theirs]
+
+    def idle_fields(self, names: Iterable[str]) -> list[str]:
+        """Those of the fields `names` that change nothing in this run: steps where the head is fitted at once."""
+        is_closed = self.mode == "head" and self.head_fit == "penalised"
+        return [name for name in names if is_closed and name in _OF_STEPS]
 
     def save(self, path: Path) -> None:
         """Write the configuration as TOML; fields that are None are left out.

@@ -7,6 +7,8 @@ from typing import Any
 
 from tl_train.errors import ConfigError
 
+DEFAULT_RECIPE = "default"
+
 _EXTENDS = "extends"
 _MAX_DEPTH = 8
 

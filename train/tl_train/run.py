@@ -227,6 +227,9 @@ def _prior(config: TrainConfig, architecture: Architecture, dataset: Dataset, pr
     if config.prior == "auto" and config.weights == "none":
         progress.note("Prior: not used, random weights know no classes.")
         return None
+    if config.prior == "auto" and config.head_fit == "sgd":
+        progress.note("Prior: not used, only the penalised head is drawn to one (--head-fit penalised).")
+        return None
     finding = find_prior(config.prior, dataset.labels)
     for line in finding.notes:
         progress.note(line)
