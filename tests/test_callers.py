@@ -204,3 +204,16 @@ def test_node_packages_are_pinned_exactly():
     for name, package in locked.items():
         assert "resolved" not in package, name
         assert not name or "integrity" in package, name
+
+
+def test_the_caller_in_the_specification_runs(tiny_model, shapes, tmp_path, monkeypatch, capsys):
+    text = (CALLERS.parents[1] / "docs" / "model-file.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    shutil.copy(tiny_model, tmp_path / "photos.onnx")
+    shutil.copy(shapes / "circle" / "circle0.png", tmp_path / "plain.png")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "model-file.md", "exec"), {})
+    label, probability = capsys.readouterr().out.split()
+    result = Classifier(tiny_model).classify("plain.png", threshold=0)
+    assert label == result.label
+    assert float(probability) == pytest.approx(result.probability, abs=LOSSLESS)
