@@ -13,6 +13,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from tl_export.faults import FAULTS
 from tl_infer import Classifier
 
 CALLERS = Path(__file__).parents[1] / "examples" / "callers"
@@ -147,6 +148,15 @@ def test_a_golden_sample_that_does_not_come_out_is_refused(caller, tiny_model, p
     assert done.stdout == ""
     assert re.search(r"spoiled.onnx: golden sample 'planted' differs by [0-9.e-]+, allowed [0-9.e-]+\n$", done.stderr)
     assert "Traceback" not in done.stderr
+
+
+@both_callers
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_runtime_that_computes_something_else_is_found_out(caller, tiny_model, pictures, tmp_path, fault):
+    """The graph as a runtime computes it that ignores `antialias`, or as a caller's swapped channels come out."""
+    onnx.save(FAULTS[fault](onnx.load(tiny_model)), tmp_path / "faulty.onnx")
+    done = run(caller, tmp_path / "faulty.onnx", pictures[0], code=1)
+    assert re.search("faulty.onnx: golden sample '.*' differs by", done.stderr)
 
 
 @both_callers
