@@ -6,7 +6,7 @@
 //     node classify.mjs MODEL.onnx PICTURE...
 //
 // Prints a JSON object per picture. Exit code 0; 1 when the model is refused; 3 when a picture could not be read.
-// sharp reads no BMP, and pictures of floating point numbers are refused.
+// sharp reads no BMP; pictures of floating point numbers are refused, and an orientation that only XMP has is not applied.
 
 import { readFile } from "node:fs/promises";
 import ort from "onnxruntime-node";
