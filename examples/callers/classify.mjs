@@ -1,0 +1,158 @@
+// Classify pictures with a model file of tl-export, using onnxruntime-node and sharp.
+//
+// docs/model-file.md is the specification. The file is a program: run only model files that you trust.
+//
+//     npm ci --ignore-scripts
+//     node classify.mjs MODEL.onnx PICTURE...
+//
+// Prints a JSON object per picture. Exit code 0; 1 when the model is refused; 3 when a picture could not be read.
+// sharp reads no BMP; pictures of floating point numbers are refused, and an orientation that only XMP has is not applied.
+
+import { readFile } from "node:fs/promises";
+import ort from "onnxruntime-node";
+import sharp from "sharp";
+
+const FORMATS = ["jpeg", "png", "webp", "gif", "tiff"]; // sharp would also draw SVG
+
+// onnxruntime-node does not give the metadata, so the file is read for them: field 14 of ModelProto, an entry with the
+// fields 1, key, and 2, value. Source: onnx.proto3 and the wire format of protocol buffers.
+function metadata(file) {
+  const found = {};
+  for (const [number, entry] of fields(file)) {
+    if (number !== 14) continue;
+    const parts = Object.fromEntries(fields(entry));
+    found[parts[1].toString("utf8")] = parts[2].toString("utf8");
+  }
+  return found;
+}
+
+// The number and bytes of every field that has a length; the others are stepped over.
+function* fields(bytes) {
+  let at = 0;
+  const varint = () => {
+    let value = 0;
+    for (let scale = 1; ; scale *= 128) {
+      if (at >= bytes.length) throw new Error("damaged, or not an ONNX model");
+      const byte = bytes[at++];
+      value += (byte & 127) * scale; // not <<, which is cut at 32 bits
+      if (byte < 128) return value;
+    }
+  };
+  while (at < bytes.length) {
+    const key = varint();
+    const wire = key % 8;
+    if (wire === 0) varint();
+    else if (wire === 1) at += 8;
+    else if (wire === 5) at += 4;
+    else if (wire === 2) {
+      const length = varint();
+      if (at + length > bytes.length) throw new Error("damaged, or not an ONNX model");
+      yield [Math.floor(key / 8), bytes.subarray(at, at + length)];
+      at += length;
+    } else throw new Error("damaged, or not an ONNX model");
+  }
+}
+
+// A picture file (path or bytes) -> upright RGB, { pixels: Uint8Array, width, height }.
+async function decode(source) {
+  // Stored values: `ignoreIcc` leaves the colour profile out. Only the first frame is read.
+  const image = sharp(source, { ignoreIcc: true, failOn: "warning" });
+  const { format, space, depth, hasAlpha } = await image.metadata();
+  if (!FORMATS.includes(format)) throw new Error(`a picture in ${format}, expected ${FORMATS.join(", ")}`);
+  image.autoOrient();
+  const sixteenBitGrey = space === "grey16" && !hasAlpha;
+  if (sixteenBitGrey) {
+    image.toColourspace("rgb16").raw({ depth: "ushort" }); // else sharp takes the high byte
+  } else if (space === "cmyk") {
+    image.pipelineColourspace("cmyk").toColourspace("cmyk").raw(); // else a profile of sharp's own is applied
+  } else if (depth === "uchar" || depth === "ushort") {
+    image.raw();
+  } else {
+    throw new Error(`values of type ${depth}, expected 8 or 16 bits`);
+  }
+  const { data, info } = await image.toBuffer({ resolveWithObject: true });
+  const { width, height, channels } = info;
+  const values = sixteenBitGrey ? new Uint16Array(data.buffer, data.byteOffset, data.length / 2) : data;
+  const pixels = new Uint8Array(width * height * 3);
+  for (let from = 0, to = 0; to < pixels.length; from += channels, to += 3) {
+    for (let c = 0; c < 3; c++) {
+      const v = values[from + c];
+      if (sixteenBitGrey) pixels[to + c] = Math.floor((v * 255 + 32767) / 65535);
+      else if (space === "cmyk") pixels[to + c] = Math.floor(((255 - v) * (255 - values[from + 3]) + 127) / 255);
+      else if (channels === 3) pixels[to + c] = v;
+      else pixels[to + c] = Math.floor((v * values[from + 3] + 255 * (255 - values[from + 3]) + 127) / 255); // on white
+    }
+  }
+  return { pixels, width, height };
+}
+
+function parsed(text, key) {
+  const document = JSON.parse(text ?? "{}");
+  if (document.version !== 1) throw new Error(`${key}: version ${document.version}, expected 1`);
+  return document;
+}
+
+// A model that has shown, on its golden samples, that this machine computes what it should.
+async function openModel(path) {
+  const file = await readFile(path);
+  const found = metadata(file);
+  const spec = parsed(found["tl.spec"], "tl.spec");
+  const golden = parsed(found["tl.golden"], "tl.golden");
+  const session = await ort.InferenceSession.create(file);
+  const probabilities = async ({ pixels, width, height }) => {
+    const image = new ort.Tensor("uint8", pixels, [1, height, width, 3]);
+    return (await session.run({ image }, ["probabilities"])).probabilities.data;
+  };
+  for (const sample of golden.samples) {
+    const answer = await probabilities(await decode(Buffer.from(sample.png, "base64")));
+    const difference = Math.max(...sample.probabilities.map((expected, i) => Math.abs(expected - answer[i])));
+    // So written, NaN is refused too.
+    if (!(difference <= golden.tolerance)) {
+      throw new Error(
+        `golden sample '${sample.name}' differs by ${difference.toPrecision(2)}, allowed ${golden.tolerance}`,
+      );
+    }
+  }
+  return { spec, probabilities };
+}
+
+async function answer(model, path) {
+  let found;
+  try {
+    found = Array.from(await model.probabilities(await decode(path)));
+  } catch (error) {
+    return { path, error: error.message.split("\n")[0] };
+  }
+  const best = found.indexOf(Math.max(...found));
+  const { labels, abstain_below } = model.spec;
+  const abstains = abstain_below !== null && found[best] < abstain_below;
+  return {
+    path,
+    label: abstains ? null : labels[best], // null: the model would rather not say
+    probability: found[best],
+    probabilities: Object.fromEntries(labels.map((label, i) => [label, found[i]])),
+  };
+}
+
+async function main([path, ...pictures]) {
+  if (pictures.length === 0) {
+    console.error("usage: node classify.mjs MODEL.onnx PICTURE...");
+    return 2;
+  }
+  let model;
+  try {
+    model = await openModel(path);
+  } catch (error) {
+    console.error(`${path}: ${error.message.split("\n")[0]}`);
+    return 1;
+  }
+  let failed = false;
+  for (const picture of pictures) {
+    const row = await answer(model, picture);
+    failed ||= "error" in row;
+    console.log(JSON.stringify(row));
+  }
+  return failed ? 3 : 0;
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,117 @@
+"""Classify pictures with a model file of tl-export, using onnxruntime, numpy and pillow alone.
+
+For callers that want to see, or to translate, what `tl_infer` does; docs/model-file.md is the specification. The file
+is a program: run only model files that you trust. What `tl_infer` has beyond this: limits for hostile pictures, all
+cores, clear errors for damaged models.
+
+    python classify.py MODEL.onnx PICTURE...
+
+Prints a JSON object per picture. Exit code 0; 1 when the model is refused; 3 when a picture could not be read.
+"""
+
+import base64
+import io
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # never EPS: reading it would start another program
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+class Model:
+    """A model file that has shown, on its golden samples, that this machine computes what it should."""
+
+    def __init__(self, path):
+        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.spec = self._read(metadata, "tl.spec")
+        golden = self._read(metadata, "tl.golden")
+        for sample in golden["samples"]:
+            found = self.probabilities(decode(io.BytesIO(base64.b64decode(sample["png"]))))
+            difference = np.abs(found - sample["probabilities"]).max()
+            if not difference <= golden["tolerance"]:  # so written, NaN is refused too
+                raise ValueError(
+                    f"golden sample '{sample['name']}' differs by {difference:.2g}, allowed {golden['tolerance']:.2g}"
+                )
+
+    def probabilities(self, pixels):
+        """uint8 (H, W, 3) -> float32 (C,), in the order of the labels."""
+        return self.session.run(["probabilities"], {"image": pixels[np.newaxis]})[0][0]
+
+    @staticmethod
+    def _read(metadata, key):
+        document = json.loads(metadata.get(key, "{}"))
+        if document.get("version") != 1:
+            raise ValueError(f"{key}: version {document.get('version')}, expected 1")
+        return document
+
+
+def decode(source):
+    """A picture file -> upright RGB, uint8 (H, W, 3): the rules of docs/model-file.md."""
+    with Image.open(source, formats=FORMATS) as image:
+        image.load()
+        try:
+            orientation = image.getexif().get(0x0112, 1)
+        except Exception:  # noqa: BLE001 - a damaged EXIF block does not lose the picture
+            orientation = 1
+        if image.mode.startswith("I"):
+            values = np.asarray(image).astype(np.int64)
+            if values.min() < 0 or values.max() > 65535:
+                raise ValueError("whole numbers beyond 0 to 65535")
+            image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+        elif image.mode == "F":
+            values = np.asarray(image)
+            if not (values.min() >= 0 and values.max() <= 1):
+                raise ValueError("floating point values beyond 0 to 1")
+            image = Image.fromarray(np.rint(values * 255).astype(np.uint8))
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image.convert("RGBA"))
+        image = image.convert("RGB")
+        return np.array(image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image)
+
+
+def answer(model, path):
+    """What to print of one picture."""
+    try:
+        found = model.probabilities(decode(path))
+    except Exception as error:  # noqa: BLE001 - decoders raise nearly everything on damaged files
+        return {"path": path, "error": str(error)}
+    best = int(found.argmax())
+    abstains = model.spec["abstain_below"] is not None and found[best] < model.spec["abstain_below"]
+    return {
+        "path": path,
+        "label": None if abstains else model.spec["labels"][best],  # null: the model would rather not say
+        "probability": float(found[best]),
+        "probabilities": {label: float(p) for label, p in zip(model.spec["labels"], found, strict=True)},
+    }
+
+
+def main(arguments):
+    """Classify the files named; the exit code."""
+    if len(arguments) < 2:
+        sys.stderr.write("usage: classify.py MODEL.onnx PICTURE...\n")
+        return 2
+    try:
+        model = Model(arguments[0])
+    except Exception as error:  # noqa: BLE001 - onnxruntime has exceptions of its own
+        sys.stderr.write(f"{arguments[0]}: {error}\n")
+        return 1
+    failed = False
+    for path in arguments[1:]:
+        row = answer(model, path)
+        failed = failed or "error" in row
+        print(json.dumps(row), flush=True)
+    return 3 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
