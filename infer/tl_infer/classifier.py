@@ -100,6 +100,11 @@ class Classifier:
         return self._engine.model.sha256
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the contract's outputs that the file has."""
+        return self._outputs
+
+    @property
     def has_embedding(self) -> bool:
         """Whether the model gives embeddings."""
         return EMBEDDING in self._outputs

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -82,9 +83,61 @@ def open_out(
 
         try:
             yield OutFile(write, earlier)
-            _finish(file, partial, target)
-        except OSError as error:
-            raise OutputPathError(f"{partial}: cannot be written: {error.strerror or error}") from error
-        finally:
-            if not written and partial.exists():
-                _drop(partial)
+            file.flush()
+            os.fsync(file.fileno())
+            _beside(partial, ".run.json").replace(_beside(target, ".run.json"))
+            partial.replace(target)
+        except BaseException:
+            if not written and not earlier.length:
+                _beside(partial, ".run.json").unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def _beside(path: Path, end: str) -> Path:
+    return path.with_name(path.name + end)
+
+
+def _refuse_existing(out: Path, partial: Path, overwrite: bool) -> None:
+    if overwrite:
+        return
+    if out.exists():
+        raise OutputPathError(
+            f"{out}: exists already; choose another name, go on with it by --resume, or replace it with --overwrite"
+        )
+    if partial.exists():
+        raise OutputPathError(f"{partial}: rows of a run that was cut off; go on by --resume, or --overwrite them")
+
+
+def _earlier(target: Path, file: BinaryIO, partial: Path, columns: Columns, settings: Settings) -> Earlier:
+    """The rows to go on with, which are in `partial` afterwards."""
+    source = partial if os.fstat(file.fileno()).st_size else target
+    if not source.exists():
+        return Earlier()
+    _check_settings(source, settings)
+    earlier = read_earlier(source, columns)
+    if source == target:
+        with target.open("rb") as rows:
+            shutil.copyfileobj(rows, file, 1 << 20)
+        file.flush()
+    return earlier
+
+
+def _check_settings(source: Path, settings: Settings) -> None:
+    """Refuse to mix rows that depend on different things."""
+    told = _beside(source, ".run.json")
+    try:
+        before = json.loads(told.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputPathError(
+            f"{told}: cannot be read, so nothing says how the rows of {source.name} came about; "
+            "begin anew with --overwrite"
+        ) from error
+    now = json.loads(json.dumps(settings))
+    for name in now:
+        found = before.get(name) if isinstance(before, dict) else None
+        if found != now[name]:
+            raise OutputPathError(
+                f"{source}: its rows were made with {name} {json.dumps(found)}, now it is {json.dumps(now[name])}; "
+                "give the same model and options, or begin anew with --overwrite"
+            )
