@@ -39,7 +39,7 @@ Examples:
 """
 
 
-class _TopK(click.ParamType):
+class _TopK(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
     name = "N|all"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
@@ -94,21 +94,22 @@ _COUNT = click.IntRange(min=1)
 @click.option("--top-k", type=_TopK(), default=1, show_default=True,
               help="How many classes to name; all gives every probability, in CSV a column per class. "
                    "From 2 on the classes of unsure pictures are named too.")  # fmt: skip
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Unsure below this probability; 0 is never unsure.  "
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Unsure below this probability; 0 never is.  "
               "[default: the model's own]")  # fmt: skip
 @click.option("--sort-into", metavar="DIR", type=_PATH,
               help="Put each file into the folder of its class in DIR, _unsure and _failed among them.")  # fmt: skip
 @click.option("--copy", "copy", is_flag=True, help="With --sort-into: copy, which is the default.")
 @click.option("--move", is_flag=True, help="With --sort-into: move; files that failed stay where they are.")
 @click.option("--link", is_flag=True, help="With --sort-into: make symbolic links.")
-@click.option("--heatmaps", metavar="DIR", type=_PATH, help="Write each picture with where its class was seen to DIR.")
+@click.option("--heatmaps", metavar="DIR", type=_PATH,
+              help="Write each picture with where its class was seen to DIR.")  # fmt: skip
 @click.option("--embeddings", metavar="FILE.npy", type=_FILE, callback=_check_npy,
               help="Write float32 [files, D], rows in the order of --out, NaN for failed files.")  # fmt: skip
 @click.option("--info", is_flag=True, help="Show what the model says of itself; takes no PATH.")
-@click.option("--self-test", is_flag=True, help="Hold the model against its golden samples; takes no PATH.")
+@click.option("--self-test", is_flag=True, help="Run the model's golden samples; takes no PATH.")
 @click.option("--sha256", metavar="HEX", callback=_check_sha256, help="Refuse a model with another SHA-256.")
 @click.option("--provider", "providers", metavar="NAME", multiple=True,
-              help="cpu, cuda, coreml, openvino or directml, as installed; can be repeated.  [default: cpu]")  # fmt: skip
+              help="cpu, cuda, coreml, openvino or directml, where installed; repeatable.  [default: cpu]")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, 1024), help="Processors to use.  [default: all]")
 @click.option("--fast-decode", is_flag=True,
               help="Decode large JPEGs at a reduced scale: faster, and the answers change a little.")  # fmt: skip

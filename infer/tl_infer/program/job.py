@@ -5,7 +5,7 @@ import dataclasses
 import io
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from tl_infer.errors import ImageError, OutputPathError
 from tl_infer.folder import ordered_map
 from tl_infer.heatmaps import draw_overlay
 from tl_infer.images import DEFAULT_LIMITS, Limits, load_image
+from tl_infer.processors import available_threads
 from tl_infer.program.embeddings import EmbeddingWriter, embedding_writer
 from tl_infer.program.interrupts import Interrupts, Stopped
 from tl_infer.program.listing import Inputs
@@ -123,7 +124,7 @@ class Run:
             outcome = Outcome(tally, 0, None)
             done = 0
             try:
-                with contextlib.closing(self._results(None if out is None else out, advance)) as results:
+                with contextlib.closing(self._results(out, advance)) as results:
                     for path, result, overlay in results:
                         with interrupts.whole():
                             row = self._put(path, make_row(path, result), overlay)
@@ -139,7 +140,7 @@ class Run:
 
     def _results(
         self, out: OutFile | None, advance: Callable[[int], None]
-    ) -> Iterator[tuple[Path, Result, bytes | None]]:
+    ) -> Generator[tuple[Path, Result, bytes | None]]:
         """Each file that has no row yet, what the model says of it, and its heatmap as JPEG where asked for."""
 
         def without_row() -> Iterator[Path]:
@@ -158,8 +159,9 @@ class Run:
         # The results first: they read ahead, and what they have read is then there for the paths.
         pairs = ((path, result) for result, path in zip(results, paths, strict=True))
         if job.heatmaps is None:
-            return ((path, result, None) for path, result in pairs)
-        return ordered_map(self._with_overlay, pairs, os.cpu_count() or 1)
+            yield from ((path, result, None) for path, result in pairs)
+        else:
+            yield from ordered_map(self._with_overlay, pairs, available_threads())
 
     def _with_overlay(self, pair: tuple[Path, Result]) -> tuple[Path, Result, bytes | None]:
         path, result = pair

@@ -81,7 +81,7 @@ def read_paths(stream: BinaryIO, separator: bytes) -> Iterator[Path]:
 
 def _matches(pattern: str) -> list[Path]:
     """What a pattern names, in natural order; with `**` files only, because folders would repeat their files."""
-    found = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    found: Iterator[Path] = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 - absolute too
     if "**" in Path(pattern).parts:
         found = (path for path in found if not path.is_dir())
     return sorted(found, key=lambda path: [natural_key(part) for part in path.parts])

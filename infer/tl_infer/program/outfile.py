@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from tl_infer.errors import OutputPathError
+from tl_infer.errors import OutputPathError, TlError
 from tl_infer.files import open_to_append, write_text
 from tl_infer.program.earlier import Earlier, read_earlier
 from tl_infer.program.rows import Row
@@ -65,33 +65,33 @@ def open_out(
     target = Path(os.path.realpath(out))
     partial = _beside(target, ".partial")
     header, line_of = row_formatter(out, columns)
+    if not target.parent.is_dir():
+        raise OutputPathError(f"{out}: cannot be written: No such file or directory: {target.parent}")
     if not resume:
         _refuse_existing(out, partial, overwrite)
     with open_to_append(partial) as file:
-        earlier = _earlier(target, file, partial, columns, settings) if resume else Earlier()
-        file.truncate(earlier.length)
-        if not earlier.length:
-            file.write(header.encode())
-        write_text(_beside(partial, ".run.json"), json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
-        written = 0
-
-        def write(row: Row) -> None:
-            nonlocal written
-            file.write(line_of(row).encode())
-            file.flush()  # what stands in a buffer is lost with the process
-            written += 1
-
         try:
-            yield OutFile(write, earlier)
-            file.flush()
+            earlier = _earlier(target, file, partial, columns, settings) if resume else Earlier()
+            file.truncate(earlier.length)
+            if not earlier.length:
+                file.write(header.encode())
+            write_text(_beside(partial, ".run.json"), json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
+            yield OutFile(lambda row: _append(file, line_of(row)), earlier)
             os.fsync(file.fileno())
             _beside(partial, ".run.json").replace(_beside(target, ".run.json"))
             partial.replace(target)
-        except BaseException:
-            if not written and not earlier.length:
+        except BaseException as error:
+            if os.fstat(file.fileno()).st_size <= len(header):
                 _beside(partial, ".run.json").unlink(missing_ok=True)
                 partial.unlink(missing_ok=True)
+            if isinstance(error, OSError) and not isinstance(error, TlError):
+                raise OutputPathError(f"{partial}: cannot be written: {error.strerror or error}") from error
             raise
+
+
+def _append(file: BinaryIO, line: str) -> None:
+    file.write(line.encode())
+    file.flush()  # what stands in a buffer is lost with the process
 
 
 def _beside(path: Path, end: str) -> Path:
@@ -113,7 +113,7 @@ def _earlier(target: Path, file: BinaryIO, partial: Path, columns: Columns, sett
     """The rows to go on with, which are in `partial` afterwards."""
     source = partial if os.fstat(file.fileno()).st_size else target
     if not source.exists():
-        return Earlier()
+        return Earlier(suffix=target.suffix.lower())
     _check_settings(source, settings)
     earlier = read_earlier(source, columns)
     if source == target:
