@@ -19,19 +19,13 @@ from tl_infer.heatmaps import draw_overlay
 from tl_infer.images import DEFAULT_LIMITS, ImageSource, Limits, Pixels, load_image
 from tl_infer.modelfile import ModelSource, read_model
 from tl_infer.processors import available_threads
-from tl_infer.results import Classification, Score, SelfTest, Vector
+from tl_infer.ranking import Request
+from tl_infer.results import Classification, SelfTest, Vector
 from tl_infer.selftest import run_self_test, sample_picture
 from tl_infer.session import CPU, Session, check_providers
 
 MAX_THREADS = 1024
 _BATCH = 16  # pictures in one run of `classify_batch`: memory stays bounded, and larger ones are no faster on a CPU
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Request:
-    top_k: int | None
-    threshold: float | None
-    outputs: tuple[str, ...]
 
 
 class Classifier:
@@ -104,6 +98,11 @@ class Classifier:
     def sha256(self) -> str:
         """SHA-256 of the model file, 64 hexadecimal digits: what to pin it with."""
         return self._engine.model.sha256
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the contract's outputs that the file has."""
+        return self._outputs
 
     @property
     def has_embedding(self) -> bool:
@@ -212,7 +211,7 @@ class Classifier:
             part = np.ascontiguousarray(array[start : start + _BATCH])
             (probabilities,) = session.run(part, [PROBABILITIES])
             ms = _ms_since(began) / len(part)
-            results += [self._ranked(row, request, ms) for row in probabilities]
+            results += [request.rank(row, ms) for row in probabilities]
         return results
 
     def embed(self, image: ImageSource) -> Vector:
@@ -289,14 +288,10 @@ class Classifier:
 
     def _request(
         self, top_k: int | None, threshold: float | None, embedding: bool = False, heatmap: bool = False
-    ) -> _Request:
-        if top_k is not None and not 1 <= top_k <= len(self.labels):
-            raise ValueError(f"top_k: found {top_k}, expected 1 to {len(self.labels)} (the model's classes)")
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold: found {threshold}, expected 0 to 1")
+    ) -> Request:
         wanted = ((EMBEDDING, embedding), (HEATMAP, heatmap))
         outputs = tuple(self._need(name) for name, is_wanted in wanted if is_wanted)
-        return _Request(top_k, self.spec.abstain_below if threshold is None else threshold, (PROBABILITIES, *outputs))
+        return Request(self.labels, top_k, self.spec.abstain_below if threshold is None else threshold, outputs)
 
     def _need(self, output: str) -> str:
         if output not in self._outputs:
@@ -306,25 +301,19 @@ class Classifier:
             )
         return output
 
-    def _classify(self, session: Session, request: _Request, image: ImageSource) -> Classification:
+    def _classify(self, session: Session, request: Request, image: ImageSource) -> Classification:
         started = time.perf_counter()
         pixels = load_image(image, self._limits, fast_for_px=self._fast_for_px)
-        found = dict(zip(request.outputs, session.run(pixels[np.newaxis], request.outputs), strict=True))
-        answer = self._ranked(found[PROBABILITIES][0], request, _ms_since(started))
-        if len(found) == 1:
+        names = request.all_outputs
+        found = dict(zip(names, session.run(pixels[np.newaxis], names), strict=True))
+        answer = request.rank(found[PROBABILITIES][0], _ms_since(started))
+        if not request.outputs:
             return answer
         heatmap = None
         if HEATMAP in found:
             heatmap = found[HEATMAP][0, self.labels.index(answer.top[0].label)].copy()  # not the maps of all classes
         embedding = found[EMBEDDING][0] if EMBEDDING in found else None
         return dataclasses.replace(answer, embedding=embedding, heatmap=heatmap)
-
-    def _ranked(self, probabilities: Vector, request: _Request, ms: float) -> Classification:
-        # Stable: of equal probabilities the first label wins, as with argmax.
-        order = np.argsort(-probabilities, kind="stable")[: request.top_k]
-        top = tuple(Score(self.labels[i], float(probabilities[i])) for i in order)
-        abstained = request.threshold is not None and top[0].probability < request.threshold
-        return Classification(top, abstained, ms)
 
     def _output(self, name: str, pixels: Pixels) -> Vector:
         (values,) = self._engine.for_one().run(pixels[np.newaxis], [self._need(name)])

@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from tl_infer.errors import TlError
+from tl_infer.safetext import printable as printable
 
 EXIT_FATAL = 1
 EXIT_SOME_FAILED = 3
@@ -45,12 +46,6 @@ def _terminate(_number: int, _frame: object) -> NoReturn:
     """End by an exception, so that temporary files are removed and processes stopped on the way out."""
     click.echo("Terminated.", err=True)
     sys.exit(EXIT_TERMINATED)
-
-
-def printable(text: str) -> str:
-    """`text` with control characters as escapes: a file name must not steer the terminal."""
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return shown.encode("utf-8", errors="backslashreplace").decode()
 
 
 def require_extra(extra: str, modules: tuple[str, ...]) -> None:

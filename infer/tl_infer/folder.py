@@ -30,21 +30,35 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         InputPathError: a path that does not exist, or a folder that cannot be listed or holds no file.
 
     """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        try:
-            is_folder = stat.S_ISDIR(path.lstat().st_mode) or path.is_dir()
-        except FileNotFoundError as error:
-            raise InputPathError(f"{path}: no such file or folder") from error
-        except OSError as error:
-            raise InputPathError(f"{path}: cannot be read: {error.strerror or error}") from error
-        if not is_folder:
-            files.append(path)
-        elif below := files_below(path):
-            files.extend(below)
-        else:
-            raise InputPathError(f"{path}: the folder holds no files; expected pictures")
-    return files
+    return [file for path in paths for file in files_of(Path(path))]
+
+
+def files_of(path: Path, skip: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """The files that one path names, as `find_files` takes them; folders are read while they are asked for.
+
+    Args:
+        path: a file or folder.
+        skip: real paths (`os.path.realpath`) of files and folders that are passed over below a folder.
+
+    Raises:
+        InputPathError: as `find_files`, at the first file or later.
+
+    """
+    try:
+        is_folder = stat.S_ISDIR(path.lstat().st_mode) or path.is_dir()
+    except FileNotFoundError as error:
+        raise InputPathError(f"{path}: no such file or folder") from error
+    except OSError as error:
+        raise InputPathError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not is_folder:
+        yield path
+        return
+    files = _walk(path, set(), skip)
+    first = next(files, None)
+    if first is None:
+        raise InputPathError(f"{path}: the folder holds no files; expected pictures")
+    yield first
+    yield from files
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -54,7 +68,7 @@ def files_below(folder: Path) -> list[Path]:
         InputPathError: the folder or one below it cannot be listed.
 
     """
-    return list(_walk(folder, set()))
+    return list(_walk(folder, set(), frozenset()))
 
 
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
@@ -100,7 +114,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+def _walk(folder: Path, seen: set[tuple[int, int]], skip: frozenset[str]) -> Iterator[Path]:
     try:
         status = folder.stat()
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
@@ -110,12 +124,14 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     if identity in seen:
         return
     seen.add(identity)
-    entries.sort(key=lambda entry: natural_key(entry.name))
-    folders = []
-    for entry in entries:
-        if _is_folder(entry):
-            folders.append(Path(entry.path))
-        else:
-            yield Path(entry.path)
-    for subfolder in folders:
-        yield from _walk(subfolder, seen)
+    names = frozenset(map(os.path.basename, skip))  # so that only few real paths need to be found out
+    entries = [entry for entry in entries if entry.name not in names or os.path.realpath(entry.path) not in skip]
+    folders = {entry.name for entry in entries if _is_folder(entry)}
+    ordered = sorted((entry.name for entry in entries), key=natural_key)
+    del entries  # of a million files they would stay for as long as the files take
+    for name in ordered:
+        if name not in folders:
+            yield folder / name
+    for name in ordered:
+        if name in folders:
+            yield from _walk(folder / name, seen, skip)

@@ -38,7 +38,7 @@ def photos(tmp_path: Path) -> Path:
 def test_a_folder_gives_a_line_per_picture_and_a_summary(model, photos):
     done = run(model, photos)
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["red", "green", "blue"]
+    assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["red", "green", "blue"]
     assert "99.93%" in done.stdout
     assert "3 of 3 files, 0 errors" in done.stderr
 
@@ -89,7 +89,7 @@ def test_an_existing_result_is_kept_unless_told(model, photos, tmp_path):
     out.write_text("last week's results")
     done = run(model, photos, "--out", out)
     assert done.returncode == 1
-    assert "exists already; choose another name, or replace it with --overwrite" in done.stderr
+    assert "exists already; choose another name, go on with it by --resume" in done.stderr
     assert out.read_text() == "last week's results"
     assert run(model, photos, "--out", out, "--overwrite").returncode == 0
     assert out.read_text().startswith('"path"')
@@ -133,7 +133,7 @@ def test_ctrl_c_keeps_the_rows_written_so_far(model, photos, tmp_path):
     command = [*TL_INFER, str(model), str(photos), "--out", str(out), "--threads", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob(".r.csv.*")) and time.monotonic() < deadline:
+    while not (tmp_path / "r.csv.partial").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
@@ -146,7 +146,7 @@ def test_ctrl_c_keeps_the_rows_written_so_far(model, photos, tmp_path):
     assert 0 < len(rows) < len(many)
     assert [Path(row["path"]).stem for row in rows] == [*"012", *map(str, many)][: len(rows)]
     assert all(row["label"] for row in rows)
-    assert not list(tmp_path.glob(".r.csv.*"))
+    assert not list(tmp_path.glob("*.partial*"))
 
 
 def test_a_reader_that_stops_early_is_no_disaster(model, photos):
@@ -170,5 +170,5 @@ def test_help_says_what_it_does_and_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
-    for word in ("MODEL", "PATH...", "--out", "--top-k", "Exit codes", "Examples"):
+    for word in ("MODEL", "PATH...", "--out", "--top-k", "--resume", "Exit codes", "143", "Examples"):
         assert word in done.stdout

@@ -4,46 +4,82 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tl_infer import Classification, ImageError, Score
-from tl_infer.writers import result_writer
+from tl_infer.program.rows import make_row
+from tl_infer.program.writers import Columns, row_formatter
+from tl_infer.safetext import json_line, plain_text, printable, spreadsheet_path, spreadsheet_text
 
-GOOD = Classification((Score("dog", 0.75), Score('a "cat",\nold', 0.25)))
+LABELS = ("dog", '=a "cat",\nold')
+TOP = (Score("dog", 0.75), Score(LABELS[1], 0.25))
+GOOD = Classification(TOP, ms=1.234)
+UNSURE = Classification(TOP, abstained=True)
 BAD = ImageError("b.txt", "not a picture")
+ODD = os.fsdecode(b"odd\xff\x1b.png")
 
 
-def written(path: Path, top_k: int = 2) -> Path:
-    with result_writer(path, top_k) as write:
-        write(Path("a.png"), GOOD)
-        write(Path("b.txt"), BAD)
-        write(Path(os.fsdecode(b"odd\xff.png")), GOOD)
-        write(Path("a\rb\n.png"), GOOD)
-    return path
+def written(suffix: str, top_k: int | None) -> str:
+    header, line = row_formatter(Path(f"r{suffix}"), Columns(LABELS, top_k))
+    rows = (("=a.png", GOOD), ("b.txt", BAD), (ODD, UNSURE))
+    return header + "".join(line(make_row(path, result)) for path, result in rows)
 
 
-def test_csv_has_a_row_per_picture(tmp_path):
-    with written(tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+def test_csv_has_a_line_per_picture():
+    rows = list(csv.DictReader(written(".csv", 2).splitlines()))
+    scores = {"label_1": "dog", "probability_1": "0.75", "label_2": r"""'=a "cat",\nold""", "probability_2": "0.25"}
     assert rows[0] == {
-        "path": "a.png", "label": "dog", "probability": "0.75",
-        "label_2": 'a "cat",\nold', "probability_2": "0.25", "error": "",
+        "path": "./=a.png", "label": "dog", "probability": "0.75", **scores, "abstained": "false", "error": "",
+        "ms": "1.23",
     }  # fmt: skip
-    assert rows[1] == {
-        "path": "b.txt", "label": "", "probability": "", "label_2": "", "probability_2": "", "error": "not a picture",
+    assert {name: cell for name, cell in rows[1].items() if cell} == {
+        "path": "b.txt", "abstained": "false", "error": "not a picture",
     }  # fmt: skip
-    assert rows[2]["path"] == r"odd\udcff.png"
-    assert rows[3]["path"] == "a\rb\n.png"
+    assert rows[2]["path"] == r"odd\udcff\x1b.png"
+    assert (rows[2]["label"], rows[2]["abstained"], rows[2]["probability"]) == ("", "true", "0.75")
+    assert rows[2]["label_1"] == "dog"
 
 
-def test_jsonl_has_an_object_per_picture(tmp_path):
-    rows = [json.loads(line) for line in written(tmp_path / "r.JSONL").read_text(encoding="utf-8").splitlines()]
-    assert rows[0]["label"] == "dog"
-    assert rows[0]["top"] == [{"label": "dog", "probability": 0.75}, {"label": 'a "cat",\nold', "probability": 0.25}]
-    assert rows[1] == {"path": "b.txt", "label": None, "probability": None, "top": [], "error": "not a picture"}
-    assert len(rows) == 4
+def test_all_probabilities_have_a_column_per_class():
+    rows = list(csv.reader(written(".csv", None).splitlines()))
+    assert rows[0][3:5] == ["p(dog)", r'p(=a "cat",\nold)']
+    assert [row[3:5] for row in rows[1:]] == [["0.75", "0.25"], ["", ""], ["0.75", "0.25"]]
 
 
-def test_another_suffix_is_refused(tmp_path):
+def test_jsonl_gives_back_what_went_in():
+    rows = [json.loads(line) for line in written(".jsonl", 2).splitlines()]
+    top = [{"label": "dog", "probability": 0.75}, {"label": LABELS[1], "probability": 0.25}]
+    assert rows[0] == {
+        "path": "=a.png", "label": "dog", "probability": 0.75, "top": top, "abstained": False, "error": None,
+        "ms": 1.23,
+    }  # fmt: skip
+    assert rows[1]["label"] is rows[1]["probability"] is None
+    assert (rows[2]["path"], rows[2]["label"], rows[2]["abstained"], rows[2]["top"]) == (ODD, None, True, top)
+
+
+def test_another_suffix_is_refused():
     with pytest.raises(ValueError, match=r"found suffix '.xlsx', expected .csv or .jsonl"):
-        result_writer(tmp_path / "r.xlsx", 1).__enter__()
-    assert not list(tmp_path.iterdir())
+        row_formatter(Path("r.xlsx"), Columns(LABELS))
+
+
+@given(st.text(alphabet=st.sampled_from("=+-@'; \t\r\n\uff1da1\u3000")) | st.text())
+def test_no_cell_is_a_formula_and_all_can_be_read_back(text):
+    cell = spreadsheet_text(text)
+    assert plain_text(cell) == text
+    for part in cell.split(";"):
+        assert not part.lstrip(" \u3000").startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"))
+    assert not spreadsheet_path(text).lstrip(" \u3000").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+
+
+@given(st.text(alphabet=st.characters()))
+def test_what_is_written_is_one_line_of_utf8_without_control_characters(text):
+    for line in (printable(text), json_line({"path": text})[:-1]):
+        line.encode()
+        assert not any(ord(char) < 32 or 127 <= ord(char) < 160 or char in "\u2028\u202e" for char in line)
+    assert json.loads(json_line({"path": text})) == {"path": text}
+
+
+def test_names_of_all_languages_are_left_alone():
+    for name in ("写真\u30001.jpg", "a\u202f3.png", "\u0646\u200c\u0641.png", "é - 5%.png"):
+        assert printable(name) == name

@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM between two files, never in the middle of one."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """The program was asked to end.
+
+    Attributes:
+        signal: SIGINT or SIGTERM.
+
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+class Interrupts:
+    """While the block runs, SIGINT and SIGTERM raise `Stopped`, at the end of a `whole` block where there is one."""
+
+    def __init__(self) -> None:
+        self._whole = False
+        self._stopping = False
+        self._waiting: int | None = None
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Take the signals; only in the main thread of a program."""
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """A block that a signal does not cut in two."""
+        self._whole = True
+        try:
+            yield
+        finally:
+            self._whole = False
+        if self._waiting is not None:
+            self._stop(self._waiting)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._whole:
+            self._waiting = number
+        else:
+            self._stop(number)
+
+    def _stop(self, number: int) -> None:
+        """Raise once; a second Ctrl-C must not cut off what the first one set going."""
+        if not self._stopping:
+            self._stopping = True
+            raise Stopped(number)

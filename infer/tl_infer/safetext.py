@@ -1,0 +1,64 @@
+"""Text from strangers, as file names and labels are, made safe for a terminal, a spreadsheet and a JSON file."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+
+# What a spreadsheet takes for a formula, the full-width forms included. A tab or a line's end at the front is skipped
+# by some and would then show what stands behind it. Source: OWASP, CSV Injection.
+_FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20\t\r\n"
+# A cell can also begin inside a cell of ours: where the system's list separator is the semicolon, a spreadsheet splits
+# there, quoted or not.
+_BLANKS = r"[^\S\t\r\n]*"
+_UNSAFE = re.compile(rf"((?:^|;){_BLANKS})('*[{_FORMULA}])")
+_SAFE = re.compile(rf"((?:^|;){_BLANKS})'('*[{_FORMULA}])")
+_NOT_ASCII = re.compile("[\x7f-\U0010ffff]")
+# Invisible, but Persian, Hindi and many emoji need them.
+_JOINERS = "\u200c\u200d"
+
+
+def printable(text: str) -> str:
+    r"""`text` with control characters as escapes: a file name must not steer the terminal.
+
+    Everything that does not print is written as in Python's strings (`\x1b`, `\n`, `\u202e`), bytes of a file name
+    that are not UTF-8 as `\udcff`. The result is valid Unicode on one line.
+    """
+    shown = "".join(char if _prints(char) else char.encode("unicode_escape").decode() for char in text)
+    return shown.encode("utf-8", errors="backslashreplace").decode()
+
+
+def spreadsheet_text(text: str) -> str:
+    """`text` for a cell that no spreadsheet takes for a formula.
+
+    An apostrophe goes before `=`, `+`, `-`, `@`, a tab or a line's end at the front of the cell, blanks aside, or
+    behind a semicolon. `plain_text` takes it away again.
+    """
+    return _UNSAFE.sub(r"\1'\2", text)
+
+
+def plain_text(cell: str) -> str:
+    """What `spreadsheet_text` was given."""
+    return _SAFE.sub(r"\1\2", cell)
+
+
+def spreadsheet_path(path: str) -> str:
+    """A relative path for the first cell of a row: `./` before what would be a formula, so that it stays a path."""
+    return f"./{path}" if _UNSAFE.match(path) else path
+
+
+def json_line(values: Mapping[str, object]) -> str:
+    r"""A JSON object on one line, its newline included; reading it gives back exactly what went in.
+
+    Letters of all languages are written as they are; what does not print, and bytes of a file name that are not UTF-8,
+    as `\u` escapes.
+    """
+    return _NOT_ASCII.sub(_json_escape, json.dumps(values, ensure_ascii=False)) + "\n"
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    return found[0] if _prints(found[0]) else json.dumps(found[0])[1:-1]
+
+
+def _prints(char: str) -> bool:
+    return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"
