@@ -9,11 +9,7 @@ backbone computed again in every epoch, and `--mode head`, which computes it onc
 """
 
 import argparse
-import multiprocessing
 import statistics
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -31,13 +27,12 @@ from tl_train.models import build_model, find_architecture, prepare_for_training
 from tl_train.optim import make_optimizer
 from tl_train.preprocess import Preprocessor
 from tl_train.progress import Progress
+from turns import Run, Worker, in_turn
 
 PICTURES = 32
 BATCH = 8
 EPOCHS = 10
 LOSS_EPOCHS = 4
-
-Run = Callable[[], float]
 
 
 def pictures() -> list[Sample]:
@@ -123,47 +118,6 @@ def cached_head(arch: str, size: int) -> Run:
 def frozen_epoch(arch: str, size: int) -> Run:
     """Our loop behind a frozen backbone, which is computed again in every epoch."""
     return our_epoch(arch, size, "head")
-
-
-class Worker:
-    """One way of training in a process of its own.
-
-    Args:
-        make: the way.
-        arch: architecture.
-        size: side of the input, pixels.
-
-    """
-
-    def __init__(self, make: Callable[[str, int], Run], arch: str, size: int) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_start, initargs=(make, arch, size))
-
-    def timed(self, repeats: int = 1) -> tuple[float, float]:
-        """Seconds of `repeats` runs, and the last one's loss."""
-        return self._pool.submit(_timed, repeats).result()
-
-
-_runs: list[Run] = []  # of a worker's process
-
-
-def _start(make: Callable[[str, int], Run], arch: str, size: int) -> None:
-    _runs.append(make(arch, size))
-
-
-def _timed(repeats: int) -> tuple[float, float]:
-    started = time.perf_counter()
-    losses = [_runs[0]() for _ in range(repeats)]
-    return time.perf_counter() - started, losses[-1]
-
-
-def in_turn(work: Mapping[Worker, int], rounds: int) -> list[float]:
-    """Median seconds of each worker's so many repeats, the workers taking turns."""
-    seconds: list[list[float]] = [[] for _ in work]
-    for _ in range(rounds):
-        for times, (worker, repeats) in zip(seconds, work.items(), strict=True):
-            times.append(worker.timed(repeats)[0])
-    return [statistics.median(times) for times in seconds]
 
 
 def main() -> None:
