@@ -14,8 +14,8 @@ TOP = (Score("cat", 0.75), Score("dog", 0.25))
 def test_a_table_has_a_line_per_class_and_bars_in_proportion():
     lines = table_lines(make_row("photos/a.png", Classification(TOP)), ["cat", "dog"], 80)
     assert lines[0].endswith(" 75.00%  photos/a.png")
-    assert lines[1].split() == ["dog", "█████", "25.00%"]
-    assert lines[0].count("█") == 15
+    assert lines[1].split() == ["dog", "████", "25.00%"]
+    assert lines[0].count("█") == 12
 
 
 def test_an_unsure_picture_names_what_it_may_be():
