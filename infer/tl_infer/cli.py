@@ -91,7 +91,7 @@ _COUNT = click.IntRange(min=1)
               help="Write rows to FILE.csv or FILE.jsonl; FILE.run.json beside it says what made them.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing --out or --embeddings.")
 @click.option("--resume", is_flag=True, help="Go on with --out: files that have a row are skipped.")
-@click.option("--top-k", type=_TopK(), default=1, show_default=True,
+@click.option("--top-k", type=_TopK(), metavar="N|all", default=1, show_default=True,
               help="How many classes to name; all gives every probability, in CSV a column per class. "
                    "From 2 on the classes of unsure pictures are named too.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Unsure below this probability; 0 never is.  "

@@ -81,7 +81,7 @@ def open_out(
             _beside(partial, ".run.json").replace(_beside(target, ".run.json"))
             partial.replace(target)
         except BaseException as error:
-            if os.fstat(file.fileno()).st_size <= len(header):
+            if os.fstat(file.fileno()).st_size <= len(header.encode()):
                 _beside(partial, ".run.json").unlink(missing_ok=True)
                 partial.unlink(missing_ok=True)
             if isinstance(error, OSError) and not isinstance(error, TlError):

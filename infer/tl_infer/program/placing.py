@@ -58,6 +58,8 @@ class Placer:
         """`make` with the first name that is free; it raises FileExistsError for one that is not."""
         for number in itertools.count(self._next.get(wanted, 1)):
             target = wanted if number == 1 else wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+            if os.path.lexists(target):  # else a whole copy would be made before it shows
+                continue
             try:
                 make(target)
             except FileExistsError:
