@@ -10,7 +10,6 @@ the growth of memory over N pictures.
 """
 
 import argparse
-import os
 import resource
 import statistics
 import subprocess
@@ -51,6 +50,19 @@ from PIL import Image
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 picture = np.asarray(Image.open(sys.argv[2]).convert("RGB"))
 print(session.run(["probabilities"], {"image": picture[None]})[0].argmax())
+"""
+
+
+MEASURE = """
+import os, sys, time
+started = time.perf_counter()
+null = os.open(os.devnull, os.O_WRONLY)
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ,
+                        file_actions=[(os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, null, 2)])
+_, status, usage = os.wait4(child, 0)
+if os.waitstatus_to_exitcode(status):
+    sys.exit(f"{sys.argv[1]} failed")
+print(time.perf_counter() - started, usage.ru_maxrss)
 """
 
 
@@ -205,14 +217,13 @@ def start_of_a_process(model: Path, photo: Path, rounds: int) -> None:
 
 
 def _process(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds and peak resident memory (MB) of a process."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    spent = time.perf_counter() - started
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{command[0]} failed")
-    return spent, usage.ru_maxrss / 1024
+    """Seconds and peak resident memory (MB) of a process.
+
+    It is started from a small process: what a large one occupies would count as the peak of its child.
+    """
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True)
+    seconds, kilobytes = done.stdout.split()
+    return float(seconds), int(kilobytes) / 1024
 
 
 def fast_decode(model: Path, files: Sequence[Path], rounds: int, scratch: Path) -> None:

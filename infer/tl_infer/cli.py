@@ -161,6 +161,7 @@ def _open(model: Path, paths: tuple[str, ...], options: dict[str, Any]) -> Class
     from PIL import Image
 
     from tl_infer.classifier import Classifier
+    from tl_infer.program.listing import is_one_file
 
     limits = _limits(options)
     # A picture over our limit gets its row; Pillow's own limit and its warning would only stand in the way.
@@ -168,7 +169,7 @@ def _open(model: Path, paths: tuple[str, ...], options: dict[str, Any]) -> Class
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     return Classifier(
         model, threads=options["threads"], providers=options["providers"] or None, sha256=options["sha256"],
-        limits=limits, fast_decode=options["fast_decode"], for_many=bool(paths),
+        limits=limits, fast_decode=options["fast_decode"], for_many=bool(paths) and not is_one_file(paths),
     )  # fmt: skip
 
 

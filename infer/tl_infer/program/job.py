@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from tl_infer.images import DEFAULT_LIMITS, Limits, load_image
 from tl_infer.processors import available_threads
 from tl_infer.program.embeddings import EmbeddingWriter, embedding_writer
 from tl_infer.program.interrupts import Interrupts, Stopped
-from tl_infer.program.listing import Inputs
+from tl_infer.program.listing import Inputs, is_one_file
 from tl_infer.program.outfile import OutFile, companions, open_out
 from tl_infer.program.placing import Mode, Placer
 from tl_infer.program.rows import Row, make_row
@@ -152,7 +153,8 @@ class Run:
 
         paths, again = itertools.tee(without_row())
         job = self._job
-        results: Iterator[Result] = self._classifier.classify_many(
+        classify_all = self._one_by_one if is_one_file(job.paths) else self._classifier.classify_many
+        results: Iterator[Result] = classify_all(
             again, job.top_k, threshold=job.threshold, embedding=job.embeddings is not None,
             heatmap=job.heatmaps is not None,
         )  # fmt: skip
@@ -162,6 +164,14 @@ class Run:
             yield from ((path, result, None) for path, result in pairs)
         else:
             yield from ordered_map(self._with_overlay, pairs, available_threads())
+
+    def _one_by_one(self, paths: Iterator[Path], top_k: int | None, **options: Any) -> Iterator[Result]:
+        """As `classify_many`, each picture on all cores."""
+        for path in paths:
+            try:
+                yield self._classifier.classify(path, top_k, **options)
+            except ImageError as error:
+                yield error
 
     def _with_overlay(self, pair: tuple[Path, Result]) -> tuple[Path, Result, bytes | None]:
         path, result = pair

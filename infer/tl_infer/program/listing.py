@@ -4,7 +4,7 @@ import dataclasses
 import glob
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,6 +59,11 @@ class Inputs:
             raise InputPathError(f"{argument}: no such file or folder, and none that the pattern fits")
         for match in matches:
             yield from files_of(match, self.skip)
+
+
+def is_one_file(arguments: Sequence[str]) -> bool:
+    """Whether the arguments name a single file, which can be told without looking further."""
+    return len(arguments) == 1 and arguments[0] != STDIN and os.path.isfile(arguments[0])  # noqa: PTH113
 
 
 def read_paths(stream: BinaryIO, separator: bytes) -> Iterator[Path]:
