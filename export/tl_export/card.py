@@ -12,8 +12,9 @@ from typing import Any
 
 import jinja2
 
+from tl_export.form import Formed
 from tl_export.golden import Golden
-from tl_export.parity import Proof
+from tl_export.precision import Precision
 from tl_infer.console import printable
 from tl_infer.contract import ModelSpec
 from tl_train.checkpoint import METRICS
@@ -22,11 +23,16 @@ from tl_train.errors import RunError
 _TEMPLATE = "model_card.md.j2"
 _MAX_CLASSES = 100
 _PARTS = {"test": "test", "val": "validation"}
+_STORED = {
+    Precision.FP32: "float32",
+    Precision.FP16: "float32, with large weights stored as float16",
+    Precision.INT8: "int8, its preprocessing and its last step in float32",
+}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def model_card(
-    name: str, run: Path, spec: ModelSpec, outputs: Sequence[str], proof: Proof, golden: Golden, size_bytes: int
+    name: str, run: Path, spec: ModelSpec, outputs: Sequence[str], formed: Formed, golden: Golden, size_bytes: int
 ) -> str:
     """The card as Markdown; the same run and proof give the same text.
 
@@ -35,7 +41,7 @@ def model_card(
         run: the run's folder, for what tl-train measured.
         spec: what the file says of itself.
         outputs: of the file.
-        proof: what was proven.
+        formed: in what form, and what was proven.
         golden: the golden samples.
         size_bytes: of the file.
 
@@ -58,7 +64,9 @@ def model_card(
             name=name,
             spec=spec,
             outputs=outputs,
-            proof=proof,
+            proof=formed.proof,
+            int8=formed.int8,
+            stored=_STORED[formed.proof.precision],
             golden=golden,
             megabytes=size_bytes / 1e6,
             run=metrics["run"],
