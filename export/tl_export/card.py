@@ -14,7 +14,7 @@ import jinja2
 
 from tl_export.form import Formed
 from tl_export.golden import Golden
-from tl_export.precision import Precision
+from tl_export.precision import STORED
 from tl_infer.console import printable
 from tl_infer.contract import ModelSpec
 from tl_train.checkpoint import METRICS
@@ -23,11 +23,6 @@ from tl_train.errors import RunError
 _TEMPLATE = "model_card.md.j2"
 _MAX_CLASSES = 100
 _PARTS = {"test": "test", "val": "validation"}
-_STORED = {
-    Precision.FP32: "float32",
-    Precision.FP16: "float32, with large weights stored as float16",
-    Precision.INT8: "int8, its preprocessing and its last step in float32",
-}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -66,7 +61,7 @@ def model_card(
             outputs=outputs,
             proof=formed.proof,
             int8=formed.int8,
-            stored=_STORED[formed.proof.precision],
+            stored=STORED[formed.proof.precision],
             golden=golden,
             megabytes=size_bytes / 1e6,
             run=metrics["run"],

@@ -142,7 +142,10 @@ def command(
         f"Golden samples: {len(result.golden.samples.samples)}, tolerance {result.golden.samples.tolerance:g}; "
         + ", ".join(f"{fault} would be off by {gap:.2g}" for fault, gap in result.golden.faults.items())
     )
-    click.echo(f"Model: {printable(str(result.path))} ({result.size_bytes / 1e6:.1f} MB; {', '.join(result.outputs)})")
+    outputs = ", ".join(result.outputs)
+    click.echo(
+        f"Model: {printable(str(result.path))} ({result.size_bytes / 1e6:.1f} MB, {result.proof.precision.value}; {outputs})"
+    )
 
 
 def _check_usage(
@@ -186,9 +189,8 @@ def _check(model: Path, run: Path | None, images: tuple[Path, ...], verify_count
     from tl_train.progress import TerminalProgress
 
     result = check(model, run, images=images, verify_count=verify_count, progress=TerminalProgress())
-    click.echo(
-        f"Structure: one file, {result.precision.value}, opset {result.opset}, outputs {', '.join(result.outputs)}"
-    )
+    outputs = ", ".join(result.outputs)
+    click.echo(f"Structure: one file, {result.precision.value}, opset {result.opset}, outputs {outputs}")
     click.echo(
         f"Golden samples: {result.golden.samples}, largest difference {result.golden.max_difference:.1e}, "
         f"allowed {result.golden.tolerance:g}"
@@ -201,10 +203,9 @@ def _check(model: Path, run: Path | None, images: tuple[Path, ...], verify_count
 def _show(proof: Proof) -> None:
     for line in proof.lines():
         click.echo(printable(line))
-    same = (
-        "all" if proof.other_labels == 0 else f"{proof.pictures - proof.other_labels}, another on {proof.other_labels}"
-    )
-    click.echo(f"Verified on {proof.pictures} pictures ({proof.precision.value}): the same top-1 on {same}")
+    others = proof.other_labels
+    same = "all" if others == 0 else f"{proof.pictures - others}, another on {others}"
+    click.echo(f"Verified on {proof.pictures} pictures: the same top-1 on {same}")
 
 
 def main() -> None:

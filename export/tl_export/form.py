@@ -11,7 +11,7 @@ from tl_export.errors import VerificationError
 from tl_export.fp16 import store_weights_as_fp16
 from tl_export.parity import Proof
 from tl_export.pictures import held_out_pictures, training_pictures
-from tl_export.precision import RULES, Precision
+from tl_export.precision import RULES, STORED, Precision
 from tl_export.quantize import QuantizeResult, QuantizeSettings, quantize
 from tl_export.splice import spec_of
 from tl_export.verify import verify
@@ -84,7 +84,7 @@ def give_form(
         return verify(model, spec, candidate.SerializeToString(), pictures, progress, rule=RULES[precision])
 
     if form.precision is Precision.FP16:
-        halved = store_weights_as_fp16(file)
+        halved = _named(store_weights_as_fp16(file), Precision.FP16)
         return Formed(halved, prove(halved, Precision.FP16))
     proof = prove(file, Precision.FP32)
     if form.precision is Precision.FP32:
@@ -98,7 +98,14 @@ def give_form(
     )
     if result.kept:
         try:
-            return Formed(result.model, prove(result.model, Precision.INT8), result, proof)
+            small = _named(result.model, Precision.INT8)
+            return Formed(small, prove(small, Precision.INT8), result, proof)
         except VerificationError as error:
             result = result.refused(file, str(error))
     return Formed(file, proof, result)
+
+
+def _named(file: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
+    """The file saying in its doc string how it is stored; changed in passing."""
+    file.doc_string = f"{file.doc_string}; {STORED[precision]}"
+    return file

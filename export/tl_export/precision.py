@@ -84,6 +84,13 @@ RULES: Mapping[Precision, Rule] = {
 }
 
 
+STORED: Mapping[Precision, str] = {
+    Precision.FP32: "float32",
+    Precision.FP16: "float32, with large weights stored as float16",
+    Precision.INT8: "int8, its preprocessing and its last step in float32",
+}
+
+
 def precision_of(model: onnx.ModelProto) -> Precision:
     """What the graph itself shows; metadata could say anything."""
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):

@@ -1,4 +1,4 @@
-"""Which layers int8 leaves in float: decided on training pictures alone, so that held-out ones can judge the outcome."""
+"""Which layers int8 leaves in float: decided on training pictures alone, so that held-out ones can judge."""
 
 import dataclasses
 import math

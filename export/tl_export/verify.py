@@ -93,8 +93,9 @@ def _check_answers(results: Sequence[StageResult], agreeing: int, pictures: int,
     interval = wilson_interval(agreeing, pictures, CONFIDENCE)
     if interval.high < rule.min_agreement:
         raise VerificationError(
-            f"the file differs from the trained model, first at stage '{LABEL}': {agreeing} of {pictures} pictures with "
-            f"the same top-1 (95% interval {interval.low:.0%} to {interval.high:.0%}), expected {rule.min_agreement:.0%}"
+            f"the file differs from the trained model, first at stage '{LABEL}': {agreeing} of {pictures} pictures "
+            f"with the same top-1 (95% interval {interval.low:.0%} to {interval.high:.0%}), "
+            f"expected {rule.min_agreement:.0%}"
         )
 
 
