@@ -142,10 +142,8 @@ def command(
         f"Golden samples: {len(result.golden.samples.samples)}, tolerance {result.golden.samples.tolerance:g}; "
         + ", ".join(f"{fault} would be off by {gap:.2g}" for fault, gap in result.golden.faults.items())
     )
-    outputs = ", ".join(result.outputs)
-    click.echo(
-        f"Model: {printable(str(result.path))} ({result.size_bytes / 1e6:.1f} MB, {result.proof.precision.value}; {outputs})"
-    )
+    form = f"{result.size_bytes / 1e6:.1f} MB, {result.proof.precision.value}; {', '.join(result.outputs)}"
+    click.echo(f"Model: {printable(str(result.path))} ({form})")
 
 
 def _check_usage(
