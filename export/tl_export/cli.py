@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,6 +168,8 @@ def _check_usage(
 def _check_form(fp16_weights: bool, int8: bool, max_drop: float | None, golden: str, check: Path | None) -> None:
     if fp16_weights and int8:
         raise click.UsageError("--fp16-weights and --int8 exclude each other: choose one.")
+    if max_drop is not None and math.isnan(max_drop):
+        raise click.BadParameter("found nan, expected 0 to 100", param_hint="--max-drop")
     if max_drop is not None and not int8:
         raise click.UsageError("--max-drop goes with --int8.")
     if check is not None and (fp16_weights or int8 or golden != "pictures"):
