@@ -106,7 +106,7 @@ def export(
     for fault in golden.missed():
         progress.note(f"Golden samples: they would not show a runtime with {fault}; the answers hardly change by it")
     # The proof itself goes into the file; this touches the metadata only, never the graph that was proven.
-    finished = dataclasses.replace(spec, parity=proof.summary())
+    finished = dataclasses.replace(spec, parity=proof.summary(), metrics={**spec.metrics, **formed.metrics()})
     set_spec(file, finished, golden.samples)
     data = file.SerializeToString()
     parity = parity_json(proof, golden.document(), hashlib.sha256(data).hexdigest(), run, formed.document())

@@ -51,6 +51,12 @@ class Formed:
     int8: QuantizeResult | None = None
     fp32_proof: Proof | None = None
 
+    def metrics(self) -> dict[str, float]:
+        """What was measured of this form on held-out pictures, for the file's own metrics."""
+        if self.int8 is None or not self.int8.kept:
+            return {}
+        return {"int8_accuracy": self.int8.int8.accuracy}
+
     def document(self) -> dict[str, object]:
         """What goes into the parity file."""
         document: dict[str, object] = {}

@@ -159,7 +159,9 @@ def test_int8_is_smaller_faster_and_says_what_it_costs(plain, int8, run):
     assert document["int8"]["int8"]["size_bytes"] < document["int8"]["fp32"]["size_bytes"]
     assert document["fp32"]["stored_as"] == "fp32"
     assert "| int8 | 0.2 |" in card_path(int8.path).read_text()
-    assert Classifier(int8.path).self_test().max_difference < 1e-6
+    classifier = Classifier(int8.path)
+    assert classifier.spec.metrics["int8_accuracy"] == result.int8.accuracy
+    assert classifier.self_test().max_difference < 1e-6
     proof = check(int8.path, run).proof
     assert proof is not None
     assert proof.precision is Precision.INT8
