@@ -12,7 +12,7 @@ from tl_export.card import model_card
 from tl_export.errors import ExportError
 from tl_export.form import Form, give_form
 from tl_export.golden import Golden, golden_samples
-from tl_export.outputs import ALL_OUTPUTS, TappedNetwork, chosen_outputs, find_taps
+from tl_export.outputs import ALL_OUTPUTS, TappedNetwork, chosen_outputs
 from tl_export.parity import Proof, parity_json
 from tl_export.precision import RULES
 from tl_export.quantize import QuantizeResult
@@ -88,18 +88,19 @@ def export(
     model, spec, architecture = load_model(run)
     pictures = evenly(find_files(images) if images else held_out_files(run), verify_count)
     progress.note(f"Tracing {spec.architecture}")
-    taps = find_taps(model, architecture, spec.preprocess.size)
+    route = TorchRoute(model, spec, architecture)
+    taps = route.taps
     chosen = chosen_outputs(outputs, taps)
     if HEATMAP in outputs and HEATMAP not in chosen:
         progress.note(f"No output 'heatmap': {taps.reason}")
     network_outputs = (LOGITS, *(name for name in chosen if name != LOGITS))
     network = trace(TappedNetwork(model, taps, network_outputs), spec.preprocess.size, network_outputs)
     whole = assemble(network, spec, (PROBABILITIES, LOGITS, *(name for name in chosen if name != LOGITS)))
-    formed = give_form(whole, form, model, run, pictures, progress)
+    formed = give_form(whole, form, model, route, run, pictures, progress)
     file, proof = leave_outputs(formed.file, (PROBABILITIES, *chosen)), formed.proof
     golden = golden_samples(
         file.SerializeToString(),
-        TorchRoute(model, spec, architecture),
+        route,
         None if form.synthetic_golden else pictures,
         RULES[proof.precision],
     )

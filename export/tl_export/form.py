@@ -13,6 +13,7 @@ from tl_export.parity import Proof
 from tl_export.pictures import held_out_pictures, training_pictures
 from tl_export.precision import RULES, STORED, Precision
 from tl_export.quantize import QuantizeResult, QuantizeSettings, quantize
+from tl_export.routes import TorchRoute
 from tl_export.splice import spec_of
 from tl_export.verify import verify
 from tl_train.progress import Progress
@@ -68,7 +69,13 @@ class Formed:
 
 
 def give_form(
-    file: onnx.ModelProto, form: Form, model: nn.Module, run: Path, pictures: Sequence[Path], progress: Progress
+    file: onnx.ModelProto,
+    form: Form,
+    model: nn.Module,
+    route: TorchRoute,
+    run: Path,
+    pictures: Sequence[Path],
+    progress: Progress,
 ) -> Formed:
     """Give an assembled float32 file the form that is wanted, and prove it.
 
@@ -76,6 +83,7 @@ def give_form(
         file: as `assemble` makes it, with the output `logits`.
         form: what is wanted.
         model: the trained network.
+        route: of it.
         run: whose training pictures calibrate int8 and whose held-out pictures judge it.
         pictures: to verify on.
         progress: shows what goes on.
@@ -87,7 +95,8 @@ def give_form(
     spec = spec_of(file)
 
     def prove(candidate: onnx.ModelProto, precision: Precision) -> Proof:
-        return verify(model, spec, candidate.SerializeToString(), pictures, progress, rule=RULES[precision])
+        data = candidate.SerializeToString()
+        return verify(model, spec, data, pictures, progress, rule=RULES[precision], route=route)
 
     if form.precision is Precision.FP16:
         halved = _named(store_weights_as_fp16(file), Precision.FP16)

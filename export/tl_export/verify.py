@@ -34,6 +34,7 @@ def verify(
     progress: Progress,
     *,
     rule: Rule = RULES[Precision.FP32],
+    route: TorchRoute | None = None,
 ) -> Proof:
     """Hold the file's bytes against the model they came from.
 
@@ -47,6 +48,7 @@ def verify(
         pictures: picture files, one or more.
         progress: shows the pictures done.
         rule: what is allowed; it is for files of one precision.
+        route: of `model` and `spec`, where there is one already.
 
     Raises:
         VerificationError: a stage differs, the labels differ, the file contradicts itself between ways to run it, or
@@ -55,7 +57,7 @@ def verify(
     """
     if not pictures:
         raise VerificationError("there are no pictures to verify on; give some with --images")
-    torch_route = TorchRoute(model, spec, find_architecture(spec.architecture))
+    torch_route = route or TorchRoute(model, spec, find_architecture(spec.architecture))
     file_route = FileRoute(file)
     measured, agreeing, independent = [], 0, _IndependentRoute(torch_route, spec)
     compared_independently = set(evenly(pictures, _INDEPENDENT_PICTURES))
