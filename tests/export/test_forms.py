@@ -136,8 +136,8 @@ def test_another_network_is_refused(run, traced):
     network = onnx.ModelProto()
     network.CopyFrom(traced[0])
     file = assemble(network, traced[1])
-    model, spec, architecture = load_model(run)
-    route = TorchRoute(model, spec, architecture)
+    model, _, architecture = load_model(run)
+    route = TorchRoute(model, traced[1], architecture)
     with pytest.raises(VerificationError, match="first at stage"):
         give_form(file, Form(Precision.FP16), model, route, run, held_out_files(run), Progress())
 
