@@ -53,6 +53,14 @@ def assemble(
     return model
 
 
+def leave_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """The model without the outputs that are not named; changed in passing."""
+    kept = [output for output in model.graph.output if output.name in outputs]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    return model
+
+
 def set_spec(model: onnx.ModelProto, spec: ModelSpec, golden: GoldenSet | None = None) -> None:
     """Write (or replace) what the file says of itself, and its golden samples if any."""
     names = {str(index): label for index, label in enumerate(spec.labels)}

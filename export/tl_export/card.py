@@ -12,8 +12,9 @@ from typing import Any
 
 import jinja2
 
+from tl_export.form import Formed
 from tl_export.golden import Golden
-from tl_export.parity import Proof
+from tl_export.precision import STORED
 from tl_infer.console import printable
 from tl_infer.contract import ModelSpec
 from tl_train.checkpoint import METRICS
@@ -26,7 +27,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def model_card(
-    name: str, run: Path, spec: ModelSpec, outputs: Sequence[str], proof: Proof, golden: Golden, size_bytes: int
+    name: str, run: Path, spec: ModelSpec, outputs: Sequence[str], formed: Formed, golden: Golden, size_bytes: int
 ) -> str:
     """The card as Markdown; the same run and proof give the same text.
 
@@ -35,7 +36,7 @@ def model_card(
         run: the run's folder, for what tl-train measured.
         spec: what the file says of itself.
         outputs: of the file.
-        proof: what was proven.
+        formed: in what form, and what was proven.
         golden: the golden samples.
         size_bytes: of the file.
 
@@ -58,7 +59,9 @@ def model_card(
             name=name,
             spec=spec,
             outputs=outputs,
-            proof=proof,
+            proof=formed.proof,
+            int8=formed.int8,
+            stored=STORED[formed.proof.precision],
             golden=golden,
             megabytes=size_bytes / 1e6,
             run=metrics["run"],

@@ -8,15 +8,15 @@ from pathlib import Path
 import onnx
 
 from tl_export.errors import VerificationError
-from tl_export.golden import golden_differences
 from tl_export.outputs import ALL_OUTPUTS
 from tl_export.parity import Proof
+from tl_export.precision import RULES, Precision, precision_of
 from tl_export.verify import evenly, verify
 from tl_infer.contract import NAMES_KEY, PROBABILITIES, ModelSpec
-from tl_infer.errors import ModelFileError
 from tl_infer.folder import find_files
-from tl_infer.golden import GOLDEN_KEY, GoldenSet
 from tl_infer.modelfile import read_model
+from tl_infer.results import SelfTest
+from tl_infer.selftest import run_self_test
 from tl_infer.session import Session
 from tl_train.checkpoint import held_out_files, load_model
 from tl_train.onnx_graph import OPSET
@@ -30,16 +30,16 @@ class CheckResult:
     Attributes:
         opset: of its graph.
         outputs: their names, in order.
-        golden: each golden sample's name and largest probability difference.
-        tolerance: of these.
+        precision: in what numbers it keeps its network.
+        golden: what came of its golden samples.
         proof: against the PyTorch model; None without a run.
 
     """
 
     opset: int
     outputs: tuple[str, ...]
-    golden: tuple[tuple[str, float], ...]
-    tolerance: float
+    precision: Precision
+    golden: SelfTest
     proof: Proof | None
 
 
@@ -67,20 +67,14 @@ def check(
     """
     opened = read_model(model)
     data, where = opened.data, opened.where
-    spec = Session(opened, threads=1).spec  # inputs, outputs and spec fit each other, or this raises
+    session = Session(opened, threads=1)  # inputs, outputs and spec fit each other, or this raises
     graph = onnx.load_model_from_string(data)  # the session has read it already, so it is whole
-    opset = _check_structure(graph, spec, where)
-    golden = _golden(graph, spec, where)
-    differences = golden_differences(data, golden)
-    name, gap = max(differences, key=lambda sample: sample[1])
-    if gap > golden.tolerance:
-        raise VerificationError(
-            f"{where}: golden sample '{name}' differs by {gap:.3g} of probability on this machine, allowed "
-            f"{golden.tolerance:g}; do not trust its answers here"
-        )
+    opset = _check_structure(graph, session.spec, where)
+    golden = run_self_test(session, where)
+    precision = precision_of(graph)
     outputs = tuple(output.name for output in graph.graph.output)
-    proof = None if run is None else _prove(data, run, images, verify_count, progress or Progress())
-    return CheckResult(opset, outputs, tuple(differences), golden.tolerance, proof)
+    proof = None if run is None else _prove(data, precision, run, images, verify_count, progress or Progress())
+    return CheckResult(opset, outputs, precision, golden, proof)
 
 
 def _check_structure(model: onnx.ModelProto, spec: ModelSpec, where: str) -> int:
@@ -109,21 +103,13 @@ def _expect(holds: bool, where: str, found: str, expected: str) -> None:
         raise VerificationError(f"{where}: found {found}, expected {expected}; export it again with tl-export")
 
 
-def _golden(model: onnx.ModelProto, spec: ModelSpec, where: str) -> GoldenSet:
-    document = _metadata(model).get(GOLDEN_KEY)
-    if document is None:
-        raise VerificationError(f"{where}: has no golden samples ({GOLDEN_KEY}); export it again with tl-export")
-    try:
-        return GoldenSet.from_json(document, len(spec.labels))
-    except ModelFileError as error:
-        raise ModelFileError(f"{where}: {error}") from error
-
-
 def _metadata(model: onnx.ModelProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def _prove(data: bytes, run: Path, images: Sequence[Path], count: int | None, progress: Progress) -> Proof:
+def _prove(
+    data: bytes, precision: Precision, run: Path, images: Sequence[Path], count: int | None, progress: Progress
+) -> Proof:
     network, spec, _ = load_model(run)
     pictures = evenly(find_files(images) if images else held_out_files(run), count)
-    return verify(network, spec, data, pictures, progress)
+    return verify(network, spec, data, pictures, progress, rule=RULES[precision])

@@ -7,15 +7,18 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tl_export.assemble import assemble, set_spec
+from tl_export.assemble import assemble, leave_outputs, set_spec
 from tl_export.card import model_card
 from tl_export.errors import ExportError
+from tl_export.form import Form, give_form
 from tl_export.golden import Golden, golden_samples
-from tl_export.outputs import ALL_OUTPUTS, TappedNetwork, chosen_outputs, find_taps
+from tl_export.outputs import ALL_OUTPUTS, TappedNetwork, chosen_outputs
 from tl_export.parity import Proof, parity_json
+from tl_export.precision import RULES
+from tl_export.quantize import QuantizeResult
 from tl_export.routes import TorchRoute
 from tl_export.trace import trace
-from tl_export.verify import evenly, verify
+from tl_export.verify import evenly
 from tl_infer.contract import HEATMAP, LOGITS, PROBABILITIES, ParitySummary
 from tl_infer.files import replacing
 from tl_infer.folder import find_files
@@ -33,6 +36,7 @@ class ExportResult:
         outputs: what it gives, in order.
         proof: what was proven of it.
         golden: its golden samples.
+        int8: what came of int8, where it was asked for; the file may be float32 all the same.
 
     """
 
@@ -41,6 +45,7 @@ class ExportResult:
     outputs: tuple[str, ...]
     proof: Proof
     golden: Golden
+    int8: QuantizeResult | None
 
     @property
     def parity(self) -> ParitySummary:
@@ -56,6 +61,7 @@ def export(
     overwrite: bool = False,
     outputs: Sequence[str] = ALL_OUTPUTS,
     verify_count: int | None = None,
+    form: Form | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Turn a run of tl-train into one ONNX file that is proven to say the same as the PyTorch model.
@@ -69,6 +75,7 @@ def export(
         overwrite: replace existing files.
         outputs: which outputs the file has, if the network does; `probabilities` in any case.
         verify_count: verify on that many of the pictures, spread over all; on all for None.
+        form: in what numbers the network is kept, and what the golden samples are.
         progress: how to show what goes on; silent when None.
 
     Raises:
@@ -76,30 +83,37 @@ def export(
             file then, and an existing one is as it was.
 
     """
-    progress = progress or Progress()
+    progress, form = progress or Progress(), form or Form()
     _check_outputs(out, overwrite)
     model, spec, architecture = load_model(run)
     pictures = evenly(find_files(images) if images else held_out_files(run), verify_count)
     progress.note(f"Tracing {spec.architecture}")
-    taps = find_taps(model, architecture, spec.preprocess.size)
+    route = TorchRoute(model, spec, architecture)
+    taps = route.taps
     chosen = chosen_outputs(outputs, taps)
     if HEATMAP in outputs and HEATMAP not in chosen:
         progress.note(f"No output 'heatmap': {taps.reason}")
     network_outputs = (LOGITS, *(name for name in chosen if name != LOGITS))
     network = trace(TappedNetwork(model, taps, network_outputs), spec.preprocess.size, network_outputs)
-    file = assemble(network, spec, (PROBABILITIES, *chosen))
-    proof = verify(model, spec, file.SerializeToString(), pictures, progress)
-    golden = golden_samples(file.SerializeToString(), TorchRoute(model, spec, architecture), pictures)
+    whole = assemble(network, spec, (PROBABILITIES, LOGITS, *(name for name in chosen if name != LOGITS)))
+    formed = give_form(whole, form, model, route, run, pictures, progress)
+    file, proof = leave_outputs(formed.file, (PROBABILITIES, *chosen)), formed.proof
+    golden = golden_samples(
+        file.SerializeToString(),
+        route,
+        None if form.synthetic_golden else pictures,
+        RULES[proof.precision],
+    )
     for fault in golden.missed():
         progress.note(f"Golden samples: they would not show a runtime with {fault}; the answers hardly change by it")
     # The proof itself goes into the file; this touches the metadata only, never the graph that was proven.
-    finished = dataclasses.replace(spec, parity=proof.summary())
+    finished = dataclasses.replace(spec, parity=proof.summary(), metrics={**spec.metrics, **formed.metrics()})
     set_spec(file, finished, golden.samples)
     data = file.SerializeToString()
-    parity = parity_json(proof, golden.document(), hashlib.sha256(data).hexdigest(), run)
-    card = model_card(out.name, run, finished, (PROBABILITIES, *chosen), proof, golden, len(data))
+    parity = parity_json(proof, golden.document(), hashlib.sha256(data).hexdigest(), run, formed.document())
+    card = model_card(out.name, run, finished, (PROBABILITIES, *chosen), formed, golden, len(data))
     _write({out: data, parity_path(out): _utf8(parity), card_path(out): _utf8(card)})
-    return ExportResult(out, len(data), (PROBABILITIES, *chosen), proof, golden)
+    return ExportResult(out, len(data), (PROBABILITIES, *chosen), proof, golden, formed.int8)
 
 
 def _utf8(text: str) -> bytes:

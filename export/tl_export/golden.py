@@ -12,9 +12,9 @@ import onnx
 
 from tl_export.errors import VerificationError
 from tl_export.faults import FAULTS
+from tl_export.precision import RULES, Precision, Rule
 from tl_export.routes import TorchRoute
-from tl_export.samples import sample_pictures
-from tl_export.stages import TOLERANCES
+from tl_export.samples import sample_pictures, synthetic_pictures
 from tl_infer.classifier import Classifier
 from tl_infer.contract import PROBABILITIES
 from tl_infer.golden import GoldenSample, GoldenSet
@@ -22,11 +22,7 @@ from tl_infer.images import Pixels, load_image
 from tl_infer.modelfile import ModelFile
 from tl_infer.session import Session
 
-# One grey level on a few pixels moved a probability of a network with 1000 classes by up to 0.0125, so a machine
-# that rounds a tie the other way is let off with this much, and no more.
-_LARGEST_TOLERANCE = 0.01
-_FAULT_MARGIN = 4  # the tolerance is at most this part of what the weakest fault does...
-_NOISE_MARGIN = 10  # ... but at least this many times what harmless changes do
+_FAULT_MARGIN = 4  # the tolerance is at most this part of what the weakest fault does
 _SMALLEST_TOLERANCE = 1e-4
 _CANDIDATES = 24
 
@@ -41,12 +37,16 @@ class Golden:
         samples: what goes into the file.
         harmless: change that must not matter -> the largest difference of any probability of any sample.
         faults: fault that must be seen -> likewise.
+        pytorch: the same of the trained model in PyTorch; a harmless change too where the file is in float32.
+        synthetic: whether they are patterns of ours, not copies of pictures.
 
     """
 
     samples: GoldenSet
     harmless: Mapping[str, float]
     faults: Mapping[str, float]
+    pytorch: float
+    synthetic: bool
 
     def missed(self) -> list[str]:
         """Faults that these samples would not catch: the network answers the same with them."""
@@ -56,39 +56,52 @@ class Golden:
         """What goes into the parity file."""
         return {
             "samples": [sample.name for sample in self.samples.samples],
+            "synthetic": self.synthetic,
             "tolerance": self.samples.tolerance,
+            "pytorch": float(f"{self.pytorch:.3g}"),
             "harmless": {name: float(f"{value:.3g}") for name, value in self.harmless.items()},
             "faults": {name: float(f"{value:.3g}") for name, value in self.faults.items()},
             "missed": self.missed(),
         }
 
 
-def golden_samples(file: bytes, route: TorchRoute, pictures: Sequence[Path]) -> Golden:
-    """Choose golden samples from real pictures, and measure what they can tell apart.
+def golden_samples(
+    file: bytes, route: TorchRoute, pictures: Sequence[Path] | None, rule: Rule = RULES[Precision.FP32]
+) -> Golden:
+    """Choose golden samples, and measure what they can tell apart.
 
     The expected probabilities are those of the real Classifier on exactly the PNG files that are stored.
 
     Args:
         file: the finished file's bytes.
         route: the PyTorch model, which has to agree on the samples.
-        pictures: to choose from; readable.
+        pictures: to choose from, readable; None for patterns of ours, so that the file holds no copy of a picture.
+        rule: what is allowed.
 
     Raises:
-        VerificationError: PyTorch does not agree.
+        VerificationError: PyTorch does not agree, or the file does not with itself.
 
     """
     classifier = Classifier(file)
-    chosen = sample_pictures(_alternating(classifier, pictures), classifier.spec.preprocess)
+    sources = synthetic_pictures() if pictures is None else _alternating(classifier, pictures)
+    chosen = sample_pictures(sources, classifier.spec.preprocess)
     pngs = [png for _, png in chosen]
     images = [load_image(png) for png in pngs]
     expected = [_probabilities(classifier, png) for png in pngs]
-    harmless = {"PyTorch": _apart(expected, [route(png).values[PROBABILITIES] for png in pngs])}
-    if not harmless["PyTorch"] <= TOLERANCES[PROBABILITIES]:
+    pytorch = _apart(expected, [route(png).values[PROBABILITIES] for png in pngs])
+    if not pytorch <= rule.tolerances.get(PROBABILITIES, 1.0):
         raise VerificationError(
-            f"the file differs from the trained model on its golden samples by {harmless['PyTorch']:.3g}, "
-            f"allowed {TOLERANCES[PROBABILITIES]:g}"
+            f"the file differs from the trained model on its golden samples by {pytorch:.3g}, "
+            f"allowed {rule.tolerances[PROBABILITIES]:g}"
         )
-    harmless.update(_harmless_changes(file, images, expected))
+    harmless = _harmless_changes(file, images, expected)
+    if (name := max(harmless, key=harmless.__getitem__)) and harmless[name] > rule.self_difference:
+        raise VerificationError(
+            f"the file contradicts itself on its golden samples: with {name} they differ by {harmless[name]:.3g}, "
+            f"allowed {rule.self_difference:g}"
+        )
+    if rule.precision is Precision.FP32:  # the others differ from PyTorch by what they store, on every machine
+        harmless["PyTorch"] = pytorch
     model = onnx.load_model_from_string(file)
     faults = {}
     for name, spoil in FAULTS.items():
@@ -98,16 +111,8 @@ def golden_samples(file: bytes, route: TorchRoute, pictures: Sequence[Path]) -> 
         GoldenSample(name=name, png=png, probabilities=tuple(_rounded(row)))
         for (name, png), row in zip(chosen, expected, strict=True)
     )
-    return Golden(GoldenSet(samples=samples, tolerance=_tolerance(harmless, faults)), harmless, faults)
-
-
-def golden_differences(file: bytes, golden: GoldenSet) -> list[tuple[str, float]]:
-    """Name and largest probability difference of each golden sample, here and now, with the real Classifier."""
-    classifier = Classifier(file)
-    return [
-        (sample.name, _apart([np.array(sample.probabilities)], [_probabilities(classifier, sample.png)]))
-        for sample in golden.samples
-    ]
+    golden = GoldenSet(samples=samples, tolerance=_tolerance(harmless, faults, rule))
+    return Golden(golden, harmless, faults, pytorch, pictures is None)
 
 
 def _alternating(classifier: Classifier, pictures: Sequence[Path]) -> list[Pixels]:
@@ -132,10 +137,10 @@ def _harmless_changes(file: bytes, images: Sequence[Pixels], expected: Sequence[
     }
 
 
-def _tolerance(harmless: Mapping[str, float], faults: Mapping[str, float]) -> float:
+def _tolerance(harmless: Mapping[str, float], faults: Mapping[str, float], rule: Rule) -> float:
     """As much leeway as still sees every fault, and never so little that harmless changes would raise an alarm."""
-    wanted = min(_LARGEST_TOLERANCE, min(faults.values()) / _FAULT_MARGIN)
-    least = max(_SMALLEST_TOLERANCE, _NOISE_MARGIN * max(harmless.values()))
+    wanted = min(rule.golden_tolerance, min(faults.values()) / _FAULT_MARGIN)
+    least = max(_SMALLEST_TOLERANCE, rule.noise_margin * max(harmless.values()))
     return float(f"{max(wanted, least):.1g}")
 
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+from tl_export.precision import Precision
 from tl_export.stages import StageResult
 from tl_infer.contract import PROBABILITIES, ParitySummary
 
@@ -63,6 +65,7 @@ class Proof:
         stages: a row per stage, in the order of computation.
         checks: the file against itself.
         independent: beside the proof.
+        precision: of the file.
 
     """
 
@@ -71,6 +74,12 @@ class Proof:
     stages: tuple[StageResult, ...]
     checks: tuple[RuntimeCheck, ...]
     independent: Independent
+    precision: Precision
+
+    @property
+    def other_labels(self) -> int:
+        """Pictures with another top-1 than in PyTorch."""
+        return self.pictures - round(self.top1_agreement * self.pictures)
 
     def summary(self) -> ParitySummary:
         """What goes into the file's metadata."""
@@ -81,7 +90,7 @@ class Proof:
             top1_agreement=self.top1_agreement,
             max_probability_difference=largest[PROBABILITIES],
             stages=largest,
-            tolerances={result.stage: result.tolerance for result in self.stages},
+            tolerances={r.stage: r.tolerance for r in self.stages if r.tolerance is not None},
             batch_difference=checks["batch"],
             unoptimized_difference=checks["unoptimized"],
             independent_difference=_short(self.independent.largest) if self.independent.pictures else None,
@@ -93,7 +102,7 @@ class Proof:
         for result in self.stages:
             worst = f"; {result.worst.name}" if result.largest else ""
             yield (
-                f"{result.stage:<14} {result.largest:>9.2g} {result.mean:>9.2g} {result.tolerance:>9.2g}  "
+                f"{result.stage:<14} {result.largest:>9.2g} {result.mean:>9.2g} {result.allowed:>9}  "
                 f"{result.unit}{worst}"
             )
         for check in self.checks:
@@ -113,8 +122,10 @@ class Proof:
         """What goes into the parity file; pictures inside `run` are named relative to it."""
         beside = self.independent
         return {
+            "stored_as": self.precision.value,
             "pictures": self.pictures,
             "top1_agreement": self.top1_agreement,
+            "other_labels": self.other_labels,
             "stages": [
                 {
                     "stage": result.stage,
@@ -131,7 +142,13 @@ class Proof:
         }
 
 
-def parity_json(proof: Proof, golden: dict[str, object], sha256: str, run: Path | None) -> str:
+def parity_json(
+    proof: Proof,
+    golden: Mapping[str, object],
+    sha256: str,
+    run: Path | None,
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> str:
     """The parity file's text.
 
     Args:
@@ -139,9 +156,10 @@ def parity_json(proof: Proof, golden: dict[str, object], sha256: str, run: Path 
         golden: what was measured of the golden samples.
         sha256: of the model file that this belongs to.
         run: the run's folder.
+        more: further parts, by name.
 
     """
-    document = {"version": PARITY_VERSION, "model_sha256": sha256, **proof.document(run), "golden": golden}
+    document = {"version": PARITY_VERSION, "model_sha256": sha256, **proof.document(run), "golden": golden, **more}
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

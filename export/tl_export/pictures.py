@@ -7,14 +7,13 @@ import numpy as np
 
 from tl_export.errors import ExportError
 from tl_export.gates import LabelledPicture
-from tl_infer.images import Pixels
 from tl_train.checkpoint import CONFIG, PREDICTIONS, load_model
 from tl_train.config import TrainConfig
 from tl_train.data import fingerprint, load_dataset
 from tl_train.progress import Progress
 
 
-def training_pictures(run: Path, count: int, progress: Progress | None = None) -> list[Pixels]:
+def training_pictures(run: Path, count: int, progress: Progress | None = None) -> list[LabelledPicture]:
     """Pictures that the run learned from, drawn evenly from its classes; the same ones each time.
 
     Args:
@@ -23,7 +22,7 @@ def training_pictures(run: Path, count: int, progress: Progress | None = None) -
         progress: shows the decoding.
 
     Returns:
-        uint8 arrays (H, W, 3), upright RGB, before any augmentation.
+        Decoded, uint8 arrays (H, W, 3), upright RGB, before any augmentation.
 
     Raises:
         TlError: not a finished run, or the data that it names cannot be read any more.
@@ -40,7 +39,7 @@ def training_pictures(run: Path, count: int, progress: Progress | None = None) -
     for place in random.permutation(len(samples)):
         by_class.setdefault(samples[place].label, []).append(int(place))
     turns = sorted((turn, label, place) for label, places in by_class.items() for turn, place in enumerate(places))
-    return [samples[place].load() for _, _, place in turns[:count]]
+    return [LabelledPicture(samples[place].load(), dataset.labels[label]) for _, label, place in turns[:count]]
 
 
 def held_out_pictures(run: Path) -> list[LabelledPicture]:

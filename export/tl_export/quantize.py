@@ -1,22 +1,14 @@
 """`quantize(model, ...)`: a finished file in int8, kept only if it passes its gates; the story on one page."""
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 
 import onnx
 
 from tl_export.errors import ExportError
-from tl_export.gates import Estimate, LabelledPicture, Speed, accuracy, accuracy_drop, compare_speed, predicted_labels
-from tl_export.qdq import QuantizableNetwork
-from tl_export.sensitivity import Layer, rank_layers
-from tl_export.splice import network_part, spec_of, with_network
-from tl_infer.images import ImageSource, Pixels, load_image
-from tl_train.preprocess import Preprocessor
+from tl_export.gates import Estimate, LabelledPicture, accuracy, accuracy_drop, compare_speed, predicted_labels
+from tl_export.search import Attempt, Candidate, Search
 from tl_train.progress import Progress
-
-# Each further try leaves about half as many layers again in float: few tries, and few layers too many.
-_MORE_LAYERS = 1.5
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +46,19 @@ class Measured:
     """One form of the model.
 
     Attributes:
+        name: `fp32` or `int8`.
         size_bytes: of the file.
         ms: milliseconds per decoded picture, one thread, median; preprocessing included.
         accuracy: share of the held-out pictures classified right, 0..1.
+        agreement: share of them with the same label as fp32.
 
     """
 
+    name: str
     size_bytes: int
     ms: float
     accuracy: float
+    agreement: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -74,14 +70,12 @@ class QuantizeResult:
         kept: whether it is the int8 one.
         reason: one line that says so, with the figures; it begins with `kept int8: ` or `kept fp32: `.
         fp32: of the file that was given.
-        int8: of the int8 file that was judged last, whether it was kept or not.
+        int8: of the int8 file that was judged, whether it was kept or not.
         speedup: how many times faster int8 is.
-        drop: accuracy lost, as a share. When `attempts` is above one the pictures also chose among that many files, so
-            the interval is a little too good.
-        agreement: share of the held-out pictures that both give the same label.
+        drop: accuracy lost, as a share. The held-out pictures judged one file and chose nothing.
         pictures: how many held-out pictures were measured on.
         excluded: names of the nodes that stayed float to save the accuracy.
-        attempts: how many int8 files were judged.
+        attempts: the int8 files that were tried on training pictures, in order; one of them was judged.
 
     """
 
@@ -92,24 +86,46 @@ class QuantizeResult:
     int8: Measured
     speedup: Estimate
     drop: Estimate
-    agreement: float
     pictures: int
     excluded: tuple[str, ...]
-    attempts: int
+    attempts: tuple[Attempt, ...]
 
-    def table(self) -> str:
-        """Both forms side by side, as aligned lines for a terminal."""
-        lines = [f"{'':6}{'MB':>8}{'ms':>8}{'accuracy':>10}{'agreement':>11}"]
-        for name, found, agreement in (("fp32", self.fp32, 1.0), ("int8", self.int8, self.agreement)):
-            lines.append(
-                f"{name:6}{found.size_bytes / 1e6:>8.1f}{found.ms:>8.2f}{found.accuracy:>10.2%}{agreement:>11.2%}"
-            )
-        return "\n".join([*lines, self.reason])
+    def rows(self) -> tuple[Measured, Measured]:
+        """Both forms."""
+        return self.fp32, self.int8
+
+    def lines(self) -> Iterator[str]:
+        """Both forms side by side, as aligned lines for a terminal, and what came of it."""
+        yield f"{'':6}{'MB':>8}{'ms':>8}{'accuracy':>10}{'agreement':>11}"
+        for row in self.rows():
+            yield f"{row.name:6}{row.size_bytes / 1e6:>8.1f}{row.ms:>8.2f}{row.accuracy:>10.2%}{row.agreement:>11.2%}"
+        if len(self.attempts) > 1:
+            for tried in self.attempts:
+                yield (
+                    f"tried: {tried.layers} layers in float: loses {tried.lost * 100:.2f} points on training pictures, "
+                    f"{tried.speedup:.2f} times as fast"
+                )
+        yield self.reason
+
+    def document(self) -> dict[str, object]:
+        """What goes into the parity file."""
+        document = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "model"
+        }
+        for name in ("fp32", "int8", "speedup", "drop"):
+            document[name] = dataclasses.asdict(document[name])
+        document["attempts"] = [dataclasses.asdict(attempt) for attempt in self.attempts]
+        return document
+
+    def refused(self, model: onnx.ModelProto, why: str) -> "QuantizeResult":
+        """The same with the float file kept after all, because the int8 one failed its proof."""
+        figures = self.reason.removeprefix("kept int8: ")
+        return dataclasses.replace(self, model=model, kept=False, reason=f"kept fp32: int8 failed: {why}; {figures}")
 
 
 def quantize(
     model: onnx.ModelProto,
-    calibration: Sequence[ImageSource],
+    training: Sequence[LabelledPicture],
     held_out: Sequence[LabelledPicture],
     settings: QuantizeSettings | None = None,
     progress: Progress | None = None,
@@ -117,11 +133,12 @@ def quantize(
     """Make the network of a finished file int8, or keep the file where that loses accuracy or wins no time.
 
     Static, weights per channel, activations unsigned, weights signed. Preprocessing, softmax, temperature and the
-    heatmap stay float. Where accuracy is lost, the layers that suffer most go back to float until it is not.
+    heatmap stay float. Where accuracy is lost on training pictures, the layers that suffer most go back to float until
+    it is not. One file is chosen so, and judged once on the held-out pictures.
 
     Args:
         model: as `assemble` makes it; not changed.
-        calibration: training pictures; they go through the file's own preprocessing.
+        training: pictures that the model learned from, with their labels; they go through the file's own preprocessing.
         held_out: pictures that the model never saw, with their labels; both gates are measured on them.
         settings: how it is made and judged.
         progress: how to show what goes on; silent when None.
@@ -130,94 +147,44 @@ def quantize(
         TlError: no pictures, a picture that cannot be read, or a network that onnxruntime cannot quantize.
 
     """
-    if not calibration:
+    if not training:
         raise ExportError("int8 needs training pictures to calibrate on, found none; export without --int8")
     if not held_out:
         raise ExportError("int8 needs held-out pictures to be judged on, found none; export without --int8")
     settings, progress = settings or QuantizeSettings(), progress or Progress()
-    pictures = [load_image(picture) for picture in calibration[: settings.calibration_pictures]]
-    network = _calibrated(model, pictures, progress)
-    judge = _Judge(model, held_out, settings)
-    trial = judge.measure(network, ())
-    attempts = 1
-    if trial.is_faster and not judge.accepts(trial):
-        ranked = rank_layers(model, network, pictures[: settings.sensitivity_pictures], progress)
-        for layers in _growing(ranked):
-            progress.note(f"int8 loses {_points(trial.drop)}; trying {len(layers)} of {len(ranked)} layers in float")
-            trial = judge.measure(network, tuple(name for layer in layers for name in layer))
-            attempts += 1
-            if not trial.is_faster or judge.accepts(trial):
-                break
-    return judge.result(trial, attempts)
+    search = Search(model, training[: settings.calibration_pictures], settings.max_drop, progress)
+    chosen = search.choose(settings.sensitivity_pictures)
+    return _judge(model, chosen, search.attempts, held_out, settings)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Trial:
-    """One int8 file, measured; where it is not faster, its accuracy decides nothing more."""
-
-    model: onnx.ModelProto
-    size_bytes: int
-    labels: Sequence[str]
-    speed: Speed
-    drop: Estimate
-    excluded: tuple[str, ...]
-
-    @property
-    def is_faster(self) -> bool:
-        return self.speed.ratio.low > 1
-
-
-class _Judge:
-    """Measures int8 files against the float one on the same held-out pictures."""
-
-    def __init__(self, model: onnx.ModelProto, held_out: Sequence[LabelledPicture], settings: QuantizeSettings) -> None:
-        self._model, self._held_out, self._settings = model, held_out, settings
-        self._data = model.SerializeToString()
-        self._labels = predicted_labels(self._data, held_out)
-
-    def measure(self, network: QuantizableNetwork, excluded: tuple[str, ...]) -> _Trial:
-        model = with_network(self._model, network.int8(excluded))
-        data = model.SerializeToString()
-        pictures = [item.picture for item in self._held_out[: self._settings.timing_pictures]]
-        speed = compare_speed(self._data, data, pictures, self._settings.timing_rounds)
-        labels = predicted_labels(data, self._held_out)
-        drop = accuracy_drop(self._labels, labels, self._held_out)
-        return _Trial(model, len(data), labels, speed, drop, excluded)
-
-    def accepts(self, trial: _Trial) -> bool:
-        return trial.is_faster and trial.drop.value <= self._settings.max_drop
-
-    def result(self, trial: _Trial, attempts: int) -> QuantizeResult:
-        kept = self.accepts(trial)
-        same = sum(one == other for one, other in zip(self._labels, trial.labels, strict=True))
-        result = QuantizeResult(
-            model=trial.model if kept else self._model,
-            kept=kept,
-            reason="",
-            fp32=Measured(len(self._data), trial.speed.ms[0], accuracy(self._labels, self._held_out)),
-            int8=Measured(trial.size_bytes, trial.speed.ms[1], accuracy(trial.labels, self._held_out)),
-            speedup=trial.speed.ratio,
-            drop=trial.drop,
-            agreement=same / len(self._held_out),
-            pictures=len(self._held_out),
-            excluded=trial.excluded,
-            attempts=attempts,
-        )
-        return dataclasses.replace(result, reason=_reason(result, self._settings.max_drop))
-
-
-def _calibrated(model: onnx.ModelProto, pictures: Sequence[Pixels], progress: Progress) -> QuantizableNetwork:
-    preprocess = Preprocessor(spec_of(model).preprocess)
-    steps = progress.steps(pictures, "Calibrating int8", len(pictures))
-    return QuantizableNetwork(network_part(model), (preprocess(pixels) for pixels in steps))
-
-
-def _growing(ranked: Sequence[Layer]) -> Iterator[Sequence[Layer]]:
-    """The first layers of the ranking, more each time; never all, which would be the float file again."""
-    count = 1
-    while count < len(ranked):
-        yield ranked[:count]
-        count = math.ceil(count * _MORE_LAYERS)
+def _judge(
+    model: onnx.ModelProto,
+    chosen: Candidate,
+    attempts: Sequence[Attempt],
+    held_out: Sequence[LabelledPicture],
+    settings: QuantizeSettings,
+) -> QuantizeResult:
+    """Both gates, once, on one int8 file."""
+    before, after = model.SerializeToString(), chosen.model.SerializeToString()
+    pictures = [item.picture for item in held_out[: settings.timing_pictures]]
+    speed = compare_speed(before, after, pictures, settings.timing_rounds)
+    old, new = predicted_labels(before, held_out), predicted_labels(after, held_out)
+    drop = accuracy_drop(old, new, held_out)
+    same = sum(one == other for one, other in zip(old, new, strict=True)) / len(held_out)
+    kept = speed.ratio.low > 1 and drop.value <= settings.max_drop
+    result = QuantizeResult(
+        model=chosen.model if kept else model,
+        kept=kept,
+        reason="",
+        fp32=Measured("fp32", len(before), speed.ms[0], accuracy(old, held_out), 1.0),
+        int8=Measured("int8", len(after), speed.ms[1], accuracy(new, held_out), same),
+        speedup=speed.ratio,
+        drop=drop,
+        pictures=len(held_out),
+        excluded=chosen.excluded,
+        attempts=tuple(attempts),
+    )
+    return dataclasses.replace(result, reason=_reason(result, settings.max_drop))
 
 
 def _reason(result: QuantizeResult, max_drop: float) -> str:
@@ -227,12 +194,12 @@ def _reason(result: QuantizeResult, max_drop: float) -> str:
         f"int8 is {speed.value:.2f} times as fast as fp32 (95% interval {speed.low:.2f} to {speed.high:.2f}, "
         f"{result.int8.ms:.2f} against {result.fp32.ms:.2f} ms), {size:.2f} times smaller, and loses "
         f"{_points(result.drop)} of accuracy, {max_drop * 100:g} allowed ({result.int8.accuracy:.2%} against "
-        f"{result.fp32.accuracy:.2%} on {result.pictures} pictures, same label on {result.agreement:.2%})"
+        f"{result.fp32.accuracy:.2%} on {result.pictures} pictures, same label on {result.int8.agreement:.2%})"
     )
     if 1 / result.pictures > max_drop > 0:
         figures += f"; with so few pictures a single one is {100 / result.pictures:.2f} points"
-    if result.excluded:
-        figures += f", with {len(result.excluded)} nodes left in float"
+    if len(result.attempts) > 1:
+        figures += f"; of {len(result.attempts)} tried, {len(result.excluded)} nodes left in float"
     return f"kept {'int8' if result.kept else 'fp32'}: {figures}"
 
 

@@ -24,14 +24,19 @@ from tl_train.preprocess import TENSOR_NAME, Preprocessor
 
 
 class TorchRoute:
-    """Picture file -> decoder -> preprocessing graph by itself -> the network in PyTorch."""
+    """Picture file -> decoder -> preprocessing graph by itself -> the network in PyTorch.
+
+    Attributes:
+        taps: where the network's inner values are taken.
+
+    """
 
     def __init__(self, model: nn.Module, spec: ModelSpec, architecture: Architecture) -> None:
         """Take the trained network, normalised tensor -> logits, and what the run says of it."""
         self._model = model.eval()
         self._spec = spec
         self._preprocessor = Preprocessor(spec.preprocess)
-        self._taps = find_taps(self._model, architecture, spec.preprocess.size)
+        self.taps = find_taps(self._model, architecture, spec.preprocess.size)
         self._head = model.get_submodule(architecture.head)
 
     def __call__(self, picture: Path | bytes) -> Answer:
@@ -51,11 +56,11 @@ class TorchRoute:
     def network(self, tensor: torch.Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """What the network makes of one normalised picture (3, h, w)."""
         with torch.inference_mode():
-            with tapped(self._model, self._taps) as inner:
+            with tapped(self._model, self.taps) as inner:
                 logits = self._model(tensor[None])
             values = {LOGITS: logits, EMBEDDING: inner[EMBEDDING]}
             values[PROBABILITIES] = torch.softmax(logits / self._spec.temperature, dim=1)
-            if self._taps.feature_map is not None:
+            if self.taps.feature_map is not None:
                 # Not the way the file does it: the head itself, position by position, layer after layer.
                 positions = inner["feature_map"].flatten(2).transpose(1, 2)
                 values[HEATMAP] = self._head(positions).transpose(1, 2).unflatten(2, inner["feature_map"].shape[2:])

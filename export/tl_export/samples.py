@@ -19,6 +19,8 @@ _SQUARE = 1.1
 # An odd factor: a resize that does not average then takes exactly the pixel in the middle of each block.
 _SHRINK = 3
 _PATTERN_PX = 24
+# Height and width: landscape, portrait, square, and one more for the grey sample.
+_PATTERN_SIZES = ((192, 256), (256, 192), (224, 224), (160, 240))
 _PATTERN_LEVELS = 32  # steps between the levels of the fine pattern, which keep its file small
 
 
@@ -45,6 +47,22 @@ def sample_pictures(sources: Sequence[Pixels], preprocess: PreprocessSpec) -> li
     shrunk["mixed channels"] = _mixed_channels(first, second, third)
     shrunk["fine pattern"] = _fine_pattern(first, second, preprocess)
     return [(name, _png(picture)) for name, picture in shrunk.items()]
+
+
+def synthetic_pictures() -> list[Pixels]:
+    """Patterns of ours to take the place of real pictures: colour runs, stripes and discs; always the same ones."""
+    return [_pattern(height, width, number) for number, (height, width) in enumerate(_PATTERN_SIZES)]
+
+
+def _pattern(height: int, width: int, number: int) -> Pixels:
+    """A run of colour with stripes over it and a disc of another colour."""
+    y, x = np.mgrid[0:height, 0:width]
+    run = np.stack([255 * x // width, 255 * y // height, 255 - 255 * x // width], axis=-1)
+    stripes = np.roll(run, number, axis=-1) // (1 + (x // (4 + 2 * number) % 2))[..., np.newaxis]
+    disc = (x - width // 2) ** 2 + (y - height // 2) ** 2 < (min(height, width) // 3) ** 2
+    color = np.roll([220, 130, 30], number)
+    result: Pixels = np.where(disc[..., np.newaxis], color, stripes).astype(np.uint8)
+    return result
 
 
 def _take(unused: list[Image.Image], aspect: str) -> Image.Image:

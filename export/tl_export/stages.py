@@ -64,7 +64,7 @@ class StageResult:
         stage: its name.
         largest, mean: of the pictures' differences, in `unit`.
         worst: the picture with the largest.
-        tolerance: what is allowed.
+        tolerance: what is allowed; None where the difference decides nothing.
 
     """
 
@@ -72,12 +72,17 @@ class StageResult:
     largest: float
     mean: float
     worst: Path
-    tolerance: float
+    tolerance: float | None
 
     @property
     def passed(self) -> bool:
-        """Whether the largest difference is allowed."""
-        return self.largest <= self.tolerance
+        """Whether the largest difference is allowed; answers of different shapes never are."""
+        return math.isfinite(self.largest) and (self.tolerance is None or self.largest <= self.tolerance)
+
+    @property
+    def allowed(self) -> str:
+        """The tolerance to read."""
+        return "-" if self.tolerance is None else f"{self.tolerance:.2g}"
 
     @property
     def unit(self) -> str:
@@ -109,14 +114,14 @@ def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[
 def summarise(
     measured: Sequence[tuple[Path, Mapping[str, float]]], tolerances: Mapping[str, float] = TOLERANCES
 ) -> list[StageResult]:
-    """A row per stage, in order, from the differences of one or more pictures."""
+    """A row per stage, in order, from the differences of one or more pictures; stages without a tolerance too."""
     results = []
     for stage in STAGES:
         if stage not in measured[0][1]:
             continue
         worst, gaps = max(measured, key=lambda picture: picture[1][stage])
         mean = math.fsum(gap[stage] for _, gap in measured) / len(measured)
-        results.append(StageResult(stage, gaps[stage], mean, worst, tolerances[stage]))
+        results.append(StageResult(stage, gaps[stage], mean, worst, tolerances.get(stage)))
     return results
 
 

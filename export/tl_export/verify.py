@@ -1,7 +1,7 @@
 """The proof: the PyTorch model against the real Classifier, on picture files, stage by stage."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,14 @@ from torch import nn
 from tl_export.errors import VerificationError
 from tl_export.independent import gray_levels_apart, independent_tensor
 from tl_export.parity import Independent, Proof, RuntimeCheck
+from tl_export.precision import RULES, Precision, Rule
 from tl_export.routes import FileRoute, TorchRoute
-from tl_export.stages import LABEL, TENSOR, TOLERANCES, Answer, differences, first_failure, summarise
+from tl_export.stages import LABEL, TENSOR, Answer, StageResult, differences, first_failure, summarise
 from tl_infer.contract import PROBABILITIES, ModelSpec
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
 from tl_train.architectures import find_architecture
+from tl_train.metrics import CONFIDENCE, wilson_interval
 from tl_train.progress import Progress
 
 # Enough pictures to see a fault of a whole route, which shows on all of them.
@@ -31,7 +33,8 @@ def verify(
     pictures: Sequence[Path],
     progress: Progress,
     *,
-    tolerances: Mapping[str, float] = TOLERANCES,
+    rule: Rule = RULES[Precision.FP32],
+    route: TorchRoute | None = None,
 ) -> Proof:
     """Hold the file's bytes against the model they came from.
 
@@ -44,7 +47,8 @@ def verify(
         file: the bytes that would be written.
         pictures: picture files, one or more.
         progress: shows the pictures done.
-        tolerances: stage -> largest difference allowed.
+        rule: what is allowed; it is for files of one precision.
+        route: of `model` and `spec`, where there is one already.
 
     Raises:
         VerificationError: a stage differs, the labels differ, the file contradicts itself between ways to run it, or
@@ -53,7 +57,7 @@ def verify(
     """
     if not pictures:
         raise VerificationError("there are no pictures to verify on; give some with --images")
-    torch_route = TorchRoute(model, spec, find_architecture(spec.architecture))
+    torch_route = route or TorchRoute(model, spec, find_architecture(spec.architecture))
     file_route = FileRoute(file)
     measured, agreeing, independent = [], 0, _IndependentRoute(torch_route, spec)
     compared_independently = set(evenly(pictures, _INDEPENDENT_PICTURES))
@@ -63,20 +67,38 @@ def verify(
         agreeing += expected.label == found.label
         if path in compared_independently:
             independent.add(path, expected)
-    results = summarise(measured, tolerances)
-    if failure := first_failure(results):
-        raise VerificationError(
-            f"the file differs from the trained model, first at stage '{failure.stage}': "
-            f"{failure.worst}: {failure.largest:.3g} {failure.unit}, allowed {failure.tolerance:g} "
-            f"({agreeing} of {len(pictures)} pictures with the same top-1)"
-        )
+    results = summarise(measured, rule.tolerances)
+    _check_answers(results, agreeing, len(pictures), rule)
     if file_route.classifier.labels != spec.labels:
         raise VerificationError(
             f"the file differs from the trained model, first at stage '{LABEL}': the file's labels are "
             f"{file_route.classifier.labels}, the run's are {spec.labels}"
         )
-    checks = _runtime_checks(file_route, evenly(pictures, _RUNTIME_PICTURES), tolerances[PROBABILITIES])
-    return Proof(len(pictures), agreeing / len(pictures), tuple(results), checks, independent.result())
+    checks = _runtime_checks(file_route, evenly(pictures, _RUNTIME_PICTURES), rule.self_difference)
+    return Proof(
+        pictures=len(pictures),
+        top1_agreement=agreeing / len(pictures),
+        stages=tuple(results),
+        checks=checks,
+        independent=independent.result(),
+        precision=rule.precision,
+    )
+
+
+def _check_answers(results: Sequence[StageResult], agreeing: int, pictures: int, rule: Rule) -> None:
+    if failure := first_failure(results):
+        raise VerificationError(
+            f"the file differs from the trained model, first at stage '{failure.stage}': "
+            f"{failure.worst}: {failure.largest:.3g} {failure.unit}, allowed {failure.allowed} "
+            f"({agreeing} of {pictures} pictures with the same top-1)"
+        )
+    interval = wilson_interval(agreeing, pictures, CONFIDENCE)
+    if interval.high < rule.min_agreement:
+        raise VerificationError(
+            f"the file differs from the trained model, first at stage '{LABEL}': {agreeing} of {pictures} pictures "
+            f"with the same top-1 (95% interval {interval.low:.0%} to {interval.high:.0%}), "
+            f"expected {rule.min_agreement:.0%}"
+        )
 
 
 def evenly(pictures: Sequence[Path], count: int | None) -> list[Path]:

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 from tl_export.card import escape, model_card
 from tl_export.errors import ExportError
 from tl_export.export import card_path, export, parity_path
+from tl_export.form import Formed
 from tl_infer import Classifier
 from tl_train.errors import RunError
 
@@ -83,7 +85,7 @@ def test_a_card_of_a_run_without_held_out_pictures_and_with_odd_names(tiny_run, 
     (run / "metrics.json").write_text(json.dumps(metrics))
     result = export(tiny_run, run / "x.onnx")
     spec = dataclasses.replace(Classifier(tiny_model).spec, labels=("<b>", "a|b", "line\nbreak"))
-    card = model_card("x.onnx", run, spec, result.outputs, result.proof, result.golden, 10)
+    card = model_card("x.onnx", run, spec, result.outputs, Formed(onnx.ModelProto(), result.proof), result.golden, 10)
     assert "Not measured: the run held no pictures back." in card
     assert r"\<b\>, a\|b, line\\nbreak" in card
     assert escape("`*_[]#") == r"\`\*\_\[\]\#"

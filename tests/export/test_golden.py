@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from tl_export.faults import FAULTS, with_swapped_channels, without_antialias
-from tl_export.golden import golden_differences, golden_samples
+from tl_export.golden import golden_samples
 from tl_export.routes import TorchRoute
 from tl_export.samples import LONGEST_SIDE_PX, sample_pictures
+from tl_infer import Classifier
 from tl_infer.contract import PreprocessSpec
 from tl_infer.golden import GoldenSet
 from tl_infer.images import load_image
@@ -42,6 +43,16 @@ def trained_model(trained_run):
 
 def metadata(path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+def golden_differences(file: bytes, golden: GoldenSet) -> list[tuple[str, float]]:
+    """Name and largest probability difference of each sample."""
+    classifier, found = Classifier(file), []
+    for sample in golden.samples:
+        scores = {score.label: score.probability for score in classifier.classify(sample.png, top_k=None).top}
+        gaps = [abs(scores[label] - p) for label, p in zip(classifier.labels, sample.probabilities, strict=True)]
+        found.append((sample.name, max(gaps)))
+    return found
 
 
 def photo(width, height, seed=0) -> np.ndarray:

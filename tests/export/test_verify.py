@@ -12,6 +12,7 @@ from tl_export.assemble import assemble, set_spec
 from tl_export.errors import VerificationError
 from tl_export.faults import with_swapped_channels, without_antialias
 from tl_export.outputs import OPTIONAL_OUTPUTS, TappedNetwork, find_taps
+from tl_export.precision import RULES, Precision
 from tl_export.routes import TorchRoute
 from tl_export.stages import STAGES, TOLERANCES
 from tl_export.trace import trace
@@ -131,7 +132,11 @@ def test_tolerances_can_be_given_and_nothing_to_compare_is_no_proof(tiny_run, as
     with pytest.raises(VerificationError, match="there are no pictures to verify on"):
         verify(*load_model(tiny_run)[:2], assembled().SerializeToString(), [], Progress())
     with pytest.raises(VerificationError, match=r"stage 'embedding'.*allowed 0 "):
-        prove(tiny_run, assembled(), tolerances={**TOLERANCES, "embedding": 0.0})
+        prove(
+            tiny_run,
+            assembled(),
+            rule=dataclasses.replace(RULES[Precision.FP32], tolerances={**TOLERANCES, "embedding": 0.0}),
+        )
 
 
 def test_evenly_takes_the_first_the_last_and_some_between():

@@ -1,0 +1,296 @@
+"""Files with float16 weights and in int8: made, proven, judged, refused; all from the shapes that they learned."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from tl_export.assemble import assemble
+from tl_export.check import check
+from tl_export.cli import command
+from tl_export.errors import ExportError, VerificationError
+from tl_export.export import card_path, export, parity_path
+from tl_export.faults import with_swapped_channels
+from tl_export.form import Form, give_form
+from tl_export.fp16 import FP16_MAX_PROBABILITY_DIFFERENCE
+from tl_export.gates import LabelledPicture, median_estimate, paired_difference
+from tl_export.pictures import held_out_pictures, training_pictures
+from tl_export.precision import RULES, Precision, precision_of
+from tl_export.quantize import QuantizeSettings, quantize
+from tl_export.routes import TorchRoute
+from tl_export.verify import verify
+from tl_infer import Classifier
+from tl_train.checkpoint import held_out_files, load_model
+from tl_train.config import TrainConfig
+from tl_train.progress import Progress
+from tl_train.run import train
+
+ANY_DROP = Form(Precision.INT8, max_drop=1.0)
+
+
+@pytest.fixture(scope="module")
+def data(shapes, tmp_path_factory):
+    return shutil.copytree(shapes, tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A network that tells the shapes apart, of a size at which int8 is faster."""
+    out = tmp_path_factory.mktemp("run")
+    config = TrainConfig(
+        data=str(data), arch="timm:test_efficientnet", weights="none", size=160, epochs=12, lr=0.01, batch_size=6
+    )
+    train(config, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def plain(run, tmp_path_factory):
+    return export(run, tmp_path_factory.mktemp("fp32") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def halved(run, tmp_path_factory):
+    return export(run, tmp_path_factory.mktemp("fp16") / "model.onnx", form=Form(Precision.FP16))
+
+
+@pytest.fixture(scope="module")
+def int8(run, tmp_path_factory):
+    return export(run, tmp_path_factory.mktemp("int8") / "model.onnx", form=ANY_DROP)
+
+
+def nodes_before(model: onnx.ModelProto, prefix: str) -> list[bytes]:
+    return [node.SerializeToString() for node in model.graph.node if node.name.startswith(prefix)]
+
+
+def test_float16_weights_are_smaller_proven_and_say_so(plain, halved, run):
+    assert halved.size_bytes < 0.75 * plain.size_bytes  # small layers stay float32, and this network has many
+    assert precision_of(onnx.load(halved.path)) is halved.proof.precision is Precision.FP16
+    tolerances = halved.parity.tolerances
+    assert tolerances["probabilities"] == FP16_MAX_PROBABILITY_DIFFERENCE
+    assert tolerances["label"] == 2 * FP16_MAX_PROBABILITY_DIFFERENCE
+    assert tolerances["tensor"] == 1e-5
+    assert "logits" not in tolerances
+    assert "large weights stored as float16" in onnx.load(halved.path).doc_string
+    assert "(float32, with large weights stored as float16)" in card_path(halved.path).read_text()
+    document = json.loads(parity_path(halved.path).read_text())
+    assert (document["stored_as"], document["other_labels"]) == ("fp16-weights", 0)
+    assert Classifier(halved.path).self_test().max_difference < 1e-6
+    assert check(halved.path).precision is Precision.FP16
+    proof = check(halved.path, run).proof
+    assert proof is not None
+    assert proof.pictures == 6
+
+
+def test_without_logits_too(run, tmp_path):
+    for precision in (Precision.FP16, Precision.INT8):
+        out = tmp_path / f"{precision.value}.onnx"
+        export(run, out, outputs=("probabilities",), form=Form(precision, max_drop=1.0))
+        assert check(out, run).outputs == ("probabilities",)
+
+
+def test_the_same_run_gives_the_same_bytes(run, halved, int8, tmp_path):
+    """int8 from another process, too."""
+    out = tmp_path / "model.onnx"
+    code = "from tl_export.cli import main; main()"
+    arguments = [sys.executable, "-c", code, str(run), "--out", str(out), "--int8", "--max-drop", "100"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert " MB, int8; " in done.stdout
+    assert out.read_bytes() == int8.path.read_bytes()
+    done = CliRunner().invoke(command, [str(run), "--out", str(out), "--overwrite", "--fp16-weights"])
+    assert done.exit_code == 0, done.output
+    assert out.read_bytes() == halved.path.read_bytes()
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
+def test_faults_are_refused_in_every_form(run, halved, int8, precision):
+    model, spec, _ = load_model(run)
+    file = onnx.load({Precision.FP16: halved, Precision.INT8: int8}[precision].path)
+    pictures = held_out_files(run)
+
+    def prove(spoiled: onnx.ModelProto, changed=spec) -> None:
+        verify(model, changed, spoiled.SerializeToString(), pictures, Progress(), rule=RULES[precision])
+
+    with pytest.raises(VerificationError, match="first at stage 'tensor'"):
+        prove(with_swapped_channels(file))
+    permuted = dataclasses.replace(spec, labels=(*spec.labels[1:], spec.labels[0]))
+    with pytest.raises(VerificationError, match="first at stage 'label'"):
+        prove(file, permuted)
+    if precision is Precision.FP16:
+        colder = dataclasses.replace(spec, temperature=spec.temperature * 3)
+        with pytest.raises(VerificationError, match="first at stage 'probabilities'"):
+            prove(file, colder)
+
+
+def test_another_network_is_refused(run, traced):
+    network = onnx.ModelProto()
+    network.CopyFrom(traced[0])
+    file = assemble(network, traced[1])
+    model, _, architecture = load_model(run)
+    route = TorchRoute(model, traced[1], architecture)
+    with pytest.raises(VerificationError, match="first at stage"):
+        give_form(file, Form(Precision.FP16), model, route, run, held_out_files(run), Progress())
+
+
+def test_int8_is_smaller_faster_and_says_what_it_costs(plain, int8, run):
+    result = int8.int8
+    assert result is not None
+    assert result.kept
+    assert result.speedup.low > 1
+    assert int8.size_bytes < 0.7 * plain.size_bytes
+    assert result.reason.startswith("kept int8: int8 is ")
+    assert "95% interval" in result.reason
+    assert len(result.attempts) == 1
+    file, fp32 = onnx.load(int8.path), onnx.load(plain.path)
+    assert precision_of(file) is Precision.INT8
+    assert nodes_before(file, "preprocess/") == nodes_before(fp32, "preprocess/") != []
+    weights = [t for t in file.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]
+    assert weights
+    zero_points = {t.name: t for t in file.graph.initializer if t.name.endswith("zero_point")}
+    assert any(t.data_type == onnx.TensorProto.UINT8 for t in zero_points.values())
+    document = json.loads(parity_path(int8.path).read_text())
+    assert document["model_sha256"] == hashlib.sha256(int8.path.read_bytes()).hexdigest()
+    assert document["int8"]["kept"] is True
+    assert document["int8"]["int8"]["size_bytes"] < document["int8"]["fp32"]["size_bytes"]
+    assert document["fp32"]["stored_as"] == "fp32"
+    assert "| int8 | 0.2 |" in card_path(int8.path).read_text()
+    classifier = Classifier(int8.path)
+    assert classifier.spec.metrics["int8_accuracy"] == result.int8.accuracy
+    assert classifier.self_test().max_difference < 1e-6
+    proof = check(int8.path, run).proof
+    assert proof is not None
+    assert proof.precision is Precision.INT8
+    assert [stage.stage for stage in proof.stages if stage.tolerance is not None] == ["decode", "tensor"]
+
+
+def test_layers_go_back_to_float_by_training_pictures_alone(run, plain):
+    """With nothing to be lost at all, something is excluded; the held-out pictures see one file."""
+    file = onnx.load(plain.path)
+    settings = QuantizeSettings(max_drop=0.0, sensitivity_pictures=2, timing_rounds=10)
+    training = training_pictures(run, 24)
+    result = quantize(file, training, held_out_pictures(run), settings)
+    assert [attempt.layers for attempt in result.attempts][:3] == [0, 1, 2][: len(result.attempts)]
+    assert result.attempts[0].lost > 0 or len(result.attempts) == 1
+    other_labels = [dataclasses.replace(item, label="cross") for item in held_out_pictures(run)]
+    again = quantize(file, training, other_labels, settings)
+    assert again.attempts[0].lost == result.attempts[0].lost
+    assert all(line for line in again.lines())
+
+
+def test_int8_that_loses_accuracy_is_refused_and_fp32_written(run, data, tmp_path):
+    """Ranges measured on black pictures fit no others."""
+    kept = {path.resolve() for path in held_out_files(run)}
+    changed = [path for path in data.rglob("*.png") if path.resolve() not in kept]
+    before = {path: path.read_bytes() for path in changed}
+    for path in changed:
+        Image.new("RGB", (50, 50)).save(path)
+    try:
+        done = CliRunner().invoke(command, [str(run), "--out", str(tmp_path / "model.onnx"), "--int8"])
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
+    assert done.exit_code == 0, done.output
+    assert "the data changed since the training" in done.output
+    assert "\nkept fp32: int8 is " in done.output
+    assert "0.5 allowed" in done.output
+    assert precision_of(onnx.load(tmp_path / "model.onnx")) is Precision.FP32
+    assert check(tmp_path / "model.onnx", run).proof is not None
+    document = json.loads(parity_path(tmp_path / "model.onnx").read_text())
+    assert (document["stored_as"], document["int8"]["kept"]) == ("fp32", False)
+    assert "kept fp32: int8 is" in card_path(tmp_path / "model.onnx").read_text()
+
+
+def test_pictures_that_are_missing_are_named(run, plain, tmp_path):
+    file = onnx.load(plain.path)
+    some = [LabelledPicture(np.zeros((8, 8, 3), np.uint8), "cross")]
+    with pytest.raises(ExportError, match="int8 needs training pictures to calibrate on"):
+        quantize(file, [], some)
+    with pytest.raises(ExportError, match="int8 needs held-out pictures to be judged on"):
+        quantize(file, some, [])
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "predictions.csv").write_text("path,label\n")
+    with pytest.raises(ExportError, match=r"predictions.csv: no held-out pictures, so nothing to measure int8 on"):
+        held_out_pictures(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        # Newcombe, Statistics in Medicine 1998, table II, method 10
+        ((36, 12, 2, 0), (0.2, 0.0569, 0.3404)),
+        ((0, 10, 0, 0), (1.0, 0.6075, 1.0)),
+    ],
+)
+def test_the_interval_of_a_paired_difference_is_the_published_one(counts, expected):
+    found = paired_difference(*counts)
+    assert (found.value, found.low, found.high) == pytest.approx(expected, abs=5e-5)
+    both, first, second, neither = counts
+    turned = paired_difference(both, second, first, neither)
+    assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low))
+
+
+def test_the_interval_of_a_median_is_of_order_statistics():
+    found = median_estimate([float(value) for value in range(1, 21)])
+    assert (found.value, found.low, found.high) == (10.5, 6, 15)
+    assert median_estimate([3.0, 1.0, 2.0]).low == 1
+
+
+def test_synthetic_golden_samples_hold_no_picture(run, plain, tmp_path):
+    form = Form(synthetic_golden=True)
+    result = export(run, tmp_path / "a.onnx", form=form)
+    others = export(run, tmp_path / "c.onnx", images=held_out_files(run)[:1], form=form)
+    samples = {sample.png for sample in result.golden.samples.samples}
+    assert {sample.png for sample in others.golden.samples.samples} == samples
+    assert not samples & {sample.png for sample in plain.golden.samples.samples}
+    assert check(tmp_path / "a.onnx").golden.samples == 6
+    assert "patterns made by tl-export" in card_path(tmp_path / "a.onnx").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--int8", "--fp16-weights"], "--fp16-weights and --int8 exclude each other"),
+        (["run", "--max-drop", "1"], "--max-drop goes with --int8"),
+        (["run", "--int8", "--max-drop", "-1"], "not in the range 0<=x<=100"),
+        (["run", "--int8", "--max-drop", "nan"], "--max-drop"),
+        (["--check", "model.onnx", "--int8"], "--check takes the file as it is"),
+        (["--check", "model.onnx", "--golden", "synthetic"], "--check takes the file as it is"),
+    ],
+)
+def test_wrong_usage(arguments, message):
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+@pytest.mark.parametrize(("field", "value"), [("max_drop", 1.1), ("timing_rounds", 0), ("max_drop", float("nan"))])
+def test_settings_out_of_range(field, value):
+    with pytest.raises(ValueError, match=f"{field}: found {value}"):
+        QuantizeSettings(**{field: value})
+
+
+def test_interrupted_int8_leaves_no_file(run, tmp_path):
+    code = "from tl_export.cli import main; main()"
+    arguments = [sys.executable, "-c", code, str(run), "--out", str(tmp_path / "m.onnx"), "--int8", "--max-drop", "0"]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("int8 loses"):
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 130
+    assert "Interrupted." in rest
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
