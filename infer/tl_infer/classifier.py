@@ -180,7 +180,9 @@ class Classifier:
                 error.ms = _ms_since(started)
                 return error
             except ModelFileError as error:
-                return ImageError(_name(image), str(error), _ms_since(started))
+                # Who shows the reason to strangers need not show them where the model lies.
+                reason = str(error).removeprefix(f"{self._engine.model.where}: ")
+                return ImageError(_name(image), f"the model failed on it: {reason}", _ms_since(started))
 
         return ordered_map(result, images, self._engine.threads)
 

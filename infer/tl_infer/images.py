@@ -35,6 +35,7 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BAND_PX: Final = 256
 _SIXTEEN_BIT: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -43,8 +44,9 @@ class Limits:
     """What is refused before a picture is decoded.
 
     Attributes:
-        max_file_bytes: size of the file, bytes.
-        max_pixels: width times height, pixels; a decoded picture takes three bytes for each.
+        max_file_bytes: size of the file, bytes; what is given as bytes is in memory already and not held against it.
+        max_pixels: width times height, pixels. Decoding takes about 10 bytes of memory for each, with transparency 14,
+            and 4 more where EXIF turns the picture; what is left in the end takes three.
         max_side_px: width and height, pixels; resizing a picture of extreme shape would need memory out of proportion
             to its pixels.
         max_scans: passes over a progressive JPEG; encoders write about ten, and each costs as much time as a picture.
@@ -184,8 +186,12 @@ def _over_white(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "PA"):  # Pillow converts these to RGBA only by way of LA
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     rgba = image.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, rgba).convert("RGB")
+    opaque = Image.new("RGB", rgba.size)
+    for top in range(0, rgba.height, _BAND_PX):  # in bands: three more whole pictures would be a lot of memory
+        band = rgba.crop((0, top, rgba.width, min(top + _BAND_PX, rgba.height)))
+        white = Image.new("RGBA", band.size, (255, 255, 255, 255))
+        opaque.paste(Image.alpha_composite(white, band).convert("RGB"), (0, top))
+    return opaque
 
 
 def _scale_integers(values: npt.NDArray[Any], where: str) -> Pixels:

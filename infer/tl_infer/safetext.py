@@ -11,9 +11,10 @@ _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20\t\r\n"
 # A cell can also begin inside a cell of ours: where the system's list separator is the semicolon, a spreadsheet splits
 # there, quoted or not.
 _BLANKS = r"[^\S\t\r\n]*"
-_UNSAFE = re.compile(rf"((?:^|;){_BLANKS})('*[{_FORMULA}])")
-_SAFE = re.compile(rf"((?:^|;){_BLANKS})'('*[{_FORMULA}])")
-_NOT_ASCII = re.compile("[\x7f-\U0010ffff]")
+# Compiled where they are first used: compiling all three takes some milliseconds of every start.
+_UNSAFE = rf"((?:^|;){_BLANKS})('*[{_FORMULA}])"
+_SAFE = rf"((?:^|;){_BLANKS})'('*[{_FORMULA}])"
+_NOT_ASCII = "[\x7f-\U0010ffff]"
 # Invisible, but Persian, Hindi and many emoji need them.
 _JOINERS = "\u200c\u200d"
 
@@ -34,17 +35,17 @@ def spreadsheet_text(text: str) -> str:
     An apostrophe goes before `=`, `+`, `-`, `@`, a tab or a line's end at the front of the cell, blanks aside, or
     behind a semicolon. `plain_text` takes it away again.
     """
-    return _UNSAFE.sub(r"\1'\2", text)
+    return re.sub(_UNSAFE, r"\1'\2", text)
 
 
 def plain_text(cell: str) -> str:
     """What `spreadsheet_text` was given."""
-    return _SAFE.sub(r"\1\2", cell)
+    return re.sub(_SAFE, r"\1\2", cell)
 
 
 def spreadsheet_path(path: str) -> str:
     """A relative path for the first cell of a row: `./` before what would be a formula, so that it stays a path."""
-    return f"./{path}" if _UNSAFE.match(path) else path
+    return f"./{path}" if re.match(_UNSAFE, path) else path
 
 
 def json_line(values: Mapping[str, object]) -> str:
@@ -53,7 +54,7 @@ def json_line(values: Mapping[str, object]) -> str:
     Letters of all languages are written as they are; what does not print, and bytes of a file name that are not UTF-8,
     as `\u` escapes.
     """
-    return _NOT_ASCII.sub(_json_escape, json.dumps(values, ensure_ascii=False)) + "\n"
+    return re.sub(_NOT_ASCII, _json_escape, json.dumps(values, ensure_ascii=False)) + "\n"
 
 
 def _json_escape(found: re.Match[str]) -> str:

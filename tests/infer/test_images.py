@@ -213,3 +213,10 @@ def test_flipped_bytes_give_a_picture_or_an_image_error(data, format):  # noqa: 
     else:
         assert pixels.dtype == np.uint8
         assert pixels.shape[2] == 3
+
+
+def test_a_high_transparent_picture_is_composited_as_a_whole_one_is():
+    values = np.random.default_rng(0).integers(0, 256, (777, 5, 4), dtype=np.uint8)
+    white = Image.new("RGBA", (5, 777), "white")
+    expected = np.asarray(Image.alpha_composite(white, Image.fromarray(values)).convert("RGB"))
+    np.testing.assert_array_equal(load_image(values), expected)
