@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := artifacts/demo
 
-.PHONY: demo test lint test-runtime test-lowest clean
+.PHONY: demo test lint test-runtime test-lowest callers clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
@@ -41,6 +41,9 @@ test-lowest:  ## The suite with the oldest versions that pyproject.toml allows
 	build/lowest/bin/pip install --quiet --disable-pip-version-check uv
 	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
 	build/lowest/bin/pytest
+
+callers:  ## What the JavaScript caller needs (Node.js 20.9, npm); without it its tests are skipped
+	cd examples/callers && npm ci --ignore-scripts --no-audit --no-fund
 
 clean:
 	rm -rf $(VENV) build dist $(DEMO)
