@@ -238,20 +238,26 @@ def command(
     if overwrite and dry_run:
         raise click.UsageError("--dry-run replaces no run; leave --overwrite out.")
     require_extra("train", ("torch", "torchvision", "timm", "lightning_fabric", "onnx", "sklearn", "rich"))
+    from tl_train.config import TrainConfig
+    from tl_train.recipes import DEFAULT_RECIPE, load_recipe
+
+    given = {name: value for name, value in options.items() if value is not None}
+    configs = {name: TrainConfig.from_fields({**load_recipe(name), **given}) for name in recipes or (DEFAULT_RECIPE,)}
+    config = next(iter(configs.values()))
+    comparing = len(configs) > 1 or seeds is not None
+    if resume and comparing:
+        raise click.UsageError("--resume continues one run, not a comparison.")
+
+    # only now, so that a mistake in an option is told at once: importing torch takes seconds
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     from tl_train.allocator import keep_freed_memory
     from tl_train.compare import as_text, compare
-    from tl_train.config import TrainConfig
     from tl_train.progress import Progress, TerminalProgress
-    from tl_train.recipes import DEFAULT_RECIPE, load_recipe
     from tl_train.run import dry_run as look_only
     from tl_train.run import train
 
     keep_freed_memory()
-    given = {name: value for name, value in options.items() if value is not None}
-    configs = {name: TrainConfig.from_fields({**load_recipe(name), **given}) for name in recipes or (DEFAULT_RECIPE,)}
-    config = next(iter(configs.values()))
     is_first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes work in silence
     progress = TerminalProgress() if is_first else Progress()
     if len(configs) == 1 and (idle := config.idle_fields(given)):
@@ -261,9 +267,7 @@ def command(
         look_only(config, out, progress=progress)
         return
     assert out is not None
-    if len(configs) > 1 or seeds is not None:
-        if resume:
-            raise click.UsageError("--resume continues one run, not a comparison.")
+    if comparing:
         rows = compare(configs, seeds or 1, out, overwrite=overwrite, tensorboard=tensorboard, progress=progress)
         if is_first:
             click.echo(as_text(rows))
