@@ -53,7 +53,11 @@ def risk(evaluation: Evaluation, abstain_below: float | None) -> Figure:
     if abstain_below is not None and (answered := evaluation.confidence >= abstain_below).any():
         point = (float(answered.mean()), float((~evaluation.right[answered]).mean()))
         axes.plot(*point, "o", color=WRONG, clip_on=False, zorder=3)
-        axes.annotate(f"threshold {abstain_below:.2f}", point, textcoords="offset points", xytext=(-8, 8), ha="right")
+        # A white ground keeps the words readable where the curve runs under them.
+        axes.annotate(
+            f"threshold {abstain_below:.2f}", point, textcoords="offset points", xytext=(-8, 8), ha="right",
+            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.9},
+        )  # fmt: skip
     axes.set(xlabel="pictures answered, surest first", ylabel="wrong among them", xlim=(0, 1.01))
     axes.set_ylim(0, max(0.05, 1.15 * float(curve.risk.max())))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
