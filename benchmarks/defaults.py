@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tl_train.checkpoint import save_table
 from tl_train.config import TrainConfig
-from tl_train.data import Dataset, load_dataset
-from tl_train.penalised import folds
+from tl_train.data.dataset import Dataset, load_dataset
+from tl_train.head.penalised import folds
 from tl_train.progress import Progress
 from tl_train.recipes import load_recipe
 from tl_train.run import train
+from tl_train.run_folder.folder import save_table
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "full": {"mode": "full", "lr": 1e-3},

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_export.export import ExportResult, export
-from tl_export.form import Form
-from tl_export.gates import accuracy, predicted_labels
-from tl_export.pictures import held_out_pictures
-from tl_export.precision import Precision
-from tl_infer.contract import PROBABILITIES
+from tl_export.pipeline import ExportResult, export
+from tl_export.proof.precision import Precision
+from tl_export.run_pictures import held_out_pictures
+from tl_export.smaller.form import Form
+from tl_export.smaller.gates import accuracy, predicted_labels
 from tl_infer.images import load_image
-from tl_infer.modelfile import ModelFile
-from tl_infer.session import Session
+from tl_infer.model.contract import PROBABILITIES
+from tl_infer.model.modelfile import ModelFile
+from tl_infer.model.session import Session
 from tl_train.config import TrainConfig
 from tl_train.recipes import load_recipe
 from tl_train.run import train

@@ -25,18 +25,18 @@ import onnxruntime
 import torch
 from PIL import Image
 
-from tl_export.export import export
-from tl_export.independent import independent_tensor
-from tl_export.trace import trace
+from tl_export.graph.trace import trace
+from tl_export.pipeline import export
+from tl_export.proof.independent import independent_tensor
 from tl_infer.classifier import Classifier
-from tl_infer.contract import PreprocessSpec
-from tl_infer.folder import find_files
+from tl_infer.cli.job import Job
+from tl_infer.cli.job import Run as JobRun
 from tl_infer.images import load_image
-from tl_infer.processors import available_threads
-from tl_infer.program.job import Job
-from tl_infer.program.job import Run as JobRun
+from tl_infer.model.contract import PreprocessSpec
 from tl_infer.results import Classification
-from tl_train.checkpoint import load_model
+from tl_infer.system.finding import find_files
+from tl_infer.system.parallel import available_threads
+from tl_train.run_folder.folder import load_model
 from turns import Run, Worker, in_turn
 
 BATCH = 32

@@ -17,16 +17,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tl_infer.contract import PreprocessSpec
-from tl_train.allocator import keep_freed_memory
+from tl_infer.model.contract import PreprocessSpec
 from tl_train.config import TrainConfig
-from tl_train.data import Sample, batches
-from tl_train.features import cached_part, fit_head
-from tl_train.loop import load_batches, train_one_epoch
-from tl_train.models import build_model, find_architecture, prepare_for_training
-from tl_train.optim import make_optimizer
-from tl_train.preprocess import Preprocessor
+from tl_train.data.dataset import Sample, batches
+from tl_train.head.features import cached_part, fit_head
+from tl_train.models.network import build_model, find_architecture, prepare_for_training
+from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
+from tl_train.training.loop import load_batches, train_one_epoch
+from tl_train.training.memory import keep_freed_memory
+from tl_train.training.optim import make_optimizer
 from turns import Run, Worker, in_turn
 
 PICTURES = 32

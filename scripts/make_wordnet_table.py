@@ -14,7 +14,7 @@ from pathlib import Path
 
 from timm.data import ImageNetInfo
 
-from tl_infer.files import write_text
+from tl_infer.system.files import write_text
 
 TARGET = Path("train/tl_train/wordnet")
 HYPERNYMS = ("@", "@i")  # "is a" and "is an instance of"

@@ -4,29 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-
-
-def draw_shape(shape: str, seed: int) -> Image.Image:
-    """A circle, square or cross of random place, size and colour on a noisy ground, as a photo would have."""
-    random = np.random.default_rng([seed, len(shape)])
-    width, height = random.integers(40, 90, 2)
-    image = Image.fromarray(random.integers(0, 60, (height, width, 3), dtype=np.uint8))
-    draw = ImageDraw.Draw(image)
-    size = random.integers(20, 36)
-    x, y = random.integers(0, (width - size, height - size))
-    color = tuple(int(level) for level in random.integers(120, 256, 3))
-    box = (x, y, x + size, y + size)
-    if shape == "circle":
-        draw.ellipse(box, fill=color)
-    elif shape == "square":
-        draw.rectangle(box, fill=color)
-    else:
-        draw.line((x, y, x + size, y + size), fill=color, width=6)
-        draw.line((x, y + size, x + size, y), fill=color, width=6)
-    return image
+from support.pictures import SHARED, draw_shape
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +51,6 @@ def tiny_run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file exported from `tiny_run`."""
-    from tl_export.export import export
+    from tl_export.pipeline import export
 
     return export(tiny_run, tmp_path_factory.mktemp("model") / "shapes.onnx").path

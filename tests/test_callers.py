@@ -13,7 +13,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from tl_export.faults import FAULTS
+from tl_export.proof.faults import FAULTS
 from tl_infer import Classifier
 
 CALLERS = Path(__file__).parents[1] / "examples" / "callers"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import onnx_bytes
+from support import onnx_bytes
 from tl_infer import Classifier
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

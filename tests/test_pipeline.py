@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tl_infer import Classifier, load_image
-from tl_train.checkpoint import load_model
-from tl_train.preprocess import Preprocessor
+from tl_train.preprocess.graph import Preprocessor
+from tl_train.run_folder.folder import load_model
 
 
 def torch_probabilities(run: Path, path: Path) -> np.ndarray:
@@ -25,7 +25,7 @@ def torch_probabilities(run: Path, path: Path) -> np.ndarray:
 def test_files_classified_without_torch_get_the_answers_of_pytorch(tiny_run, tiny_model, shapes, tmp_path):
     out = tmp_path / "results.jsonl"
     code = (
-        "import sys; from tl_infer.cli import command; "
+        "import sys; from tl_infer.cli.command import command; "
         "status = command.main(sys.argv[1:], standalone_mode=False); "
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from tl_export.cli import command as tl_export
-from tl_infer.cli import command as tl_infer
+from tl_infer.cli.command import command as tl_infer
 from tl_train.cli import command as tl_train
 
 ROOT = Path(__file__).parents[1]

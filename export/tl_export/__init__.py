@@ -1,1 +1,1 @@
-"""Turn a training run into one proven ONNX file: the program `tl-export`, the call `tl_export.export.export`."""
+"""Turn a training run into one proven ONNX file: the program `tl-export`, the call `tl_export.pipeline.export`."""

@@ -12,13 +12,13 @@ from typing import Any
 
 import jinja2
 
-from tl_export.form import Formed
-from tl_export.golden import Golden
-from tl_export.precision import STORED
-from tl_infer.console import printable
-from tl_infer.contract import ModelSpec
-from tl_train.checkpoint import METRICS
+from tl_export.proof.golden import Golden
+from tl_export.proof.precision import STORED
+from tl_export.smaller.form import Formed
+from tl_infer.cli.console import printable
+from tl_infer.model.contract import ModelSpec
 from tl_train.errors import RunError
+from tl_train.run_folder.folder import METRICS
 
 _TEMPLATE = "model_card.md.j2"
 _MAX_CLASSES = 100

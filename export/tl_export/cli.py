@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tl_infer.console import printable, require_extra, run_program
+from tl_infer.cli.console import printable, require_extra, run_program
 
 if TYPE_CHECKING:
-    from tl_export.parity import Proof
+    from tl_export.proof.proof import Proof
 
 _EPILOG = """\b
 Exit codes: 0 written and proven, 1 fatal (there is no file then), 2 wrong usage, 130 interrupted.
@@ -117,11 +117,11 @@ def command(
     if check is not None:
         _check(check, check_run, images, verify_count)
         return
-    from tl_export.export import export
-    from tl_export.form import Form
-    from tl_export.precision import Precision
-    from tl_train.checkpoint import EXPORTED
+    from tl_export.pipeline import export
+    from tl_export.proof.precision import Precision
+    from tl_export.smaller.form import Form
     from tl_train.progress import TerminalProgress
+    from tl_train.run_folder.folder import EXPORTED
 
     assert run is not None
     precision = Precision.INT8 if int8 else Precision.FP16 if fp16_weights else Precision.FP32
@@ -186,7 +186,7 @@ def _output_names(given: str) -> tuple[str, ...]:
 
 
 def _check(model: Path, run: Path | None, images: tuple[Path, ...], verify_count: int | None) -> None:
-    from tl_export.check import check
+    from tl_export.recheck import check
     from tl_train.progress import TerminalProgress
 
     result = check(model, run, images=images, verify_count=verify_count, progress=TerminalProgress())

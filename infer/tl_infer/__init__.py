@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tl_infer.classifier import Classifier
-    from tl_infer.contract import ModelSpec, ParitySummary, PreprocessSpec
     from tl_infer.errors import (
         ClosedError,
         ImageError,
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
         TlError,
     )
     from tl_infer.images import Limits, load_image
+    from tl_infer.model.contract import ModelSpec, ParitySummary, PreprocessSpec
     from tl_infer.results import Classification, Score, SelfTest
 
 __version__ = "0.1.0"
@@ -47,7 +47,7 @@ __all__ = [
 
 _MODULES = {
     "classifier": ("Classifier",),
-    "contract": ("ModelSpec", "ParitySummary", "PreprocessSpec"),
+    "model.contract": ("ModelSpec", "ParitySummary", "PreprocessSpec"),
     "errors": (
         "ClosedError",
         "ImageError",

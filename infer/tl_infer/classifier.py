@@ -11,18 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tl_infer.contract import EMBEDDING, HEATMAP, PROBABILITIES, ModelSpec
-from tl_infer.engine import Engine
 from tl_infer.errors import ImageError, ModelFileError
-from tl_infer.folder import ordered_map
 from tl_infer.heatmaps import draw_overlay
 from tl_infer.images import DEFAULT_LIMITS, ImageSource, Limits, Pixels, load_image
-from tl_infer.modelfile import ModelSource, read_model
-from tl_infer.processors import available_threads
-from tl_infer.ranking import Request
+from tl_infer.model.contract import EMBEDDING, HEATMAP, PROBABILITIES, ModelSpec
+from tl_infer.model.engine import Engine
+from tl_infer.model.modelfile import ModelSource, read_model
+from tl_infer.model.selftest import run_self_test, sample_picture
+from tl_infer.model.session import CPU, Session, check_providers
+from tl_infer.request import Request
 from tl_infer.results import Classification, SelfTest, Vector
-from tl_infer.selftest import run_self_test, sample_picture
-from tl_infer.session import CPU, Session, check_providers
+from tl_infer.system.parallel import available_threads, ordered_map
 
 MAX_THREADS = 1024
 _BATCH = 16  # pictures in one run of `classify_batch`: memory stays bounded, and larger ones are no faster on a CPU

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tl_infer.contract import Anchor, PreprocessSpec
 from tl_infer.images import Pixels
+from tl_infer.model.contract import Anchor, PreprocessSpec
 from tl_infer.results import Vector
 
 _Positions = npt.NDArray[np.float64]

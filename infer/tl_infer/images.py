@@ -16,8 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from tl_infer.errors import ImageError
-from tl_infer.files import open_regular
 from tl_infer.jpeg import has_more_scans
+from tl_infer.system.files import open_regular
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]

@@ -3,9 +3,9 @@
 import onnx
 import pytest
 
-from tl_export.outputs import ALL_OUTPUTS, OPTIONAL_OUTPUTS, TappedNetwork, find_taps
-from tl_export.trace import trace
-from tl_train.checkpoint import load_model
+from tl_export.graph.taps import ALL_OUTPUTS, OPTIONAL_OUTPUTS, TappedNetwork, find_taps
+from tl_export.graph.trace import trace
+from tl_train.run_folder.folder import load_model
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def traced(tiny_run):
 @pytest.fixture
 def assembled(traced):
     """Assembles a copy of the traced network by any spec, with all outputs."""
-    from tl_export.assemble import assemble
+    from tl_export.graph.assemble import assemble
 
     def build(spec=None, outputs=ALL_OUTPUTS) -> onnx.ModelProto:
         network = onnx.ModelProto()

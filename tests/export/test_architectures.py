@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from tl_export.assemble import assemble
-from tl_export.outputs import ALL_OUTPUTS, TappedNetwork, chosen_outputs, find_taps
-from tl_export.trace import trace
-from tl_export.verify import verify
-from tl_infer.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec, PreprocessSpec
+from tl_export.graph.assemble import assemble
+from tl_export.graph.taps import ALL_OUTPUTS, TappedNetwork, chosen_outputs, find_taps
+from tl_export.graph.trace import trace
+from tl_export.proof.verify import verify
 from tl_infer.images import load_image
-from tl_train.architectures import find_architecture
-from tl_train.models import new_head
-from tl_train.preprocess import Preprocessor
+from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec, PreprocessSpec
+from tl_train.models.architectures import find_architecture
+from tl_train.models.network import new_head
+from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
 
 # Name, side of the input (None: its own), and whether it has a heatmap.

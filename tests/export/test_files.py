@@ -14,8 +14,8 @@ import pytest
 
 from tl_export.card import escape, model_card
 from tl_export.errors import ExportError
-from tl_export.export import card_path, export, parity_path
-from tl_export.form import Formed
+from tl_export.pipeline import card_path, export, parity_path
+from tl_export.smaller.form import Formed
 from tl_infer import Classifier
 from tl_train.errors import RunError
 

@@ -14,25 +14,25 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from tl_export.assemble import assemble
-from tl_export.check import check
 from tl_export.cli import command
 from tl_export.errors import ExportError, VerificationError
-from tl_export.export import card_path, export, parity_path
-from tl_export.faults import with_swapped_channels
-from tl_export.form import Form, give_form
-from tl_export.fp16 import FP16_MAX_PROBABILITY_DIFFERENCE
-from tl_export.gates import LabelledPicture, median_estimate, paired_difference
-from tl_export.pictures import held_out_pictures, training_pictures
-from tl_export.precision import RULES, Precision, precision_of
-from tl_export.quantize import QuantizeSettings, quantize
-from tl_export.routes import TorchRoute
-from tl_export.verify import verify
+from tl_export.graph.assemble import assemble
+from tl_export.pipeline import card_path, export, parity_path
+from tl_export.proof.faults import with_swapped_channels
+from tl_export.proof.precision import RULES, Precision, precision_of
+from tl_export.proof.routes import TorchRoute
+from tl_export.proof.verify import verify
+from tl_export.recheck import check
+from tl_export.run_pictures import held_out_pictures, training_pictures
+from tl_export.smaller.form import Form, give_form
+from tl_export.smaller.fp16 import FP16_MAX_PROBABILITY_DIFFERENCE
+from tl_export.smaller.gates import LabelledPicture, median_estimate, paired_difference
+from tl_export.smaller.int8 import QuantizeSettings, quantize
 from tl_infer import Classifier
-from tl_train.checkpoint import held_out_files, load_model
 from tl_train.config import TrainConfig
 from tl_train.progress import Progress
 from tl_train.run import train
+from tl_train.run_folder.folder import held_out_files, load_model
 
 ANY_DROP = Form(Precision.INT8, max_drop=1.0)
 

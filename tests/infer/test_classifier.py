@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import onnx_bytes
 import tl_infer
+from support import onnx_bytes
 from tl_infer import Classification, Classifier, ImageError, Limits, ModelFileError, Score
 
 

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tl_infer.contract import PreprocessSpec
 from tl_infer.heatmaps import spread
+from tl_infer.model.contract import PreprocessSpec
 
 SQUASH = PreprocessSpec(size=(4, 4), mean=(0, 0, 0), std=(1, 1, 1))
 # One cell per pixel of the network's input, its value the column.

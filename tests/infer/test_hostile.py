@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-import onnx_bytes
+from support import onnx_bytes
 from tl_infer import Classification, Classifier, ImageError, Limits, load_image
 from tl_infer.images import FORMATS
 from tl_infer.jpeg import count_scans, has_more_scans

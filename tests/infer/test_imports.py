@@ -24,9 +24,9 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_the_runtime_loads_none_of_the_training_libraries():
     assert not loaded_by("import tl_infer") & set(HEAVY)
-    everything = "from tl_infer import *\nimport tl_infer.program.job, tl_infer.program.table"
+    everything = "from tl_infer import *\nimport tl_infer.cli.job, tl_infer.cli.table"
     assert not loaded_by(everything) & set(HEAVY)
 
 
 def test_the_contract_needs_the_standard_library_only():
-    assert not loaded_by("import tl_infer.contract") & {"numpy", "onnxruntime", "PIL"}
+    assert not loaded_by("import tl_infer.model.contract") & {"numpy", "onnxruntime", "PIL"}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import onnx_bytes
+from support import onnx_bytes
 from tl_infer import (
     Classifier,
     ClosedError,
@@ -268,11 +268,11 @@ def test_the_models_file_can_be_replaced_while_a_classifier_uses_it(tmp_path):
 
 def test_a_host_that_uses_warnings_as_errors_and_has_no_stderr():
     code = (
-        "import sys, io; sys.path[:0] = sys.argv[1:]; import onnx_bytes, tl_infer; "
+        "import sys, io; sys.path[:0] = sys.argv[1:]; import support.onnx_bytes as onnx_bytes, tl_infer; "
         "c = tl_infer.Classifier(onnx_bytes.color_model()); sys.stderr = None; "
         "print(c.classify(b'x') if 0 else [type(r).__name__ for r in c.classify_many([b'x'])])"
     )
-    folder = str(Path(onnx_bytes.__file__).parent)
+    folder = str(Path(onnx_bytes.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, folder], capture_output=True, text=True, timeout=60, check=True
     )

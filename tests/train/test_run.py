@@ -11,12 +11,12 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from conftest import draw_shape
+from support.pictures import draw_shape
 from tl_infer import ModelSpec
-from tl_train.checkpoint import held_out_files, load_model
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError, RunError, TrainingError, WeightsError
 from tl_train.run import train
+from tl_train.run_folder.folder import held_out_files, load_model
 
 TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1}
 
@@ -93,7 +93,7 @@ def test_the_head_mode_leaves_the_backbone_as_it_was(shapes, tmp_path):
 
 
 def test_class_names_give_the_head_that_is_started_from(tmp_path):
-    from conftest import draw_shape
+    from support.pictures import draw_shape
 
     for name, shape in (("Dogs", "circle"), ("house_cat", "cross")):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_pictures_that_are_no_files_are_written_losslessly(tmp_path):
     config = TrainConfig(data="digits", **{**TINY, "batch_size": 256})
     train(config, tmp_path / "run")
     from tl_infer import load_image
-    from tl_train.data import load_dataset
+    from tl_train.data.dataset import load_dataset
     from tl_train.progress import Progress
 
     samples = load_dataset(config, Progress()).test

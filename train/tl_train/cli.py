@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl_infer.console import printable, require_extra, run_program
+from tl_infer.cli.console import printable, require_extra, run_program
 
 if TYPE_CHECKING:
-    from tl_train.result import TrainResult
+    from tl_train.run_folder.result import TrainResult
 
 _EPILOG = """\b
 Exit codes: 0 trained, 1 fatal, 2 wrong usage, 130 interrupted, 143 terminated; an interrupted run
@@ -47,7 +47,7 @@ def _list_architectures(context: click.Context, option: click.Parameter, pattern
     if pattern is None or context.resilient_parsing:
         return
     require_extra("train", ("torch", "torchvision", "timm"))
-    from tl_train.listing import LICENCES, architecture_lines, timm_count_line
+    from tl_train.models.listing import LICENCES, architecture_lines, timm_count_line
 
     for line in architecture_lines(pattern):
         click.echo(line)
@@ -251,11 +251,11 @@ def command(
     # only now, so that a mistake in an option is told at once: importing torch takes seconds
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-    from tl_train.allocator import keep_freed_memory
-    from tl_train.compare import as_text, compare
+    from tl_train.comparison import as_text, compare
     from tl_train.progress import Progress, TerminalProgress
     from tl_train.run import dry_run as look_only
     from tl_train.run import train
+    from tl_train.training.memory import keep_freed_memory
 
     keep_freed_memory()
     is_first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes work in silence

@@ -11,10 +11,9 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import tomli_w
 
-from tl_infer.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
-from tl_infer.files import write_text
+from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
+from tl_infer.system.files import write_text
 from tl_train.errors import ConfigError
-from tl_train.matfile import MatOrder
 
 Mode = Literal["full", "head", "gradual"]
 HeadFit = Literal["sgd", "penalised"]
@@ -24,6 +23,7 @@ Schedule = Literal["constant", "cosine"]
 ClassWeights = Literal["none", "balanced"]
 Augment = Literal["none", "light", "standard"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+MatOrder = Literal["column", "row"]
 
 _CHOICES = {
     "mode": Mode,
@@ -58,7 +58,7 @@ class TrainConfig:
     Attributes:
         data: `cats-dogs`, `digits`, a folder with one sub-folder per class (below `train`, `val`, `test` where these
             are there), a CSV file with the columns path, label and optionally split and group, or a `.mat` file.
-        arch: architecture; see `tl_train.models`.
+        arch: architecture; see `tl_train.models.network`.
         weights: `default` (pretrained), `none` (random), or a file of weights for the backbone.
         mode: `full` trains all parameters, `head` only the new last layer.
         color: `rgb`, or `gray` to take the colour away.
@@ -91,7 +91,7 @@ class TrainConfig:
             `white` or `#rrggbb`.
         resample: the interpolation of every resize.
         resize_px: what crop resizes the shorter side to, pixels; None for the input's size / 0.875.
-        augment: random changes of the training pictures; see `tl_train.augment`.
+        augment: random changes of the training pictures; see `tl_train.training.augment`.
         mat_keys: variables of a `.mat` file, one per class, with commas between them; empty for other data.
         mat_shape: height and width of the pictures in its columns, such as `64x64`.
         mat_order: `column` where a column holds a picture's columns one after the other (MATLAB's order), else `row`.
@@ -99,7 +99,7 @@ class TrainConfig:
             chosen by cross-validation; `epochs`, `batch_size` and `lr` do not matter to it). In mode `full` the
             penalised head is what the training starts from.
         prior: what the penalised head is drawn to: `none` (zero), `auto` (what the class names say, where they say
-            enough), or a TOML file of ImageNet classes for each class; see `tl_train.prior`.
+            enough), or a TOML file of ImageNet classes for each class; see `tl_train.prior.prior`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.

@@ -14,18 +14,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tl_infer.contract import PreprocessSpec
-from tl_infer.files import write_text
-from tl_train import checkpoint
-from tl_train.calibration import Calibration, fit_calibration
+from tl_infer.model.contract import PreprocessSpec
+from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
-from tl_train.data import Dataset, Sample, fingerprint, load_dataset
+from tl_train.data.dataset import Dataset, Sample, fingerprint, load_dataset
 from tl_train.errors import TrainingError
-from tl_train.fit import Fit, fit
-from tl_train.frozen import FrozenFit, fit_frozen
-from tl_train.loop import predict
-from tl_train.metrics import Evaluation, softmax
-from tl_train.models import (
+from tl_train.evaluation.calibration import Calibration, fit_calibration
+from tl_train.evaluation.metrics import Evaluation, softmax
+from tl_train.head.fit_head import FrozenFit, fit_frozen
+from tl_train.models.network import (
     Architecture,
     LoadedWeights,
     check_input,
@@ -34,15 +31,18 @@ from tl_train.models import (
     pretrained_head,
     start_model,
 )
-from tl_train.preflight import Preflight, preflight
-from tl_train.preprocess import Preprocessor, spec_for
-from tl_train.prior import Prior, find_prior
+from tl_train.preflight.preflight import Preflight, preflight
+from tl_train.preprocess.graph import Preprocessor, spec_for
+from tl_train.prior.prior import Prior, find_prior
 from tl_train.progress import Progress
-from tl_train.result import TrainResult
-from tl_train.resume import Identity, discard_checkpoints
-from tl_train.save import RunRecord, save_run
+from tl_train.run_folder import folder as checkpoint
+from tl_train.run_folder.result import TrainResult
+from tl_train.run_folder.save import RunRecord, save_run
 from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.tensorboard import TensorBoardProgress
+from tl_train.training.checkpoints import Identity, discard_checkpoints
+from tl_train.training.epochs import Fit, fit
+from tl_train.training.loop import predict
 
 
 def train(

@@ -1,0 +1,1 @@
+"""The ONNX graph: tracing the network, assembling the file, taking it apart."""

@@ -1,0 +1,108 @@
+"""Putting the file together: preprocessing graph + network + softmax + metadata."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from tl_infer.model.contract import (
+    EMBEDDING,
+    HEATMAP,
+    INPUT_NAME,
+    LOGITS,
+    NAMES_KEY,
+    PROBABILITIES,
+    SPEC_KEY,
+    ModelSpec,
+)
+from tl_infer.model.golden import GOLDEN_KEY, GoldenSet
+from tl_train.preprocess.graph import TENSOR_NAME, build_graph
+from tl_train.preprocess.onnx_builder import OPSET
+
+_OUTPUTS = {
+    PROBABILITIES: "softmax(logits / temperature); rows sum to 1, columns in the order of the labels",
+    LOGITS: "the network's answer before temperature and softmax",
+    EMBEDDING: "what the last linear layer (or layers) of the network see of the picture: its pooled features",
+    HEATMAP: "class activation map: the logits as they come from each part of the input; its mean is the logits",
+}
+
+
+def assemble(
+    network: onnx.ModelProto, spec: ModelSpec, outputs: Sequence[str] = (PROBABILITIES, LOGITS)
+) -> onnx.ModelProto:
+    """The finished model: `image` uint8 [N, H, W, 3] -> `probabilities` float32 [N, C], and other outputs.
+
+    Args:
+        network: input `tensor` float32 [N, 3, h, w], output `logits` and maybe more; changed in passing.
+        spec: decides the preprocessing and the temperature, and is written into the file.
+        outputs: of the file; all but `probabilities` have to be outputs of the network.
+
+    Returns:
+        A model that passed the ONNX checker.
+
+    """
+    preprocessing = build_graph(spec.preprocess)
+    network.ir_version = preprocessing.ir_version  # no newer than the opset needs, for older runtimes
+    model = compose.merge_models(
+        preprocessing, network, io_map=[(TENSOR_NAME, TENSOR_NAME)], name="tl-toolkit",
+        producer_name="tl-toolkit", producer_version=spec.versions.get("tl-toolkit", ""),
+        doc_string=f"{spec.architecture}: RGB pictures of any size to {len(spec.labels)} classes",
+    )  # fmt: skip
+    model.graph.doc_string = "preprocess/...: pixels to `tensor`; then the network, by its layers; then the softmax"
+    _add_softmax(model.graph, spec.temperature)
+    _declare_signature(model.graph, len(spec.labels), outputs)
+    # merge_models lists the domain once per part, and some importers reject shapes noted before the merge.
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", OPSET))
+    del model.graph.value_info[:]
+    set_spec(model, spec)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def leave_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """The model without the outputs that are not named; changed in passing."""
+    kept = [output for output in model.graph.output if output.name in outputs]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    return model
+
+
+def set_spec(model: onnx.ModelProto, spec: ModelSpec, golden: GoldenSet | None = None) -> None:
+    """Write (or replace) what the file says of itself, and its golden samples if any."""
+    names = {str(index): label for index, label in enumerate(spec.labels)}
+    metadata = {SPEC_KEY: spec.to_json(), NAMES_KEY: json.dumps(names, ensure_ascii=False)}
+    if golden is not None:
+        metadata[GOLDEN_KEY] = golden.to_json()
+    del model.metadata_props[:]
+    helper.set_model_props(model, metadata)
+
+
+def _add_softmax(graph: onnx.GraphProto, temperature: float) -> None:
+    """Probabilities = softmax(logits / temperature)."""
+    graph.initializer.append(numpy_helper.from_array(np.asarray(temperature, np.float32), "temperature"))
+    graph.node.extend(
+        [
+            helper.make_node("Div", [LOGITS, "temperature"], ["scaled_logits"], name="calibrate"),
+            helper.make_node("Softmax", ["scaled_logits"], [PROBABILITIES], name="softmax", axis=-1),
+        ]
+    )
+
+
+def _declare_signature(graph: onnx.GraphProto, classes: int, names: Sequence[str]) -> None:
+    """Inputs and outputs with the contract's names, types, axes and a line of documentation each."""
+    image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["N", "H", "W", 3])
+    image.doc_string = "RGB pictures of one size, upright (EXIF orientation applied), stored values"
+    found = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.output}
+    outputs = []
+    for name in names:
+        shape: list[str | int | None] = ["N", *found[name][1:]] if name in (EMBEDDING, HEATMAP) else ["N", classes]
+        output = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        output.doc_string = _OUTPUTS[name]
+        outputs.append(output)
+    del graph.input[:]
+    graph.input.append(image)
+    del graph.output[:]
+    graph.output.extend(outputs)

@@ -1,0 +1,1 @@
+"""The proof that the file says the same as the PyTorch model."""

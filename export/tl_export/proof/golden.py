@@ -1,0 +1,165 @@
+"""Golden samples for a file: what its Classifier says of a few small pictures, and how much leeway that may have."""
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from tl_export.errors import VerificationError
+from tl_export.proof.faults import FAULTS
+from tl_export.proof.golden_pictures import sample_pictures, synthetic_pictures
+from tl_export.proof.precision import RULES, Precision, Rule
+from tl_export.proof.routes import TorchRoute
+from tl_infer.classifier import Classifier
+from tl_infer.images import Pixels, load_image
+from tl_infer.model.contract import PROBABILITIES
+from tl_infer.model.golden import GoldenSample, GoldenSet
+from tl_infer.model.modelfile import ModelFile
+from tl_infer.model.session import Session
+
+_FAULT_MARGIN = 4  # the tolerance is at most this part of what the weakest fault does
+_SMALLEST_TOLERANCE = 1e-4
+_CANDIDATES = 24
+
+Probabilities = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Golden:
+    """Golden samples and what was measured of them.
+
+    Attributes:
+        samples: what goes into the file.
+        harmless: change that must not matter -> the largest difference of any probability of any sample.
+        faults: fault that must be seen -> likewise.
+        pytorch: the same of the trained model in PyTorch; a harmless change too where the file is in float32.
+        synthetic: whether they are patterns of ours, not copies of pictures.
+
+    """
+
+    samples: GoldenSet
+    harmless: Mapping[str, float]
+    faults: Mapping[str, float]
+    pytorch: float
+    synthetic: bool
+
+    def missed(self) -> list[str]:
+        """Faults that these samples would not catch: the network answers the same with them."""
+        return [name for name, difference in self.faults.items() if difference <= self.samples.tolerance]
+
+    def document(self) -> dict[str, object]:
+        """What goes into the parity file."""
+        return {
+            "samples": [sample.name for sample in self.samples.samples],
+            "synthetic": self.synthetic,
+            "tolerance": self.samples.tolerance,
+            "pytorch": float(f"{self.pytorch:.3g}"),
+            "harmless": {name: float(f"{value:.3g}") for name, value in self.harmless.items()},
+            "faults": {name: float(f"{value:.3g}") for name, value in self.faults.items()},
+            "missed": self.missed(),
+        }
+
+
+def golden_samples(
+    file: bytes, route: TorchRoute, pictures: Sequence[Path] | None, rule: Rule = RULES[Precision.FP32]
+) -> Golden:
+    """Choose golden samples, and measure what they can tell apart.
+
+    The expected probabilities are those of the real Classifier on exactly the PNG files that are stored.
+
+    Args:
+        file: the finished file's bytes.
+        route: the PyTorch model, which has to agree on the samples.
+        pictures: to choose from, readable; None for patterns of ours, so that the file holds no copy of a picture.
+        rule: what is allowed.
+
+    Raises:
+        VerificationError: PyTorch does not agree, or the file does not with itself.
+
+    """
+    classifier = Classifier(file)
+    sources = synthetic_pictures() if pictures is None else _alternating(classifier, pictures)
+    chosen = sample_pictures(sources, classifier.spec.preprocess)
+    pngs = [png for _, png in chosen]
+    images = [load_image(png) for png in pngs]
+    expected = [_probabilities(classifier, png) for png in pngs]
+    pytorch = _apart(expected, [route(png).values[PROBABILITIES] for png in pngs])
+    if not pytorch <= rule.tolerances.get(PROBABILITIES, 1.0):
+        raise VerificationError(
+            f"the file differs from the trained model on its golden samples by {pytorch:.3g}, "
+            f"allowed {rule.tolerances[PROBABILITIES]:g}"
+        )
+    harmless = _harmless_changes(file, images, expected)
+    if (name := max(harmless, key=harmless.__getitem__)) and harmless[name] > rule.self_difference:
+        raise VerificationError(
+            f"the file contradicts itself on its golden samples: with {name} they differ by {harmless[name]:.3g}, "
+            f"allowed {rule.self_difference:g}"
+        )
+    if rule.precision is Precision.FP32:  # the others differ from PyTorch by what they store, on every machine
+        harmless["PyTorch"] = pytorch
+    model = onnx.load_model_from_string(file)
+    faults = {}
+    for name, spoil in FAULTS.items():
+        session = Session(ModelFile(spoil(model).SerializeToString(), name), threads=1)
+        faults[name] = _apart(expected, [_run(session, image) for image in images])
+    samples = tuple(
+        GoldenSample(name=name, png=png, probabilities=tuple(_rounded(row)))
+        for (name, png), row in zip(chosen, expected, strict=True)
+    )
+    golden = GoldenSet(samples=samples, tolerance=_tolerance(harmless, faults, rule))
+    return Golden(golden, harmless, faults, pytorch, pictures is None)
+
+
+def _alternating(classifier: Classifier, pictures: Sequence[Path]) -> list[Pixels]:
+    """Some of the pictures, in turn one of each class that the file answers with."""
+    step = max(1, len(pictures) // _CANDIDATES)
+    by_label: dict[str, list[Pixels]] = defaultdict(list)
+    for path in pictures[::step][:_CANDIDATES]:
+        pixels = load_image(path)
+        by_label[classifier.classify(pixels).top[0].label].append(pixels)
+    longest = max(map(len, by_label.values()))
+    return [found[turn] for turn in range(longest) for found in by_label.values() if turn < len(found)]
+
+
+def _harmless_changes(file: bytes, images: Sequence[Pixels], expected: Sequence[Probabilities]) -> dict[str, float]:
+    plain = Session(ModelFile(file, "the exported file"), threads=1)
+    unoptimized = Session(ModelFile(file, "the exported file"), threads=1, optimized=False)
+    twice = [plain.run(np.stack([image, image[::-1]]), [PROBABILITIES])[0][0] for image in images]
+    return {
+        "one thread": _apart(expected, [_run(plain, image) for image in images]),
+        "no graph optimisations": _apart(expected, [_run(unoptimized, image) for image in images]),
+        "in a batch": _apart(expected, twice),
+    }
+
+
+def _tolerance(harmless: Mapping[str, float], faults: Mapping[str, float], rule: Rule) -> float:
+    """As much leeway as still sees every fault, and never so little that harmless changes would raise an alarm."""
+    wanted = min(rule.golden_tolerance, min(faults.values()) / _FAULT_MARGIN)
+    least = max(_SMALLEST_TOLERANCE, rule.noise_margin * max(harmless.values()))
+    return float(f"{max(wanted, least):.1g}")
+
+
+def _rounded(row: Probabilities) -> list[float]:
+    """Seven digits: all that float32 has, and readable."""
+    return [min(1.0, float(f"{value:.7f}")) for value in row]
+
+
+def _probabilities(classifier: Classifier, png: bytes) -> Probabilities:
+    scores = {score.label: score.probability for score in classifier.classify(png, top_k=None).top}
+    return np.array([scores[label] for label in classifier.labels])
+
+
+def _run(session: Session, image: Pixels) -> npt.NDArray[np.float32]:
+    (probabilities,) = session.run(image[np.newaxis], [PROBABILITIES])
+    row: npt.NDArray[np.float32] = probabilities[0]
+    return row
+
+
+def _apart(expected: Sequence[npt.NDArray[np.float64]], found: Sequence[npt.NDArray[np.floating]]) -> float:
+    gaps = [float(np.abs(ours - theirs).max()) for ours, theirs in zip(expected, found, strict=True)]
+    return max((gap if math.isfinite(gap) else 1.0) for gap in gaps)

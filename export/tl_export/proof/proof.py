@@ -1,0 +1,173 @@
+"""What a proof found: as the summary in the file, as `parity.json`, and as a table to read."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from tl_export.proof.precision import Precision
+from tl_export.proof.stages import StageResult
+from tl_infer.model.contract import PROBABILITIES, ParitySummary
+
+PARITY_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RuntimeCheck:
+    """The file against itself, run in another way.
+
+    Attributes:
+        name: `batch` (several pictures in one call against one by one) or `unoptimized` (without the runtime's graph
+            optimisations against with).
+        pictures: how many were compared.
+        largest: difference of any probability.
+        tolerance: what is allowed.
+
+    """
+
+    name: str
+    pictures: int
+    largest: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is allowed."""
+        return self.largest <= self.tolerance
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Independent:
+    """How far Pillow, torchvision's transforms and PyTorch are from our answers; nothing is decided by it.
+
+    Attributes:
+        pictures: how many were compared.
+        top1_agreement: share with the same top-1, 0..1; NaN when there were none.
+        largest: difference of any probability.
+        gray_levels: largest difference of the preprocessed pictures.
+
+    """
+
+    pictures: int
+    top1_agreement: float
+    largest: float
+    gray_levels: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proof:
+    """What was proven of a file.
+
+    Attributes:
+        pictures: picture files compared.
+        top1_agreement: share of them with the same top-1 label, 0..1.
+        stages: a row per stage, in the order of computation.
+        checks: the file against itself.
+        independent: beside the proof.
+        precision: of the file.
+
+    """
+
+    pictures: int
+    top1_agreement: float
+    stages: tuple[StageResult, ...]
+    checks: tuple[RuntimeCheck, ...]
+    independent: Independent
+    precision: Precision
+
+    @property
+    def other_labels(self) -> int:
+        """Pictures with another top-1 than in PyTorch."""
+        return self.pictures - round(self.top1_agreement * self.pictures)
+
+    def summary(self) -> ParitySummary:
+        """What goes into the file's metadata."""
+        largest = {result.stage: _short(result.largest) for result in self.stages}
+        checks = {check.name: _short(check.largest) for check in self.checks}
+        return ParitySummary(
+            pictures=self.pictures,
+            top1_agreement=self.top1_agreement,
+            max_probability_difference=largest[PROBABILITIES],
+            stages=largest,
+            tolerances={r.stage: r.tolerance for r in self.stages if r.tolerance is not None},
+            batch_difference=checks["batch"],
+            unoptimized_difference=checks["unoptimized"],
+            independent_difference=_short(self.independent.largest) if self.independent.pictures else None,
+        )
+
+    def lines(self) -> Iterator[str]:
+        """A table for the terminal, line by line."""
+        yield f"{'stage':<14} {'largest':>9} {'mean':>9} {'allowed':>9}  unit; worst picture"
+        for result in self.stages:
+            worst = f"; {result.worst.name}" if result.largest else ""
+            yield (
+                f"{result.stage:<14} {result.largest:>9.2g} {result.mean:>9.2g} {result.allowed:>9}  "
+                f"{result.unit}{worst}"
+            )
+        for check in self.checks:
+            yield (
+                f"{check.name:<14} {check.largest:>9.2g} {'':>9} {check.tolerance:>9.2g}  of probability, "
+                f"{check.pictures} pictures"
+            )
+        beside = self.independent
+        if beside.pictures:
+            yield (
+                f"{'independent':<14} {beside.largest:>9.2g} {'':>9} {'':>9}  of probability, {beside.pictures} "
+                f"pictures, top-1 the same on {beside.top1_agreement:.1%}, preprocessed pictures up to "
+                f"{beside.gray_levels:.1f} grey levels apart"
+            )
+
+    def document(self, run: Path | None = None) -> dict[str, object]:
+        """What goes into the parity file; pictures inside `run` are named relative to it."""
+        beside = self.independent
+        return {
+            "stored_as": self.precision.value,
+            "pictures": self.pictures,
+            "top1_agreement": self.top1_agreement,
+            "other_labels": self.other_labels,
+            "stages": [
+                {
+                    "stage": result.stage,
+                    "largest": _short(result.largest),
+                    "mean": _short(result.mean),
+                    "tolerance": result.tolerance,
+                    "unit": result.unit,
+                    "worst": _name(result.worst, run),
+                }
+                for result in self.stages
+            ],
+            "checks": [{**dataclasses.asdict(check), "largest": _short(check.largest)} for check in self.checks],
+            "independent": dataclasses.asdict(beside) if beside.pictures else None,
+        }
+
+
+def parity_json(
+    proof: Proof,
+    golden: Mapping[str, object],
+    sha256: str,
+    run: Path | None,
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> str:
+    """The parity file's text.
+
+    Args:
+        proof: what was proven.
+        golden: what was measured of the golden samples.
+        sha256: of the model file that this belongs to.
+        run: the run's folder.
+        more: further parts, by name.
+
+    """
+    document = {"version": PARITY_VERSION, "model_sha256": sha256, **proof.document(run), "golden": golden, **more}
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _short(value: float) -> float:
+    """Three digits: more of a rounding error says nothing."""
+    return float(f"{value:.3g}")
+
+
+def _name(path: Path, run: Path | None) -> str:
+    inside = run is not None and path.is_relative_to(run)
+    return str(path.relative_to(run)) if inside and run is not None else str(path)

@@ -1,0 +1,130 @@
+"""The two routes from a picture file to its label that the proof compares: PyTorch, and the finished file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from tl_export.errors import VerificationError
+from tl_export.graph.taps import find_taps, tapped
+from tl_export.proof.stages import DECODE, TENSOR, Answer
+from tl_infer.classifier import Classifier
+from tl_infer.images import Pixels, load_image
+from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
+from tl_infer.model.modelfile import ModelFile
+from tl_infer.model.session import Session
+from tl_infer.system.parallel import available_threads
+from tl_train.models.architectures import Architecture
+from tl_train.preprocess.graph import TENSOR_NAME, Preprocessor
+
+
+class TorchRoute:
+    """Picture file -> decoder -> preprocessing graph by itself -> the network in PyTorch.
+
+    Attributes:
+        taps: where the network's inner values are taken.
+
+    """
+
+    def __init__(self, model: nn.Module, spec: ModelSpec, architecture: Architecture) -> None:
+        """Take the trained network, normalised tensor -> logits, and what the run says of it."""
+        self._model = model.eval()
+        self._spec = spec
+        self._preprocessor = Preprocessor(spec.preprocess)
+        self.taps = find_taps(self._model, architecture, spec.preprocess.size)
+        self._head = model.get_submodule(architecture.head)
+
+    def __call__(self, picture: Path | bytes) -> Answer:
+        """The answer to one picture file, every stage.
+
+        Raises:
+            ImageError: it cannot be read.
+
+        """
+        pixels = load_image(picture)
+        tensor = self._preprocessor(pixels)
+        values: dict[str, npt.NDArray[Any]] = {DECODE: pixels, TENSOR: tensor}
+        values.update(self.network(torch.from_numpy(tensor)))
+        label = self._spec.labels[int(np.argmax(values[PROBABILITIES]))]
+        return Answer(values, label)
+
+    def network(self, tensor: torch.Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        """What the network makes of one normalised picture (3, h, w)."""
+        with torch.inference_mode():
+            with tapped(self._model, self.taps) as inner:
+                logits = self._model(tensor[None])
+            values = {LOGITS: logits, EMBEDDING: inner[EMBEDDING]}
+            values[PROBABILITIES] = torch.softmax(logits / self._spec.temperature, dim=1)
+            if self.taps.feature_map is not None:
+                # Not the way the file does it: the head itself, position by position, layer after layer.
+                positions = inner["feature_map"].flatten(2).transpose(1, 2)
+                values[HEATMAP] = self._head(positions).transpose(1, 2).unflatten(2, inner["feature_map"].shape[2:])
+        return {name: value[0].numpy() for name, value in values.items()}
+
+
+class FileRoute:
+    """Picture file -> the real Classifier on the finished file's bytes.
+
+    A second session runs a copy of the file, in memory, whose preprocessed tensor is an output too.
+    """
+
+    def __init__(self, file: bytes) -> None:
+        """Open the file.
+
+        Raises:
+            ModelFileError: not a file of ours.
+            VerificationError: its graph has no preprocessed tensor to look at.
+
+        """
+        self.classifier = Classifier(file)
+        self.outputs, probe = _with_inner_outputs(file)
+        self._probe = Session(ModelFile(probe, "the exported file"), available_threads())
+        self._unoptimized = Session(
+            ModelFile(file, "the exported file, not optimised"), available_threads(), optimized=False
+        )
+
+    def __call__(self, picture: Path | bytes) -> Answer:
+        """The answer to one picture file, every stage.
+
+        Raises:
+            ImageError: it cannot be read.
+            ModelFileError: the graph failed.
+
+        """
+        data = picture.read_bytes() if isinstance(picture, Path) else picture
+        pixels = load_image(data)
+        results = self._probe.run(pixels[np.newaxis], self.outputs)
+        values: dict[str, npt.NDArray[Any]] = {DECODE: pixels}
+        values.update((name, result[0]) for name, result in zip(self.outputs, results, strict=True))
+        # What users get, in place of what the copy said.
+        scores = self.classifier.classify(picture, top_k=None).top
+        by_label = {score.label: score.probability for score in scores}
+        values[PROBABILITIES] = np.array([by_label[label] for label in self.classifier.labels])
+        return Answer(values, scores[0].label)
+
+    def probabilities(self, images: Pixels, *, optimized: bool = True) -> npt.NDArray[np.float32]:
+        """Probabilities (N, C) of pictures of one size, uint8 (N, H, W, 3), in one call."""
+        session = self._probe if optimized else self._unoptimized
+        (probabilities,) = session.run(images, [PROBABILITIES])
+        return probabilities
+
+
+def _with_inner_outputs(file: bytes) -> tuple[Sequence[str], bytes]:
+    """The names of the stages' outputs, and a copy of the file that has them all."""
+    model = onnx.load_model_from_string(file)
+    computed = {name for node in model.graph.node for name in node.output}
+    outputs = {output.name: output for output in model.graph.output}
+    for name in (TENSOR_NAME, LOGITS):
+        if name not in computed:
+            raise VerificationError(f"the file computes no value '{name}'; expected a file that tl-export wrote")
+    model.graph.output.append(helper.make_tensor_value_info(TENSOR_NAME, TensorProto.FLOAT, None))
+    if LOGITS not in outputs:
+        model.graph.output.append(outputs[PROBABILITIES])  # as a copy, of the same type and shape
+        model.graph.output[-1].name = LOGITS
+    return (TENSOR_NAME, LOGITS, *(name for name in (EMBEDDING, HEATMAP) if name in outputs)), model.SerializeToString()

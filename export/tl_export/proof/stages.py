@@ -1,0 +1,148 @@
+"""The stages between a picture file and its label, and how far two routes through them are apart."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES
+
+DECODE = "decode"
+TENSOR = "tensor"
+LABEL = "label"
+
+# In the order in which a fault spreads: each stage is computed from the ones before it.
+STAGES = (DECODE, TENSOR, EMBEDDING, LOGITS, HEATMAP, PROBABILITIES, LABEL)
+
+UNITS: Mapping[str, str] = {
+    DECODE: "grey levels",
+    TENSOR: "of the normalised value",
+    EMBEDDING: "of the largest value",
+    LOGITS: "of the largest value",
+    HEATMAP: "of the largest value",
+    PROBABILITIES: "of probability",
+    LABEL: "of probability",
+}
+
+# Decoding and preprocessing are the same code on both sides. PyTorch and onnxruntime compute the network in float32
+# but sum in different orders: docs/model-file.md has what was measured, and what real faults do.
+TOLERANCES: Mapping[str, float] = {
+    DECODE: 0.0,
+    TENSOR: 1e-5,
+    EMBEDDING: 1e-4,
+    LOGITS: 1e-4,
+    HEATMAP: 1e-4,
+    PROBABILITIES: 1e-4,
+    LABEL: 0.0,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What one route makes of one picture.
+
+    Attributes:
+        values: stage -> array: `decode` uint8 (H, W, 3), `tensor` (3, h, w), `embedding` (D,), `logits` (C,),
+            `heatmap` (C, h', w'), `probabilities` (C,). Embedding and heatmap may be absent.
+        label: the top-1 class.
+
+    """
+
+    values: Mapping[str, npt.NDArray[Any]]
+    label: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageResult:
+    """How far the routes are apart at one stage, over all pictures.
+
+    Attributes:
+        stage: its name.
+        largest, mean: of the pictures' differences, in `unit`.
+        worst: the picture with the largest.
+        tolerance: what is allowed; None where the difference decides nothing.
+
+    """
+
+    stage: str
+    largest: float
+    mean: float
+    worst: Path
+    tolerance: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the largest difference is allowed; answers of different shapes never are."""
+        return math.isfinite(self.largest) and (self.tolerance is None or self.largest <= self.tolerance)
+
+    @property
+    def allowed(self) -> str:
+        """The tolerance to read."""
+        return "-" if self.tolerance is None else f"{self.tolerance:.2g}"
+
+    @property
+    def unit(self) -> str:
+        """What the differences are measured in."""
+        return UNITS[self.stage]
+
+
+def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[str, float]:
+    """Stage -> how far two answers to one picture are apart; only the stages that both have.
+
+    Embedding, logits and heatmap are relative to the largest absolute value expected, the others absolute. At `label`
+    it is how much more probable the expected answer holds its own label than the other's; zero means the same label.
+
+    Args:
+        expected: the answer to compare with.
+        found: the answer to judge.
+        labels: of the expected probabilities.
+
+    """
+    gaps: dict[str, float] = {}
+    for stage in STAGES:
+        if stage in expected.values and stage in found.values:
+            relative = stage in (EMBEDDING, LOGITS, HEATMAP)
+            gaps[stage] = _distance(expected.values[stage], found.values[stage], relative)
+    gaps[LABEL] = _preference(expected, found.label, labels)
+    return gaps
+
+
+def summarise(
+    measured: Sequence[tuple[Path, Mapping[str, float]]], tolerances: Mapping[str, float] = TOLERANCES
+) -> list[StageResult]:
+    """A row per stage, in order, from the differences of one or more pictures; stages without a tolerance too."""
+    results = []
+    for stage in STAGES:
+        if stage not in measured[0][1]:
+            continue
+        worst, gaps = max(measured, key=lambda picture: picture[1][stage])
+        mean = math.fsum(gap[stage] for _, gap in measured) / len(measured)
+        results.append(StageResult(stage, gaps[stage], mean, worst, tolerances.get(stage)))
+    return results
+
+
+def first_failure(results: Sequence[StageResult]) -> StageResult | None:
+    """The earliest stage that is outside its tolerance: where to look for the fault."""
+    return next((result for result in results if not result.passed), None)
+
+
+def _distance(expected: npt.NDArray[Any], found: npt.NDArray[Any], relative: bool) -> float:
+    if expected.shape != found.shape:
+        return math.inf
+    gap = float(np.abs(expected.astype(np.float64) - found).max())
+    scale = float(np.abs(expected).max()) if relative else 1.0
+    return gap / (scale or 1.0)
+
+
+def _preference(expected: Answer, label: str, labels: Sequence[str]) -> float:
+    if label == expected.label:
+        return 0.0
+    if label not in labels:
+        return 1.0
+    probabilities = expected.values[PROBABILITIES]
+    gap = float(probabilities[labels.index(expected.label)] - probabilities[labels.index(label)])
+    return max(gap, float(np.finfo(np.float32).tiny))  # another label differs, even where both are as probable

@@ -1,0 +1,1 @@
+"""Smaller forms of a file: float16 weights and int8."""

@@ -1,0 +1,1 @@
+"""The program `tl-infer`."""

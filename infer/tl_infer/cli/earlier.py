@@ -1,0 +1,97 @@
+"""The rows that an earlier run left, for `--resume`: which files are done, and what was said of them."""
+
+import collections
+import csv
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from tl_infer.cli.formats import Columns, written_path
+from tl_infer.cli.rows import Row
+from tl_infer.cli.safetext import plain_text
+from tl_infer.cli.tally import Tally
+from tl_infer.errors import OutputPathError
+
+
+@dataclasses.dataclass(slots=True)
+class Earlier:
+    """Earlier rows.
+
+    Attributes:
+        length: bytes of the whole lines.
+        suffix: of the file, which decides how paths are written.
+        tally: what the rows say.
+
+    """
+
+    length: int = 0
+    suffix: str = ".csv"
+    tally: Tally = dataclasses.field(default_factory=Tally)
+    # Digests, because a million paths would take more memory.
+    _paths: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
+
+    def add(self, row: Row) -> None:
+        """Note a row whose path is as it was written."""
+        self._paths[_digest(row.path)] += 1
+        self.tally.add(row)
+
+    def take(self, path: Path) -> bool:
+        """Whether there is a row for a file; each row answers once, for a file can be given twice."""
+        key = _digest(written_path(str(path), self.suffix))
+        if not self._paths[key]:
+            del self._paths[key]
+            return False
+        self._paths[key] -= 1
+        return True
+
+
+def read_earlier(path: Path, columns: Columns) -> Earlier:
+    """Read rows; a last line without its end is passed over.
+
+    Raises:
+        OutputPathError: a line is none of a row with these columns.
+
+    """
+    name = path.with_suffix("") if path.suffix == ".partial" else path
+    earlier = Earlier(suffix=name.suffix.lower())
+    parse = _csv_row if earlier.suffix == ".csv" else _json_row
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                earlier.length += len(line)
+                row = parse(line.decode("utf-8"), columns, number)
+                if row is not None:
+                    earlier.add(row)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise OutputPathError(
+            f"{path}: line {number} is no row of these columns; begin anew with --overwrite"
+        ) from error
+    except OSError as error:
+        raise OutputPathError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return earlier
+
+
+def _csv_row(line: str, columns: Columns, number: int) -> Row | None:
+    header = columns.csv_header()
+    cells = next(csv.reader([line]))
+    if number == 1 and cells == header:
+        return None
+    if number == 1 or len(cells) != len(header):
+        raise ValueError(line)
+    row = dict(zip(header, cells, strict=True))
+    label = plain_text(row["label"]) or None
+    return Row(path=row["path"], label=label, error=row["error"] or None, abstained=row["abstained"] == "true")
+
+
+def _json_row(line: str, columns: Columns, _number: int) -> Row:
+    row = json.loads(line)
+    if list(row) != columns.json_keys():
+        raise ValueError(line)
+    return Row(path=row["path"], label=row["label"], error=row["error"], abstained=row["abstained"])
+
+
+def _digest(path: str) -> bytes:
+    return hashlib.blake2b(path.encode("utf-8", errors="surrogatepass"), digest_size=8).digest()

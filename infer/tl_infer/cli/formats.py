@@ -1,0 +1,118 @@
+"""Rows as CSV and as JSON lines."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tl_infer.cli.rows import Row
+from tl_infer.cli.safetext import json_line, printable, spreadsheet_path, spreadsheet_text
+
+SUFFIXES = (".csv", ".jsonl")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Columns:
+    """What a row tells.
+
+    Attributes:
+        labels: of the model.
+        top_k: how many classes are named; None for the probabilities of all.
+        extra: the further columns, of `sorted_to` and `heatmap`.
+
+    """
+
+    labels: tuple[str, ...]
+    top_k: int | None = 1
+    extra: tuple[str, ...] = ()
+
+    def csv_header(self) -> list[str]:
+        """The names of the columns of a CSV file."""
+        return ["path", "label", "probability", *self._csv_classes(), "abstained", "error", "ms", *self.extra]
+
+    def json_keys(self) -> list[str]:
+        """The keys of every object of a JSONL file."""
+        return ["path", "label", "probability", "top", "abstained", "error", "ms", *self.extra]
+
+    def _csv_classes(self) -> list[str]:
+        if self.top_k is None:
+            return [_cell(f"p({label})") for label in self.labels]
+        if self.top_k == 1:
+            return []
+        return [f"{name}_{rank}" for rank in range(1, self.top_k + 1) for name in ("label", "probability")]
+
+
+def row_formatter(path: Path, columns: Columns) -> tuple[str, Callable[[Row], str]]:
+    """How a file of this name is written: its first line, and what makes a line of a row.
+
+    Every row is one line, valid UTF-8 and free of control characters.
+
+    Args:
+        path: ends in `.csv` or `.jsonl`.
+        columns: what a row tells.
+
+    Raises:
+        ValueError: another suffix.
+
+    """
+    if path.suffix.lower() == ".jsonl":
+        return "", lambda row: json_line(_json_values(row, columns))
+    if path.suffix.lower() == ".csv":
+        return _csv_line(columns.csv_header()), lambda row: _csv_line(_csv_cells(row, columns))
+    raise ValueError(f"{path}: found suffix '{path.suffix}', expected {' or '.join(SUFFIXES)}")
+
+
+def written_path(path: str, suffix: str) -> str:
+    """A path as it stands, once read back, in a file of this suffix."""
+    return spreadsheet_path(printable(path)) if suffix.lower() == ".csv" else path
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerow(cells)
+    return line.getvalue()
+
+
+def _csv_cells(row: Row, columns: Columns) -> list[object]:
+    return [
+        written_path(row.path, ".csv"),
+        _cell(row.label or ""),
+        _rounded(row.probability),
+        *_csv_scores(row, columns),
+        "true" if row.abstained else "false",
+        _cell(row.error or ""),
+        "" if row.ms is None else round(row.ms, 2),
+        *(spreadsheet_text(written_path(getattr(row, name) or "", ".csv")) for name in columns.extra),
+    ]
+
+
+def _csv_scores(row: Row, columns: Columns) -> list[object]:
+    if columns.top_k is None:
+        found = {score.label: score.probability for score in row.top}
+        return [_rounded(found.get(label)) for label in columns.labels]
+    if columns.top_k == 1:
+        return []
+    cells = [cell for score in row.top for cell in (_cell(score.label), _rounded(score.probability))]
+    return cells or [""] * (2 * columns.top_k)
+
+
+def _cell(text: str) -> str:
+    return spreadsheet_text(printable(text))
+
+
+def _rounded(probability: float | None) -> object:
+    return "" if probability is None else round(probability, 6)
+
+
+def _json_values(row: Row, columns: Columns) -> dict[str, object]:
+    return {
+        "path": row.path,
+        "label": row.label,
+        "probability": None if row.probability is None else round(row.probability, 6),
+        "top": [{"label": score.label, "probability": round(score.probability, 6)} for score in row.top],
+        "abstained": row.abstained,
+        "error": row.error,
+        "ms": None if row.ms is None else round(row.ms, 2),
+        **{name: getattr(row, name) for name in columns.extra},
+    }

@@ -1,0 +1,52 @@
+"""`--info`: what a model file says of itself, for people."""
+
+from tl_infer.classifier import Classifier
+from tl_infer.cli.safetext import printable
+from tl_infer.model.contract import ParitySummary, PreprocessSpec
+
+_MOST_LABELS = 20
+
+
+def info_lines(classifier: Classifier) -> list[str]:
+    """Name and value, a line each; nothing in them steers a terminal."""
+    spec = classifier.spec
+    facts = [
+        ("classes", _labels(spec.labels)),
+        ("input", "uint8 [N, H, W, 3], RGB, upright, any size"),
+        ("preprocessing", _preprocessing(spec.preprocess)),
+        ("outputs", ", ".join(classifier.outputs)),
+        ("temperature", f"{spec.temperature:g}"),
+        ("threshold", "none: never unsure" if spec.abstain_below is None else f"{spec.abstain_below:g}"),
+        ("network", f"{spec.architecture}, begun from {spec.weights}"),
+        ("metrics", ", ".join(f"{name} {value:g}" for name, value in spec.metrics.items()) or "none"),
+        ("parity", _parity(spec.parity)),
+        ("training data", spec.data_fingerprint or "unknown"),
+        ("made with", ", ".join(f"{name} {version}" for name, version in spec.versions.items()) or "unknown"),
+        ("SHA-256", classifier.sha256),
+    ]
+    width = max(len(name) for name, _ in facts)
+    return [f"{name:<{width}}  {printable(value)}" for name, value in facts]
+
+
+def _labels(labels: tuple[str, ...]) -> str:
+    shown = ", ".join(labels[:_MOST_LABELS])
+    more = f", and {len(labels) - _MOST_LABELS} more" if len(labels) > _MOST_LABELS else ""
+    return f"{len(labels)}: {shown}{more}"
+
+
+def _preprocessing(spec: PreprocessSpec) -> str:
+    """In the order in which it is done."""
+    crop = "" if spec.resize_px is None else f" from {spec.resize_px} pixels"
+    place = f", {spec.anchor}, fill {spec.fill}" if spec.fit in ("letterbox", "pad") else ""
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
+    size = f"{spec.size[0]} x {spec.size[1]}"
+    return f"{spec.color}, {spec.fit} to {size}{crop}{place}, {spec.resample}, mean {mean}, std {std}"
+
+
+def _parity(parity: ParitySummary | None) -> str:
+    if parity is None:
+        return "not proven"
+    return (
+        f"{parity.pictures} pictures against PyTorch, same label {parity.top1_agreement:.2%}, "
+        f"largest difference of a probability {parity.max_probability_difference:.2g}"
+    )

@@ -1,0 +1,83 @@
+"""Rows for people: a table with bars on a terminal, columns with tabs in a pipe."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from tl_infer.cli.rows import Row
+from tl_infer.cli.safetext import printable
+
+UNSURE = "(unsure)"
+ERROR = "(error)"
+
+_EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"
+_FULL = "\u2588"
+
+
+def tab_line(row: Row) -> str:
+    """Path, then label and probability of each class, separated by tabs."""
+    path = printable(row.path)
+    if row.probability is None:
+        return "\t".join((path, ERROR, "", printable(row.error or "")))
+    label = UNSURE if row.abstained else printable(row.top[0].label)
+    cells = [path, label, f"{row.probability:.2%}"]
+    named = row.top if row.abstained and len(row.top) > 1 else row.top[1:]
+    cells += [cell for score in named for cell in (printable(score.label), f"{score.probability:.2%}")]
+    return "\t".join(cells + ([f"{ERROR} {printable(row.error)}"] if row.error else []))
+
+
+def table_lines(row: Row, labels: Sequence[str], width: int) -> list[str]:
+    """The lines of one file: label, bar, probability, and the path, shortened at its front to fit.
+
+    Args:
+        row: of the file.
+        labels: of the model, which the first column is made for.
+        width: of the terminal, columns.
+
+    """
+    first = min(max(len(UNSURE), *(display_width(printable(label)) for label in labels)), max(8, width // 4))
+    bar = max(0, min(20, (width - first) // 3 - 8))
+    room = max(10, width - first - bar - 13)
+    path = _shortened(printable(row.path), room)
+    if row.probability is None:
+        reason = printable(row.error or "")
+        return [f"{_padded(ERROR, first)}  {printable(row.path)}: {reason}"]
+    heads = [(UNSURE if row.abstained else row.top[0].label, row.probability, path)]
+    named = row.top if row.abstained and len(row.top) > 1 else row.top[1:]
+    heads += [(score.label, score.probability, "") for score in named]
+    lines = [
+        f"{_padded(printable(label), first)}  {_bar(probability, bar)}  {probability:7.2%}  {where}".rstrip()
+        for label, probability, where in heads
+    ]
+    return lines + ([f"{_padded(ERROR, first)}  {printable(row.error)}"] if row.error else [])
+
+
+def display_width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return sum(_columns(char) for char in text)
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _bar(share: float, columns: int) -> str:
+    """A bar of eighths of a column."""
+    full, rest = divmod(round(share * columns * 8), 8)
+    return (_FULL * full + (_EIGHTHS[rest] if rest else "")).ljust(columns)
+
+
+def _padded(text: str, columns: int) -> str:
+    while display_width(text) > columns:
+        text = f"{text[:-2]}\u2026"
+    return text + " " * (columns - display_width(text))
+
+
+def _shortened(path: str, columns: int) -> str:
+    """The end of a path is what tells files apart."""
+    if display_width(path) <= columns:
+        return path
+    while display_width(path) > columns - 1:
+        path = path[1:]
+    return f"\u2026{path}"

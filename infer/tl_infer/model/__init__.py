@@ -1,0 +1,1 @@
+"""The model file: its contract, reading it, running it."""

@@ -1,0 +1,243 @@
+"""The contract between the exported file and its callers: what the metadata key `tl.spec` says.
+
+The runtime owns it because strangers embed the runtime; training and export import it from here. Reading is strict:
+a file that says something we do not know is refused by the name of the field, never interpreted.
+"""
+
+import collections
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from tl_infer.model.records import (
+    Reader,
+    brief,
+    build,
+    integer,
+    mapping_of,
+    number,
+    object_of,
+    optional,
+    parse_document,
+    text,
+    tuple_of,
+)
+
+FORMAT_VERSION = 1
+SPEC_KEY = "tl.spec"
+NAMES_KEY = "names"  # what other tools show as the classes; ours read `tl.spec`
+
+INPUT_NAME = "image"
+PROBABILITIES = "probabilities"
+LOGITS = "logits"
+EMBEDDING = "embedding"
+HEATMAP = "heatmap"
+
+Color = Literal["rgb", "gray"]
+Fit = Literal["squash", "letterbox", "pad", "crop"]
+Anchor = Literal["center", "top-left", "top-right", "bottom-left", "bottom-right"]
+Resample = Literal["bilinear", "bicubic"]
+
+MAX_SIDE_PX = 4096
+MAX_LABELS = 100_000
+
+_PROBABILITY_DIFFERENCES = ("batch_difference", "unoptimized_difference", "independent_difference")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PreprocessSpec:
+    """How an upright RGB picture becomes the network's input; the graph in the file is built from this.
+
+    Attributes:
+        size: (height, width) of the network's input, pixels, each 1..4096.
+        mean, std: per channel R, G, B on the 0..1 scale; std above zero.
+        color: `rgb`, or `gray`: luma as Pillow's mode "L", repeated to three channels.
+        fit: `squash` ignores the aspect ratio; `letterbox` keeps it and pads the rest; `pad` does not enlarge;
+            `crop` resizes the shorter side to `resize_px` and takes the centre.
+        anchor: where the picture lies on the canvas of `letterbox` and `pad`.
+        fill: RGB of that canvas, each 0..255.
+        resample: the interpolation of every resize, with antialiasing when shrinking.
+        resize_px: the shorter side for `crop`, pixels; None for every other fit.
+
+    Raises:
+        ValueError: a value is out of range; the message begins with the field's name.
+
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    color: Color = "rgb"
+    fit: Fit = "squash"
+    anchor: Anchor = "center"
+    fill: tuple[int, int, int] = (0, 0, 0)
+    resample: Resample = "bilinear"
+    resize_px: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(len(self.size) == 2, "size", self.size, "height and width")
+        for side_px in self.size:
+            _check(1 <= side_px <= MAX_SIDE_PX, "size", self.size, f"1 to {MAX_SIDE_PX} pixels a side")
+        for name in ("mean", "std", "fill"):
+            _check(len(getattr(self, name)) == 3, name, getattr(self, name), "three values")
+        _check(all(map(math.isfinite, self.mean)), "mean", self.mean, "finite numbers")
+        _check(all(math.isfinite(s) and s > 0 for s in self.std), "std", self.std, "finite numbers above zero")
+        _check(all(0 <= v <= 255 for v in self.fill), "fill", self.fill, "values from 0 to 255")
+        for name, kind in (("color", Color), ("fit", Fit), ("anchor", Anchor), ("resample", Resample)):
+            allowed = get_args(kind)
+            _check(getattr(self, name) in allowed, name, getattr(self, name), " or ".join(allowed))
+        if self.fit == "crop":
+            fits = self.resize_px is not None and max(self.size) <= self.resize_px <= MAX_SIDE_PX
+            _check(fits, "resize_px", self.resize_px, f"{max(self.size)} to {MAX_SIDE_PX} with fit crop")
+        else:
+            _check(self.resize_px is None, "resize_px", self.resize_px, "nothing unless fit is crop")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ParitySummary:
+    """What the export proved before it let the file out: PyTorch against the real Classifier, on picture files.
+
+    Attributes:
+        pictures: how many files were compared.
+        top1_agreement: share of them with the same top-1 label, 0..1.
+        max_probability_difference: the largest absolute difference of any probability.
+        stages: stage -> the largest difference found there, in the unit that docs/model-file.md gives for it.
+        tolerances: stage -> the largest difference that would have been allowed.
+        batch_difference: of any probability, several pictures in one call against one by one; None when not tried.
+        unoptimized_difference: of any probability, with and without onnxruntime's graph optimisations; likewise.
+        independent_difference: of any probability, against Pillow, torchvision's transforms and PyTorch, which no
+            tolerance is set for; likewise.
+
+    """
+
+    pictures: int
+    top1_agreement: float
+    max_probability_difference: float
+    stages: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    tolerances: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    batch_difference: float | None = None
+    unoptimized_difference: float | None = None
+    independent_difference: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.pictures >= 0, "pictures", self.pictures, "zero or more")
+        _check(0 <= self.top1_agreement <= 1, "top1_agreement", self.top1_agreement, "0 to 1")
+        for name in ("max_probability_difference", *_PROBABILITY_DIFFERENCES):
+            difference = getattr(self, name)
+            _check(difference is None or 0 <= difference <= 1, name, difference, "0 to 1")
+        for name in ("stages", "tolerances"):
+            values = getattr(self, name)
+            _check(all(value >= 0 for value in values.values()), name, values, "nothing below zero")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Everything a caller needs to know of a model file, as stored under `tl.spec`.
+
+    Attributes:
+        labels: class names in the order of the outputs' last axis; unique, none blank.
+        preprocess: what the graph does before the network.
+        architecture, weights: the network's name and what it started from.
+        temperature: the logits are divided by this before the softmax; above zero.
+        abstain_below: below this top probability the model would rather not say; None when not fitted.
+        data_fingerprint: SHA-256 (hex) over the pictures and labels of training.
+        versions: library -> version that made the file.
+        metrics: name -> value as measured on held-out pictures.
+        parity: what the export proved; None in a file that never passed an export.
+
+    Raises:
+        ValueError: a value is out of range; the message begins with the field's name.
+
+    """
+
+    labels: tuple[str, ...]
+    preprocess: PreprocessSpec
+    architecture: str
+    weights: str
+    temperature: float = 1.0
+    abstain_below: float | None = None
+    data_fingerprint: str = ""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    parity: ParitySummary | None = None
+
+    def __post_init__(self) -> None:
+        _check(2 <= len(self.labels) <= MAX_LABELS, "labels", len(self.labels), f"2 to {MAX_LABELS} labels")
+        blank = [label for label in self.labels if not label.strip()]
+        _check(not blank, "labels", blank, "no empty label")
+        if len(set(self.labels)) < len(self.labels):
+            twice = collections.Counter(self.labels).most_common(1)[0][0]
+            _check(False, "labels", twice, "no label twice")
+        positive = math.isfinite(self.temperature) and self.temperature > 0
+        _check(positive, "temperature", self.temperature, "a finite number above zero")
+        below = self.abstain_below
+        _check(below is None or 0 <= below <= 1, "abstain_below", below, "0 to 1, or null")
+
+    def to_json(self) -> str:
+        """The text to store under `tl.spec`; the same spec always gives the same text."""
+        fields = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(ModelSpec)}
+        return json.dumps({"version": FORMAT_VERSION, **fields}, ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> "ModelSpec":
+        """The spec that a model file carries.
+
+        Raises:
+            ModelFileError: not JSON, another version, a missing, unknown, ill-typed or out-of-range field;
+                the message names it.
+
+        """
+        document = parse_document(text, SPEC_KEY, FORMAT_VERSION)
+        spec: ModelSpec = build(ModelSpec, _MODEL_FIELDS, document, SPEC_KEY)
+        return spec
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as JSON has them."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value
+
+
+def _check(holds: bool, field: str, found: object, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{field}: found {brief(found)}, expected {expected}")
+
+
+_PREPROCESS_FIELDS: Mapping[str, Reader] = {
+    "size": tuple_of(integer),
+    "mean": tuple_of(number),
+    "std": tuple_of(number),
+    "color": text,
+    "fit": text,
+    "anchor": text,
+    "fill": tuple_of(integer),
+    "resample": text,
+    "resize_px": optional(integer),
+}
+_PARITY_FIELDS: Mapping[str, Reader] = {
+    "pictures": integer,
+    "top1_agreement": number,
+    "max_probability_difference": number,
+    "stages": mapping_of(number),
+    "tolerances": mapping_of(number),
+    **{name: optional(number) for name in _PROBABILITY_DIFFERENCES},
+}
+_MODEL_FIELDS: Mapping[str, Reader] = {
+    "labels": tuple_of(text),
+    "preprocess": object_of(PreprocessSpec, _PREPROCESS_FIELDS),
+    "architecture": text,
+    "weights": text,
+    "temperature": number,
+    "abstain_below": optional(number),
+    "data_fingerprint": text,
+    "versions": mapping_of(text),
+    "metrics": mapping_of(number),
+    "parity": optional(object_of(ParitySummary, _PARITY_FIELDS)),
+}

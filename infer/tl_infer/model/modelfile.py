@@ -1,0 +1,105 @@
+"""A model file's bytes: read once, from a regular file, held against a SHA-256."""
+
+import dataclasses
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+from tl_infer.errors import ModelFileError
+from tl_infer.model.wire import has_external_data
+from tl_infer.system.files import open_regular
+
+ModelSource = str | os.PathLike[str] | bytes | BinaryIO
+
+MAX_MODEL_BYTES = 2_000_000_000  # protobuf's own limit for one message
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model that has been read.
+
+    Attributes:
+        data: the whole file.
+        where: what to call it in messages.
+        path: absolute, where it came from a path; else None.
+
+    """
+
+    data: bytes = dataclasses.field(repr=False)
+    where: str
+    path: Path | None = None
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the whole file, 64 hexadecimal digits."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def read_model(source: ModelSource, sha256: str | None = None) -> ModelFile:
+    """Read a model.
+
+    Args:
+        source: path, bytes, or a file opened for reading bytes, which is read to its end and left open.
+        sha256: what the SHA-256 of the file must be, 64 hexadecimal digits.
+
+    Raises:
+        ModelFileError: not there, not a regular file, empty, too large, another SHA-256, or with external data.
+        TypeError: `source` is of none of the types above.
+        ValueError: `sha256` is no SHA-256.
+
+    """
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"sha256: found {sha256[:80]!r}, expected 64 hexadecimal digits")
+    model = _read(source)
+    if sha256 is not None and model.sha256 != sha256.lower():
+        raise ModelFileError(
+            f"{model.where}: its SHA-256 is {model.sha256}, expected {sha256.lower()}; this is not the file you pinned"
+        )
+    _refuse_external_data(model)
+    return model
+
+
+def _read(source: ModelSource) -> ModelFile:
+    if isinstance(source, bytes):
+        return ModelFile(source, f"model of {len(source)} bytes")
+    if isinstance(source, str | os.PathLike):
+        return _read_path(Path(source))
+    if not hasattr(source, "read"):
+        raise TypeError(f"expected a path, bytes or a file opened for reading bytes, found {type(source).__name__}")
+    data = source.read(MAX_MODEL_BYTES + 1)
+    if not isinstance(data, bytes):
+        raise TypeError(f"expected a file opened for reading bytes, its read() gave {type(data).__name__}")
+    _check_size(len(data), "the opened file")
+    return ModelFile(data, f"model of {len(data)} bytes")
+
+
+def _read_path(path: Path) -> ModelFile:
+    try:
+        with open_regular(path) as file:
+            _check_size(os.fstat(file.fileno()).st_size, str(path))
+            return ModelFile(file.read(), str(path), path.absolute())
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: no such file; expected a model made by tl-export") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _check_size(size: int, where: str) -> None:
+    if not 0 < size <= MAX_MODEL_BYTES:
+        raise ModelFileError(f"{where}: {size} bytes, expected a model made by tl-export")
+
+
+def _refuse_external_data(model: ModelFile) -> None:
+    try:
+        external = has_external_data(model.data)
+    except ValueError as error:
+        raise ModelFileError(
+            f"{model.where}: damaged or not an ONNX model, expected a file made by tl-export: {error}"
+        ) from error
+    if external:
+        raise ModelFileError(
+            f"{model.where}: keeps weights in other files (external data), expected one whole file; "
+            "export it again with tl-export"
+        )

@@ -1,0 +1,215 @@
+"""Opening a model: the only module of the runtime that names onnxruntime."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from tl_infer.errors import ModelFileError, ProviderError
+from tl_infer.model.contract import EMBEDDING, HEATMAP, INPUT_NAME, LOGITS, PROBABILITIES, SPEC_KEY, ModelSpec
+from tl_infer.model.golden import GOLDEN_KEY, GoldenSet
+from tl_infer.model.modelfile import ModelFile
+
+_Parsed = TypeVar("_Parsed")
+
+CPU = "cpu"
+_PROVIDERS = {
+    CPU: "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "directml": "DmlExecutionProvider",
+}
+_PACKAGES = {
+    "cuda": "onnxruntime-gpu",
+    "openvino": "onnxruntime-openvino",
+    "directml": "onnxruntime-directml",
+    "coreml": "onnxruntime for macOS",
+}
+
+
+class Session:
+    """One opened model: pixels in, arrays out.
+
+    Attributes:
+        spec: what the file says of itself, checked against what it really has.
+        outputs: names of the contract's outputs that the file has.
+        golden: its golden samples; None where it has none.
+
+    """
+
+    def __init__(
+        self, model: ModelFile, threads: int, providers: Sequence[str] = (CPU,), *, optimized: bool = True
+    ) -> None:
+        """Open a model.
+
+        Args:
+            model: the file.
+            threads: onnxruntime's intra-op threads; 1 when several Python threads share this session.
+            providers: as `check_providers` gives them.
+            optimized: let onnxruntime rewrite the graph; tl-export compares both.
+
+        Raises:
+            ModelFileError: damaged, not one of ours, or its spec does not fit its outputs.
+            ProviderError: a provider is not there or does not start.
+
+        """
+        self._where = model.where
+        self._session = _open(model, threads, providers, optimized)
+        metadata = self._read_metadata()
+        self.spec = self._parsed(ModelSpec.from_json, metadata[SPEC_KEY])
+        self.golden: GoldenSet | None = None
+        if GOLDEN_KEY in metadata:
+            classes = len(self.spec.labels)
+            self.golden = self._parsed(lambda text: GoldenSet.from_json(text, classes), metadata[GOLDEN_KEY])
+        self.outputs = self._check_signature()
+        # What was not asked for is not computed.
+        self._run_options = ort.RunOptions()
+        self._run_options.only_execute_path_to_fetches = True
+        self._run_options.log_severity_level = 4
+
+    def run(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """Run pictures of one size; thread-safe.
+
+        Args:
+            images: uint8 (N, H, W, 3), RGB.
+            outputs: names out of the file's outputs.
+
+        Returns:
+            One float32 array per name, first axis N.
+
+        Raises:
+            ModelFileError: the graph failed, or answered with values that are no numbers.
+
+        """
+        try:
+            results: list[npt.NDArray[np.float32]] = self._session.run(
+                list(outputs), {INPUT_NAME: images}, self._run_options
+            )
+        except Exception as error:
+            raise ModelFileError(f"{self._where}: the model failed: {_first_line(error)}") from error
+        for name, values in zip(outputs, results, strict=True):
+            if not np.isfinite(values).all():
+                raise ModelFileError(f"{self._where}: output '{name}' has values that are not finite numbers")
+        return results
+
+    def check_answers(self, picture: npt.NDArray[np.uint8]) -> None:
+        """Run one picture (H, W, 3) and hold every output against the contract; what is declared can be untrue.
+
+        Raises:
+            ModelFileError: the graph fails, or an output has another shape, no finite numbers or no probabilities.
+
+        """
+        found = dict(zip(self.outputs, self.run(picture[np.newaxis], self.outputs), strict=True))
+        ranks = {PROBABILITIES: 2, LOGITS: 2, EMBEDDING: 2, HEATMAP: 4}
+        for name, values in found.items():
+            columns = values.shape[1] if name == EMBEDDING and values.ndim == 2 else len(self.spec.labels)
+            if values.ndim != ranks[name] or values.shape[:2] != (1, columns) or values.size == 0:
+                raise ModelFileError(
+                    f"{self._where}: output '{name}' has shape {values.shape} for one picture and "
+                    f"{len(self.spec.labels)} labels; export the model again with tl-export"
+                )
+        probabilities = found[PROBABILITIES]
+        if probabilities.min() < 0 or abs(float(probabilities.sum()) - 1) > 1e-3:
+            raise ModelFileError(f"{self._where}: output '{PROBABILITIES}' does not hold probabilities that sum to 1")
+
+    def _read_metadata(self) -> dict[str, str]:
+        try:
+            metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise ModelFileError(
+                f"{self._where}: the metadata are not valid UTF-8; export the model again with tl-export"
+            ) from error
+        if SPEC_KEY not in metadata:
+            raise ModelFileError(
+                f"{self._where}: an ONNX file without '{SPEC_KEY}', so not made by tl-export; "
+                "only files that it wrote can be classified with"
+            )
+        return metadata
+
+    def _parsed(self, parse: Callable[[str], _Parsed], text: str) -> _Parsed:
+        try:
+            return parse(text)
+        except ModelFileError as error:
+            raise ModelFileError(f"{self._where}: {error}") from error
+
+    def _check_signature(self) -> tuple[str, ...]:
+        """Hold the file's inputs and outputs against the contract and the labels."""
+        inputs = {node.name: (node.type, node.shape) for node in self._session.get_inputs()}
+        kind, shape = inputs.get(INPUT_NAME, ("nothing", []))
+        if len(inputs) != 1 or kind != "tensor(uint8)" or len(shape) != 4 or shape[3] != 3:
+            raise ModelFileError(f"{self._where}: inputs {inputs}, expected one '{INPUT_NAME}' of uint8 [N, H, W, 3]")
+        outputs = {node.name: (node.type, node.shape) for node in self._session.get_outputs()}
+        for name, form in ((PROBABILITIES, "[N, C]"), (LOGITS, "[N, C]"), (EMBEDDING, "[N, D]"),
+                           (HEATMAP, "[N, C, h, w]")):  # fmt: skip
+            if name != PROBABILITIES and name not in outputs:  # tl-export --outputs may have left it out
+                continue
+            kind, shape = outputs.get(name, ("nothing", []))
+            if kind != "tensor(float)" or len(shape) != form.count(",") + 1:
+                raise ModelFileError(f"{self._where}: output '{name}' is {kind} {shape}, expected float32 {form}")
+            if name != EMBEDDING and shape[1] != len(self.spec.labels):
+                raise ModelFileError(
+                    f"{self._where}: {len(self.spec.labels)} labels but output '{name}' has {shape[1]} columns; "
+                    "export the model again with tl-export"
+                )
+        return tuple(name for name in (PROBABILITIES, LOGITS, EMBEDDING, HEATMAP) if name in outputs)
+
+
+def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
+    """Providers by their short names (`cuda`) or onnxruntime's (`CUDAExecutionProvider`), in order of preference.
+
+    Returns:
+        Short names where there are some; `("cpu",)` for None.
+
+    Raises:
+        ProviderError: one that the installed onnxruntime does not have, or no name at all.
+
+    """
+    if names is None:
+        return (CPU,)
+    if isinstance(names, str) or not names:
+        raise ProviderError(f"providers: found {names!r}, expected a list of names as ['cuda']")
+    short = {long: name for name, long in _PROVIDERS.items()}
+    installed = [short.get(long, long) for long in ort.get_available_providers()]
+    checked = []
+    for name in names:
+        checked.append(short.get(name, name if name in installed else name.lower()))
+        if checked[-1] not in installed:
+            package = _PACKAGES.get(checked[-1])
+            remedy = f"; in place of onnxruntime install {package}" if package else ""
+            raise ProviderError(
+                f"provider '{name}': the installed onnxruntime {ort.__version__} has {', '.join(installed)}{remedy}"
+            )
+    return tuple(checked)
+
+
+def _open(model: ModelFile, threads: int, providers: Sequence[str], optimized: bool) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Waiting threads sleep instead of burning a core of the program that embeds us.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # onnxruntime would also take its own other format, in which external data were not looked for.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.log_severity_level = 4  # what fails is raised; a library has no business on its host's stderr
+    wanted = [_PROVIDERS.get(name, name) for name in providers]
+    try:
+        session = ort.InferenceSession(model.data, options, providers=wanted)
+    except Exception as error:
+        raise ModelFileError(
+            f"{model.where}: damaged or not an ONNX model, expected a file made by tl-export: {_first_line(error)}"
+        ) from error
+    session.disable_fallback()  # a provider that fails at a picture is an error, not silently another provider
+    for name, long in zip(providers, wanted, strict=True):
+        if long not in session.get_providers():
+            raise ProviderError(f"provider '{name}': is installed but does not start; its driver or libraries lack")
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

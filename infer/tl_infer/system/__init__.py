@@ -1,0 +1,1 @@
+"""Files, folders, threads: what the operating system offers."""

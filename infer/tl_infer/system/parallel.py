@@ -1,0 +1,107 @@
+"""Work on several threads: how many this process may use, and a map over them that keeps the order."""
+
+import collections
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Enough that no worker waits for the slowest picture, few enough that memory stays flat.
+_WINDOW_PER_WORKER = 4
+
+_ROOT = Path("/")
+
+
+def available_threads(root: Path = _ROOT) -> int:
+    """Processors that this process may use, at least 1.
+
+    The smaller of the processors it may be scheduled on and the quota of its control groups, rounded up: in a
+    container that may use 1.5 of 64 processors, 64 threads would only wait for each other.
+
+    Args:
+        root: where `proc` and `sys` are; another folder in tests.
+
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota(root)
+    return processors if quota is None else max(1, min(processors, math.ceil(quota)))
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """`map(function, items)` on threads: results in the items' order, a bounded number under way.
+
+    `items` may be endless: it is read only as far ahead as the workers need. An exception of `function` is raised
+    at its item's turn. Leaving the iterator early stops the work.
+
+    Raises:
+        RuntimeError: the iterator was taken into a forked process, where its threads are not.
+
+    """
+    process = os.getpid()
+    remaining = iter(items)
+    pending: collections.deque[Future[Result]] = collections.deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="tl-infer")
+    try:
+        for item in itertools.islice(remaining, workers * _WINDOW_PER_WORKER):
+            pending.append(pool.submit(function, item))
+        while pending:
+            if os.getpid() != process:
+                raise RuntimeError("this iterator belongs to the process that made it; make a new one after the fork")
+            result = pending.popleft().result()
+            for item in itertools.islice(remaining, 1):
+                pending.append(pool.submit(function, item))
+            yield result
+    finally:
+        # In a forked child there is nobody to wait for.
+        pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
+
+
+def _cgroup_quota(root: Path) -> float | None:
+    """Processors allowed by the control groups of this process and those above it; None without a limit.
+
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and cgroup-v1 (cpu.cfs_quota_us).
+    """
+    quotas = []
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if controllers == "":
+            quotas += [_quota_v2(folder) for folder in _folders(root / "sys/fs/cgroup", group)]
+        elif "cpu" in controllers.split(","):
+            quotas += [_quota_v1(folder) for folder in _folders(root / "sys/fs/cgroup/cpu", group)]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _folders(mount: Path, group: str) -> list[Path]:
+    """The group's folder and all above it: each can have a quota. In a container the mount is the group itself."""
+    parts = [part for part in group.split("/") if part not in ("", ".", "..")]
+    return [mount.joinpath(*parts[:count]) for count in range(len(parts) + 1)]
+
+
+def _quota_v2(folder: Path) -> float | None:
+    fields = _read(folder / "cpu.max").split()
+    return _ratio(*fields) if len(fields) == 2 else None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    return _ratio(_read(folder / "cpu.cfs_quota_us").strip(), _read(folder / "cpu.cfs_period_us").strip())
+
+
+def _ratio(quota_us: str, period_us: str) -> float | None:
+    """None for `max`, for -1 (no limit) and for what is not there."""
+    if not (quota_us.isdecimal() and period_us.isdecimal() and int(quota_us) and int(period_us)):
+        return None
+    return int(quota_us) / int(period_us)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,146 @@
+import copy
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from tl_export.errors import VerificationError
+from tl_export.graph.assemble import assemble, set_spec
+from tl_export.graph.taps import OPTIONAL_OUTPUTS, TappedNetwork, find_taps
+from tl_export.graph.trace import trace
+from tl_export.proof.faults import with_swapped_channels, without_antialias
+from tl_export.proof.precision import RULES, Precision
+from tl_export.proof.routes import TorchRoute
+from tl_export.proof.stages import STAGES, TOLERANCES
+from tl_export.proof.verify import evenly, verify
+from tl_train.progress import Progress
+from tl_train.run_folder.folder import held_out_files, load_model
+
+
+def prove(run, file: onnx.ModelProto, pictures=None, **options):
+    model, spec, _ = load_model(run)
+    pictures = pictures or held_out_files(run)
+    return verify(model, spec, file.SerializeToString(), pictures, Progress(), **options)
+
+
+def changed(file: onnx.ModelProto, name: str, change) -> onnx.ModelProto:
+    """The file with one constant replaced."""
+    (tensor,) = [tensor for tensor in file.graph.initializer if tensor.name == name]
+    tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor)), name))
+    return file
+
+
+def test_every_stage_of_a_good_file_is_measured(tiny_run, assembled, photos):
+    for pictures in (held_out_files(tiny_run), photos[:6]):
+        proof = prove(tiny_run, assembled(), pictures)
+        assert [result.stage for result in proof.stages] == list(STAGES)
+        assert all(0 <= result.mean <= result.largest <= result.tolerance for result in proof.stages)
+        assert [check.name for check in proof.checks] == ["batch", "unoptimized"]
+        assert all(check.passed and check.pictures == len(pictures) for check in proof.checks)
+        assert proof.top1_agreement == 1
+        assert proof.independent.pictures == len(pictures)
+        assert proof.independent.gray_levels <= 1.01
+        summary = proof.summary()
+        assert summary.stages.keys() == summary.tolerances.keys() == set(STAGES)
+        table = "\n".join(proof.lines())
+        assert all(stage in table for stage in STAGES)
+
+
+def test_a_wrong_mean_shows_in_the_tensor(tiny_run, assembled, traced):
+    spec = traced[1]
+    wrong = dataclasses.replace(spec.preprocess, mean=(0.48, 0.46, 0.41))
+    with pytest.raises(VerificationError, match=r"first at stage 'tensor': .*png: 0.0"):
+        prove(tiny_run, assembled(dataclasses.replace(spec, preprocess=wrong)))
+
+
+def test_swapped_channels_show_in_the_tensor(tiny_run, assembled):
+    with pytest.raises(VerificationError, match="first at stage 'tensor'"):
+        prove(tiny_run, with_swapped_channels(assembled()))
+
+
+def test_a_resize_without_antialias_shows_in_the_tensor(tiny_run, assembled, photos):
+    with pytest.raises(VerificationError, match=r"first at stage 'tensor'.* of the normalised value, allowed 1e-05"):
+        prove(tiny_run, without_antialias(assembled()), photos[:4])
+
+
+def test_a_dropped_batch_norm_shows_in_the_embedding_or_the_logits(tiny_run):
+    model, spec, architecture = load_model(tiny_run)
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    dropped = copy.deepcopy(model)
+    norm = [layer for layer in dropped.modules() if isinstance(layer, nn.BatchNorm2d)][len(norms) // 2]
+    norm.reset_running_stats()
+    norm.reset_parameters()
+    taps = find_taps(dropped, architecture, spec.preprocess.size)
+    network = trace(TappedNetwork(dropped, taps, OPTIONAL_OUTPUTS), spec.preprocess.size, OPTIONAL_OUTPUTS)
+    whole = onnx.ModelProto()
+    whole.CopyFrom(network)
+    for outputs, stage in ((("probabilities", "embedding"), "embedding"), (("probabilities",), "logits")):
+        network = onnx.ModelProto()
+        network.CopyFrom(whole)
+        with pytest.raises(VerificationError, match=f"first at stage '{stage}'"):
+            prove(tiny_run, assemble(network, spec, outputs))
+
+
+def test_another_head_shows_in_the_logits(tiny_run, assembled):
+    with pytest.raises(VerificationError, match=r"first at stage 'logits'.* of the largest value, allowed 0.0001"):
+        prove(tiny_run, changed(assembled(), "classifier.bias", lambda bias: bias + np.float32(0.5)))
+
+
+def test_a_shifted_heatmap_shows_in_the_heatmap(tiny_run, assembled):
+    file = assembled()
+    (node,) = [node for node in file.graph.node if "heatmap" in node.output]
+    (add,) = [other for other in file.graph.node if node.input[0] in other.output]
+    (bias,) = [name for name in add.input if name in {tensor.name for tensor in file.graph.initializer}]
+    with pytest.raises(VerificationError, match="first at stage 'heatmap'"):
+        prove(tiny_run, changed(file, bias, lambda values: values + np.float32(0.1)))
+
+
+def test_another_temperature_shows_in_the_probabilities(tiny_run, assembled, traced):
+    with pytest.raises(VerificationError, match="first at stage 'probabilities'"):
+        prove(tiny_run, assembled(dataclasses.replace(traced[1], temperature=3.0)))
+
+
+def test_permuted_labels_show_in_the_label(tiny_run, assembled, traced):
+    spec = traced[1]
+    permuted = dataclasses.replace(spec, labels=(*spec.labels[1:], spec.labels[0]))
+    with pytest.raises(VerificationError, match="first at stage 'label'"):
+        prove(tiny_run, assembled(permuted))
+    file = assembled()
+    picture = held_out_files(tiny_run)[0]
+    answer = TorchRoute(*load_model(tiny_run))(picture).label
+    renamed = tuple(label if label == answer else f"not {label}" for label in spec.labels)
+    set_spec(file, dataclasses.replace(spec, labels=renamed))
+    with pytest.raises(VerificationError, match=r"stage 'label': the file's labels are .*'not "):
+        prove(tiny_run, file, [picture])
+
+
+def test_a_network_that_changed_after_the_export_is_refused(tiny_run, assembled):
+    model, spec, architecture = load_model(tiny_run)
+    head = model.get_submodule(architecture.head)
+    assert isinstance(head, nn.Linear)
+    with torch.no_grad():
+        head.bias[0] += 0.5
+    with pytest.raises(VerificationError, match="first at stage 'logits'"):
+        verify(model, spec, assembled().SerializeToString(), held_out_files(tiny_run), Progress())
+
+
+def test_tolerances_can_be_given_and_nothing_to_compare_is_no_proof(tiny_run, assembled):
+    with pytest.raises(VerificationError, match="there are no pictures to verify on"):
+        verify(*load_model(tiny_run)[:2], assembled().SerializeToString(), [], Progress())
+    with pytest.raises(VerificationError, match=r"stage 'embedding'.*allowed 0 "):
+        prove(
+            tiny_run,
+            assembled(),
+            rule=dataclasses.replace(RULES[Precision.FP32], tolerances={**TOLERANCES, "embedding": 0.0}),
+        )
+
+
+def test_evenly_takes_the_first_the_last_and_some_between():
+    numbers = list(range(100))
+    assert evenly(numbers, 3) == [0, 50, 99]
+    assert evenly(numbers, 1) == [0]
+    assert evenly(numbers, 100) == evenly(numbers, 500) == evenly(numbers, None) == numbers

@@ -1,0 +1,190 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from tl_export.errors import ExportError, VerificationError
+from tl_export.graph.assemble import assemble
+from tl_export.pipeline import export
+from tl_export.proof.verify import verify
+from tl_infer import Classifier, ModelSpec
+from tl_train.progress import Progress
+from tl_train.run_folder.folder import held_out_files, load_model
+
+TL_EXPORT = [sys.executable, "-c", "from tl_export.cli import main; main()"]
+
+
+def test_the_file_is_one_valid_model_with_everything_inside(tiny_model, tiny_run):
+    model = onnx.load(tiny_model, load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
+    assert model.ir_version == 8
+    assert not model.graph.value_info
+    assert not [tensor for tensor in model.graph.initializer if tensor.external_data]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["names"]) == {"0": "circle", "1": "cross", "2": "square"}
+    spec = ModelSpec.from_json(metadata["tl.spec"])
+    run_spec = ModelSpec.from_json((tiny_run / "spec.json").read_text())
+    assert (spec.labels, spec.preprocess) == (run_spec.labels, run_spec.preprocess)
+    assert spec.parity is not None
+    assert spec.parity.pictures == 6
+    assert spec.parity.top1_agreement == 1
+    assert spec.parity.max_probability_difference < 1e-4
+
+
+def test_a_batch_says_what_one_by_one_says(tiny_model):
+    from tl_infer.model.modelfile import read_model
+    from tl_infer.model.session import Session
+
+    session = Session(read_model(tiny_model), threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (5, 50, 70, 3), dtype=np.uint8)
+    probabilities, logits = session.run(images, ["probabilities", "logits"])
+    assert probabilities.shape == logits.shape == (5, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    single = np.concatenate([session.run(image[np.newaxis], ["probabilities"])[0] for image in images])
+    np.testing.assert_allclose(probabilities, single, atol=1e-6)
+
+
+def test_temperature_softens_the_probabilities(traced, tmp_path):
+    import dataclasses
+
+    network, spec = traced
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    scores = {}
+    for temperature in (1.0, 4.0):
+        model = assemble(copy(network), dataclasses.replace(spec, temperature=temperature))
+        top = Classifier(model.SerializeToString()).classify(picture, top_k=None).top
+        scores[temperature] = np.log([score.probability for score in top])
+    np.testing.assert_allclose(np.diff(scores[1.0]) / 4, np.diff(scores[4.0]), atol=1e-4)
+
+
+def copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    duplicate = onnx.ModelProto()
+    duplicate.CopyFrom(model)
+    return duplicate
+
+
+def test_a_failed_proof_leaves_no_file_and_an_old_one_as_it_was(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    out = tmp_path / "model.onnx"
+    picture = tmp_path / "broken.png"
+    picture.write_text("no picture")
+    with pytest.raises(VerificationError, match=r"broken.png: not a picture.*cannot verify"):
+        export(run, out, images=[picture])
+    assert not out.exists()
+    out.write_text("old")
+    with pytest.raises(ExportError, match=r"exists already; .* --overwrite"):
+        export(run, out)
+    with pytest.raises(VerificationError):
+        export(run, out, images=[picture], overwrite=True)
+    assert out.read_text() == "old"
+
+
+def test_export_from_the_shell(tiny_run, tmp_path):
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [*TL_EXPORT, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    out = tmp_path / "model.onnx"
+    done = run(tiny_run, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "Verified on 6 pictures: the same top-1 on all" in done.stdout
+    assert f"Model: {out}" in done.stdout
+    assert done.stderr.splitlines()[0] == "Tracing timm:test_efficientnet"
+    for stage in ("decode", "tensor", "embedding", "logits", "heatmap", "probabilities", "label", "batch"):
+        assert f"\n{stage} " in "\n" + done.stdout
+    for arguments, message in [
+        ((tmp_path, "--out", tmp_path / "b.onnx"), "config.toml is missing"),
+        ((tiny_run, "--out", tmp_path / "no" / "b.onnx"), "does not exist; make it first"),
+        ((tiny_run, "--out", tmp_path), "is a folder"),
+        ((tiny_run, "--out", tmp_path / "b.onnx", "--images", tmp_path / "typo"), "typo: no such file or folder"),
+    ]:
+        done = run(*arguments)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.md", "model.onnx", "model.parity.json"]
+
+
+def test_gray_pictures_export_too(shapes, tmp_path):
+    from tl_train.config import TrainConfig
+    from tl_train.run import train
+
+    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, "color": "gray"}
+    train(TrainConfig(data=str(shapes), **fields), tmp_path / "run")
+    result = export(tmp_path / "run", tmp_path / "gray.onnx")
+    classifier = Classifier(result.path)
+    assert classifier.spec.preprocess.color == "gray"
+    color = Image.open(next(shapes.glob("circle/*.png")))
+    assert classifier.classify(color, None) == classifier.classify(color.convert("L"), None)
+
+
+def test_an_appended_head_exports_too(shapes, tmp_path):
+    from tl_train.config import TrainConfig
+    from tl_train.run import train
+
+    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, "mode": "head"}
+    train(TrainConfig(data=str(shapes), head="append", **fields), tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["run"]
+    assert metrics["head"] == "append"
+    assert metrics["trained_parameters"] == 1000 * 3 + 3
+    assert metrics["loaded_weights"] == "none; all parameters started at random"
+    result = export(tmp_path / "run", tmp_path / "appended.onnx")
+    assert result.parity.top1_agreement == 1
+    assert Classifier(result.path).labels == ("circle", "cross", "square")
+
+
+@pytest.mark.parametrize(
+    ("fit", "fields"),
+    [
+        ("letterbox", {"fill": "#ff8000"}),
+        ("pad", {"fill": "white", "anchor": "bottom-left", "color": "gray"}),
+        ("crop", {"resize_px": 80}),
+    ],
+)
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+def test_every_fit_is_proven_on_photographs(traced, tiny_run, photos, fit, fields, resample):
+    import dataclasses
+
+    from tl_train.config import TrainConfig
+    from tl_train.preprocess.graph import spec_for
+
+    network, spec = traced
+    config = TrainConfig(data="digits", fit=fit, resample=resample, **fields)
+    preprocess = spec_for(config, spec.preprocess.size, spec.preprocess.mean, spec.preprocess.std)
+    changed = dataclasses.replace(spec, preprocess=preprocess)
+    model, _, _ = load_model(tiny_run)
+    file = assemble(copy(network), changed).SerializeToString()
+    pictures = [*held_out_files(tiny_run), *photos[::10]]
+    assert verify(model, changed, file, pictures, Progress()).top1_agreement == 1
+    images = np.random.default_rng(0).integers(0, 256, (3, 90, 40, 3), dtype=np.uint8)
+    assert len({result.probability for result in Classifier(file).classify_many(images)}) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--fit letterbox --fill #123456 --resample bicubic",
+        "--fit pad --anchor top-right",
+        "--fit crop --resize-px 40",
+    ],
+)
+def test_every_fit_from_the_shell_to_the_file(shapes, tmp_path, options):
+    code = "from tl_train.cli import main; main()"
+    tiny = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32"]
+    arguments = [str(shapes), "--out", str(tmp_path / "run"), *tiny, *options.split()]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, timeout=120)
+    result = export(tmp_path / "run", tmp_path / "model.onnx")
+    preprocess = Classifier(result.path).spec.preprocess
+    given = dict(zip(options.split()[::2], options.split()[1::2], strict=True))
+    assert preprocess.fit == given["--fit"]
+    assert preprocess.anchor == given.get("--anchor", "center")
+    assert preprocess.fill == ((0x12, 0x34, 0x56) if "--fill" in given else (0, 0, 0))
+    assert preprocess.resample == given.get("--resample", "bilinear")
+    assert preprocess.resize_px == (40 if "--resize-px" in given else None)

@@ -1,0 +1,154 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import onnx
+import pytest
+from onnx import helper
+
+from tl_export.errors import VerificationError
+from tl_export.graph.assemble import set_spec
+from tl_export.proof.faults import without_antialias
+from tl_export.recheck import check
+from tl_infer.errors import ModelFileError, TlError
+from tl_train.errors import RunError
+
+TL_EXPORT = [sys.executable, "-c", "from tl_export.cli import main; main()"]
+
+
+def changed(model, path, change):
+    file = onnx.load(model)
+    change(file)
+    onnx.save(file, path)
+    return path
+
+
+def test_a_good_file_passes_with_and_without_its_run(tiny_model, tiny_run, photos):
+    result = check(tiny_model)
+    assert (result.opset, result.precision, result.golden.samples, result.proof) == (18, "fp32", 6, None)
+    assert result.golden.max_difference < 1e-6
+    proof = check(tiny_model, tiny_run).proof
+    assert proof is not None
+    assert (proof.pictures, proof.top1_agreement) == (6, 1)
+    proof = check(tiny_model, tiny_run, images=photos, verify_count=3).proof
+    assert proof is not None
+    assert proof.pictures == 3
+
+
+def spoil_resize(file):
+    file.CopyFrom(without_antialias(file))
+
+
+def two_opsets(file):
+    file.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+
+
+def stale_shape(file):
+    file.graph.value_info.append(helper.make_tensor_value_info("tensor", 1, [1]))
+
+
+def other_names(file):
+    for entry in file.metadata_props:
+        if entry.key == "names":
+            entry.value = json.dumps({"0": "cross", "1": "circle", "2": "square"})
+
+
+def without_golden(file):
+    (entry,) = [entry for entry in file.metadata_props if entry.key == "tl.golden"]
+    file.metadata_props.remove(entry)
+
+
+def damaged_golden(file):
+    (entry,) = [entry for entry in file.metadata_props if entry.key == "tl.golden"]
+    entry.value = entry.value[:-1]
+
+
+def other_answers(file):
+    (entry,) = [entry for entry in file.metadata_props if entry.key == "tl.golden"]
+    document = json.loads(entry.value)
+    document["samples"][2]["probabilities"].reverse()
+    entry.value = json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (two_opsets, r"opset imports .*ai.onnx.ml.*expected one, of version 18"),
+        (stale_shape, r"value_info \(tensor\), expected none"),
+        (other_names, "found names .*cross.*, expected the labels of tl.spec"),
+        (without_golden, "has no golden samples"),
+        (damaged_golden, "tl.golden: is not valid JSON"),
+        (other_answers, r"self-test failed: sample 'square' differs by 0\.\d+ in a probability"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(tiny_model, tmp_path, change, message):
+    path = changed(tiny_model, tmp_path / "changed.onnx", change)
+    with pytest.raises(TlError, match=message) as error:
+        check(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_no_file_another_run_and_a_spoiled_graph(tiny_model, tiny_run, tmp_path, photos):
+    with pytest.raises(ModelFileError, match="no such file"):
+        check(tmp_path / "typo.onnx")
+    with pytest.raises(RunError, match="no such folder"):
+        check(tiny_model, tmp_path / "typo")
+    spoiled = changed(tiny_model, tmp_path / "spoiled.onnx", spoil_resize)
+    with pytest.raises(TlError, match=r"sample 'fine pattern'|first at stage 'tensor'"):
+        check(spoiled, tiny_run, images=photos[:3])
+
+
+def test_labels_that_are_not_the_runs(tiny_model, tiny_run, tmp_path):
+    import dataclasses
+
+    from tl_infer.model.golden import GoldenSet
+    from tl_train.run_folder.folder import load_model
+
+    def rename(file):
+        (entry,) = [entry for entry in file.metadata_props if entry.key == "tl.golden"]
+        spec = load_model(tiny_run)[1]
+        set_spec(file, dataclasses.replace(spec, labels=("a", "b", "c")), GoldenSet.from_json(entry.value, 3))
+
+    with pytest.raises(VerificationError, match="first at stage 'label'"):
+        check(changed(tiny_model, tmp_path / "renamed.onnx", rename), tiny_run)
+
+
+def test_from_the_shell(tiny_model, tiny_run, tmp_path):
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [*TL_EXPORT, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    done = run("--check", tiny_model, "--run", tiny_run)
+    assert done.returncode == 0, done.stderr
+    assert "Structure: one file, fp32, opset 18, outputs probabilities, logits, embedding, heatmap" in done.stdout
+    assert "Golden samples: 6, largest difference " in done.stdout
+    assert "Verified on 6 pictures: the same top-1 on all" in done.stdout
+    shutil.copy(tiny_model, tmp_path / "copy.onnx")
+    changed(tiny_model, tmp_path / "bad.onnx", without_golden)
+    done = run("--check", tmp_path / "bad.onnx")
+    assert done.returncode == 1
+    assert "has no golden samples" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing argument 'DIR'"),
+        (["run", "--run", "run"], "--run goes with --check"),
+        (["run", "--check", "model.onnx"], "--check writes nothing"),
+        (["--check", "model.onnx", "--out", "b.onnx"], "--check writes nothing"),
+        (["--check", "model.onnx", "--images", "a"], "--images with --check needs --run DIR"),
+        (["run", "--outputs", "logits,heat"], "found 'heat', expected some of probabilities,logits"),
+        (["run", "--verify-count", "0"], "--verify-count"),
+    ],
+)
+def test_wrong_usage(arguments, message):
+    from click.testing import CliRunner
+
+    from tl_export.cli import command
+
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert message in result.output

@@ -1,0 +1,256 @@
+"""What a user of `tl-infer` relies on, beyond one plain run."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from support import onnx_bytes
+from tl_infer.cli.foldernames import FAILED, UNSURE, folder_names
+from tl_infer.cli.placing import Placer
+
+TL_INFER = [sys.executable, "-c", "from tl_infer.cli.command import main; main()"]
+NAMES = ["0.png", "1.png", "2.png"]
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [*TL_INFER, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_bytes.color_model(extras=True, golden=onnx_bytes.golden_set()))
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Red, green, and one of which the model is less sure."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, color in zip(NAMES, ["red", "#00ff00", "#605050"], strict=True):
+        Image.new("RGB", (8, 8), color).save(folder / name)
+    return folder
+
+
+def test_below_the_threshold_the_label_is_empty_and_the_rest_is_there(model, photos, tmp_path):
+    out = tmp_path / "r.csv"
+    assert run(model, photos, "--out", out, "--threshold", "0.9", "--top-k", "all").returncode == 0
+    row = rows_of(out)[2]
+    assert (row["label"], row["abstained"]) == ("", "true")
+    assert float(row["p(red)"]) == float(row["probability"]) < 0.9
+    done = run(model, photos, "--threshold", "0.9", "--top-k", 2)
+    assert done.stdout.splitlines()[2].split("\t")[1:4:2] == ["(unsure)", "red"]
+    assert "(unsure)  1" in done.stderr
+
+
+def test_a_pattern_is_expanded_unless_there_is_such_a_file(model, photos):
+    done = run(model, photos / "*.png")
+    assert [Path(line.split("\t")[0]).name for line in done.stdout.splitlines()] == NAMES
+    (photos / "0.png").rename(photos / "[12].png")
+    done = run(model, photos / "[12].png")
+    assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["red"]
+
+
+@pytest.mark.parametrize(("separator", "option"), [("\n", []), ("\0", ["-0"])])
+def test_paths_come_from_standard_input(model, photos, separator, option):
+    paths = [str(photos / name) for name in [*reversed(NAMES), "absent.png"]]
+    done = run(model, "-", *option, input=separator.join(paths))
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == paths
+    assert done.returncode == 3
+    assert "4 files, 1 error" in done.stderr
+
+
+def test_standard_input_that_holds_no_paths_is_refused(model):
+    done = run(model, "-", input="x" * 200_000)
+    assert done.returncode == 1
+    assert "without an end of the path; are they separated by NUL? then add -0" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["--copy", "--move", "--link"])
+def test_files_are_sorted_into_folders(model, photos, tmp_path, mode):
+    (photos / "bad.png").write_text("no picture")
+    folder, out = photos / "sorted", tmp_path / "r.csv"
+    (folder / "red").mkdir(parents=True)
+    (folder / "red" / "0.png").write_text("older")
+    before = (photos / "0.png").read_bytes()
+    done = run(model, photos, "--out", out, "--sort-into", folder, mode, "--threshold", "0.9")
+    assert done.returncode == 3
+    assert (folder / "red" / "0.png").read_text() == "older"
+    assert (folder / "red" / "0-2.png").read_bytes() == before
+    assert (folder / "red" / "0-2.png").is_symlink() == (mode == "--link")
+    assert (folder / UNSURE / "2.png").exists()
+    assert (folder / FAILED / "bad.png").exists() == (mode != "--move")
+    left = sorted(path.name for path in photos.glob("*.png"))
+    assert left == (["bad.png"] if mode == "--move" else [*NAMES, "bad.png"])
+    assert rows_of(out)[0]["sorted_to"] == str(folder / "red" / "0-2.png")
+    assert not list(folder.rglob(".*"))
+
+
+def test_heatmaps_and_embeddings_follow_the_rows(model, photos, tmp_path):
+    (photos / "1b.png").write_text("no picture")
+    out, maps, vectors = tmp_path / "r.jsonl", tmp_path / "maps", tmp_path / "e.npy"
+    assert run(model, photos, "--out", out, "--heatmaps", maps, "--embeddings", vectors).returncode == 3
+    array = np.load(vectors)
+    assert array.shape == (4, 3)
+    assert array.dtype == np.float32
+    np.testing.assert_allclose(array[[0, 1]], [[255, 0, 0], [0, 255, 0]])
+    assert np.isnan(array[2]).all()
+    heatmaps = [json.loads(line)["heatmap"] for line in out.read_text().splitlines()]
+    assert heatmaps[2] is None
+    with Image.open(heatmaps[0]) as overlay:
+        assert overlay.size == (8, 8)
+
+
+@pytest.mark.parametrize("option", ["--heatmaps", "--embeddings"])
+def test_an_output_that_the_model_lacks_is_one_line(photos, tmp_path, option):
+    model = tmp_path / "plain.onnx"
+    model.write_bytes(onnx_bytes.color_model())
+    done = run(model, photos, option, tmp_path / "x.npy")
+    assert done.returncode == 1
+    assert f"has no output '{option[2:].rstrip('s')}'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_an_interrupted_run_goes_on_to_the_rows_of_a_whole_one(model, photos, tmp_path, number, code):
+    for copy in range(3, 3_000):
+        (photos / f"{copy}.png").hardlink_to(photos / NAMES[copy % 3])
+    out, whole = tmp_path / "r.csv", tmp_path / "whole.csv"
+    command = [*TL_INFER, str(model), str(photos), "--out", str(out), "--threads", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    partial, deadline = tmp_path / "r.csv.partial", time.monotonic() + 30
+    while not (partial.exists() and partial.stat().st_size > 10_000) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "Traceback" not in stderr
+    left = partial if number == signal.SIGKILL else out
+    assert 10 < len(rows_of(left)) < 2_999
+    done = run(model, photos, "--out", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "3000 of 3000 files" in done.stderr
+    run(model, photos, "--out", whole)
+    for row, expected in zip(rows_of(out), rows_of(whole), strict=True):
+        assert {**row, "ms": ""} == {**expected, "ms": ""}
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_resume_adds_what_is_new_and_cuts_off_half_a_row(model, photos, tmp_path, suffix):
+    out = tmp_path / f"r{suffix}"
+    run(model, photos, "--out", out)
+    whole = out.read_bytes()
+    out.write_bytes(whole + b'"half a')
+    Image.new("RGB", (8, 8), "blue").save(photos / "3.png")
+    done = run(model, photos, "--out", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 files, 3 from before" in done.stderr
+    assert out.read_bytes().startswith(whole)
+    assert len(out.read_bytes()[len(whole) :].splitlines()) == 1
+
+
+def test_resume_refuses_rows_of_other_options_or_unknown_ones(model, photos, tmp_path):
+    out = tmp_path / "r.csv"
+    run(model, photos, "--out", out, "--threshold", "0.5")
+    before = out.read_bytes()
+    done = run(model, photos, "--out", out, "--threshold", "0.6", "--resume")
+    assert done.returncode == 1
+    assert "its rows were made with threshold 0.5, now it is 0.6" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    (tmp_path / "r.csv.run.json").unlink()
+    assert "nothing says how the rows of r.csv came about" in run(model, photos, "--out", out, "--resume").stderr
+    assert out.read_bytes() == before
+    assert not (tmp_path / "r.csv.partial").exists()
+
+
+def test_the_model_describes_and_tests_itself(model, tmp_path):
+    done = run(model, "--info", "--self-test")
+    assert done.returncode == 0
+    assert "3: red, green, blue" in done.stdout
+    assert "self-test passed: 2 samples" in done.stdout
+    wrong = tmp_path / "wrong.onnx"
+    wrong.write_bytes(onnx_bytes.color_model(golden=onnx_bytes.golden_set(error=0.01)))
+    done = run(wrong, "--self-test")
+    assert done.returncode == 1
+    assert "self-test failed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--move"], 2, "--move needs --sort-into"),
+        (["--sort-into", "x", "--move", "--link"], 2, "exclude one another"),
+        (["--resume"], 2, "--resume needs --out"),
+        (["-0"], 2, "-0 needs the PATH '-'"),
+        (["--info"], 2, "take no PATH"),
+        (["--threshold", "1.5"], 2, "not in the range"),
+        (["--top-k", "many"], 2, "neither a number from 1 nor 'all'"),
+        (["--sha256", "abc"], 2, "expected 64 hexadecimal digits"),
+        (["--sha256", "0" * 64], 1, "this is not the file you pinned"),
+        (["--provider", "cuda9"], 1, "provider 'cuda9'"),
+        (["--embeddings", "e.npz"], 2, "must end in .npy"),
+        (["--out", "r.csv", "--embeddings", "e.npy", "--resume"], 2, "cannot go on with --resume"),
+        (["typo*.png"], 1, "none that the pattern fits"),
+        (["--max-pixels", "10"], 3, "the limit is 10 in all"),
+        (["--max-file-size", "10"], 3, "the limit is 10"),
+    ],
+)
+def test_mistakes_get_a_clear_line(model, photos, tmp_path, arguments, code, message):
+    done = run(model, photos, *arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+LABELS = st.text(st.characters(), min_size=1, max_size=300) | st.text("aAbB./\\ _-%~~\u00e9e\u0301", min_size=1)
+
+
+@given(st.lists(LABELS, min_size=1, max_size=8, unique=True))
+def test_no_label_leaves_its_folder_or_meets_another(labels):
+    names = folder_names(labels)
+    for name in names.values():
+        assert len(os.fsencode(name)) <= 200
+        assert not set(name) & set('/\\\0:*?"<>|')
+        assert name[0] not in ".-_ "
+        assert name[-1] not in " ."
+    folded = {unicodedata.normalize("NFC", name).casefold() for name in names.values()}
+    assert len(folded) == len(labels)
+
+
+def test_folders_are_the_labels_where_they_can_be():
+    labels = ["golden retriever", "a/b", "..", "CON", "nul.txt", "Cat", "cat", "_unsure", "50%"]
+    assert list(folder_names(labels).values()) == [
+        "golden retriever", "a%2Fb", "%2E%2E", "%43ON", "%6Eul.txt", "%43at", "cat", "%5Funsure", "50%25",
+    ]  # fmt: skip
+
+
+def test_moving_to_another_file_system_keeps_the_bytes(tmp_path):
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system")
+    source = elsewhere / f"tl-infer-{os.getpid()}.bin"
+    source.write_bytes(b"x" * 100_000)
+    made = Placer().place(source, tmp_path, "move")
+    assert made.read_bytes() == b"x" * 100_000
+    assert not source.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [made.name]

@@ -1,0 +1,55 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support import onnx_bytes
+from tl_infer.model.wire import has_external_data
+
+MODEL = onnx_bytes.color_model()
+
+
+def test_weights_outside_are_found_wherever_they_hide():
+    assert not has_external_data(MODEL)
+    assert has_external_data(onnx_bytes.color_model(external=True))
+
+    def message(field: int, body: bytes) -> bytes:
+        return bytes([field << 3 | 2, len(body)]) if field < 16 else bytes([field << 3 & 127 | 130, 1, len(body)])
+
+    def nested(*fields: int, body: bytes) -> bytes:
+        for field in reversed(fields):
+            body = message(field, body) + body
+        return body
+
+    location_elsewhere = b"\x70\x01"  # field 14, varint 1
+    assert has_external_data(nested(7, 1, 5, 5, body=location_elsewhere)), "a Constant's tensor"
+    assert has_external_data(nested(7, 1, 5, 6, 5, body=location_elsewhere)), "a branch of an If"
+    assert has_external_data(nested(7, 1, 5, 11, 1, 5, 10, body=location_elsewhere)), "a graph in a list of graphs"
+    assert has_external_data(nested(7, 15, 1, body=location_elsewhere)), "a sparse tensor"
+    assert has_external_data(nested(25, 7, 5, 5, body=location_elsewhere)), "a function"
+    assert not has_external_data(nested(7, 5, body=b"\x70\x00")), "it says that the values are inside"
+
+
+def test_deep_nesting_does_not_break_the_reader():
+    body = b""
+    for _ in range(3000):
+        for field in (6, 5, 1):  # a graph in an attribute in a node
+            length, prefix = len(body), bytearray()
+            while length > 127:
+                prefix.append(length & 127 | 128)
+                length >>= 7
+            body = bytes([field << 3 | 2]) + bytes(prefix) + bytes([length]) + body
+    assert not has_external_data(b"\x3a\x00" + body)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=100))
+def test_any_bytes_end_in_an_answer_or_a_value_error(data):
+    try:
+        assert has_external_data(data) in (True, False)
+    except ValueError as error:
+        assert str(error).startswith("byte ")  # noqa: PT017 - either outcome is right
+
+
+def test_a_cut_file_is_damaged():
+    with pytest.raises(ValueError, match="a field that ends behind the file"):
+        has_external_data(MODEL[:-5])

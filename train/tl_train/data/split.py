@@ -1,0 +1,112 @@
+"""Holding back a share of the pictures: stratified by class, at random from a seed, whole groups together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tl_train.data.samples import Sample
+from tl_train.errors import DataError
+
+
+def split(
+    samples: Sequence[Sample], labels: Sequence[str], share: float, seed: int
+) -> tuple[list[Sample], list[Sample]]:
+    """Hold back a share of every class, at random.
+
+    At least one picture of each class is held back (when `share` is not zero) and at least one stays. A group is
+    never divided; the shares are then as near to `share` as a random choice of whole groups comes.
+
+    Args:
+        samples: what to split; both parts keep its order.
+        labels: class names, for the message.
+        share: 0 to below 1.
+        seed: the same seed holds back the same samples.
+
+    Returns:
+        The samples that stay, and those held back.
+
+    Raises:
+        DataError: a class has too few pictures, or too few groups.
+
+    """
+    generator = np.random.default_rng(seed)
+    if share and any(sample.group is not None for sample in samples):
+        held_back = _whole_groups(samples, labels, share, generator)
+    else:
+        held_back = _single_pictures(samples, labels, share, generator)
+    kept = [sample for i, sample in enumerate(samples) if i not in held_back]
+    return kept, [samples[i] for i in sorted(held_back)]
+
+
+def _single_pictures(
+    samples: Sequence[Sample], labels: Sequence[str], share: float, generator: np.random.Generator
+) -> set[int]:
+    held_back: set[int] = set()
+    for label, name in enumerate(labels):
+        members = [i for i, sample in enumerate(samples) if sample.label == label]
+        count = _count(share, len(members)) if share else 0
+        if count >= len(members):
+            raise DataError(
+                f"class '{name}': {len(members)} picture(s) left to split, expected at least {count + 1}; "
+                "add pictures, or set --val-split or --test-split to 0"
+            )
+        held_back.update(int(i) for i in generator.permutation(members)[:count])
+    return held_back
+
+
+def _whole_groups(
+    samples: Sequence[Sample], labels: Sequence[str], share: float, generator: np.random.Generator
+) -> set[int]:
+    """Take groups in random order while each brings the counts of its classes nearer to the wanted ones."""
+    groups = _groups(samples)
+    sizes = np.array([np.bincount([samples[i].label for i in group], minlength=len(labels)) for group in groups])
+    total = sizes.sum(axis=0)
+    wanted = np.array([_count(share, int(count)) for count in total])
+    order = generator.permutation(len(groups))
+    chosen: list[int] = []
+    held = np.zeros_like(total)
+    for group in order:
+        nearer = np.abs(held + sizes[group] - wanted).sum() < np.abs(held - wanted).sum()
+        if nearer and _leaves_some(total - held, sizes[group]):
+            chosen.append(int(group))
+            held += sizes[group]
+    for label, name in enumerate(labels):
+        if held[label]:
+            continue
+        # The class has only large groups: the one that brings the fewest pictures too many.
+        candidates = [group for group in order if sizes[group, label] and _leaves_some(total - held, sizes[group])]
+        if not candidates:
+            raise DataError(
+                f"class '{name}': {total[label]} picture(s) in {np.count_nonzero(sizes[:, label])} group(s) left to "
+                "split, and a group is never divided; add pictures of other groups, say in the CSV's column 'split' "
+                "which picture goes where, or set --val-split or --test-split to 0"
+            )
+        best = min(candidates, key=lambda group: int(np.abs(held + sizes[group] - wanted).sum()))
+        chosen.append(int(best))
+        held += sizes[best]
+    return {i for group in chosen for i in groups[group]}
+
+
+def _groups(samples: Sequence[Sample]) -> list[list[int]]:
+    """Indices of the samples, group by group; a picture without a group is one by itself."""
+    named: dict[str, list[int]] = {}
+    groups: list[list[int]] = []
+    for i, sample in enumerate(samples):
+        if sample.group is None:
+            groups.append([i])
+        elif sample.group in named:
+            named[sample.group].append(i)
+        else:
+            named[sample.group] = [i]
+            groups.append(named[sample.group])
+    return groups
+
+
+def _leaves_some(left: npt.NDArray[np.int64], size: npt.NDArray[np.int64]) -> bool:
+    """Whether every class of the group still has a picture to train on without it."""
+    return bool(np.all((left > size) | (size == 0)))
+
+
+def _count(share: float, members: int) -> int:
+    return max(1, round(share * members))

@@ -1,0 +1,1 @@
+"""Metrics, reliability and calibration."""

@@ -1,0 +1,1 @@
+"""Fitting the last layer on features of the frozen backbone."""

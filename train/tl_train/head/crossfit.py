@@ -1,0 +1,50 @@
+"""Cross-fitting: logits of training pictures, each from a head that was fitted without it."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from tl_train.head.features import CachedPart, Features
+from tl_train.head.penalised import folds
+
+MAX_FOLDS = 5
+_LEAST_PER_CLASS = 4  # so that two are left to fit on, when there are two folds
+
+
+def cross_fitted_logits(
+    head: nn.Module, part: CachedPart, fit: Callable[[nn.Module, CachedPart], None], seed: int
+) -> Features | None:
+    """Logits of all pictures of `part`, float32 (N, C), each from a copy of `head` that `fit` never showed it.
+
+    The copies see four fifths of the pictures, so they are a little worse than the head that is kept; what is fitted
+    on these logits errs on the modest side.
+
+    Args:
+        head: before any fitting; stays as it is.
+        part: the training pictures.
+        fit: fits a head in place, all choices included (of a penalty, say), or the logits would know of the pictures.
+        seed: of the folds.
+
+    Returns:
+        None when a class has fewer than four pictures.
+
+    Source: Chernozhukov et al., "Double/debiased machine learning", The Econometrics Journal 21 (2018), definition 3.1.
+
+    """
+    least = int(np.bincount(part.labels).min())
+    if least < _LEAST_PER_CLASS:
+        return None
+    fold_of = folds(part.labels, min(MAX_FOLDS, least), seed)
+    parts = []
+    for fold in range(int(fold_of.max()) + 1):
+        fitted = copy.deepcopy(head)
+        fit(fitted, part.chosen(fold_of != fold))
+        with torch.inference_mode():
+            parts.append(fitted.eval()(torch.from_numpy(part.features[fold_of == fold])).numpy())
+    logits = np.empty((len(part.labels), parts[0].shape[1]), np.float32)
+    for fold, found in enumerate(parts):
+        logits[fold_of == fold] = found
+    return logits

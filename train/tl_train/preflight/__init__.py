@@ -1,0 +1,1 @@
+"""What a look at the data tells before the first training step."""

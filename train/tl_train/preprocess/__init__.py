@@ -1,0 +1,1 @@
+"""The preprocessing, as an ONNX graph: the one implementation there is."""

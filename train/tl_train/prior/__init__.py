@@ -1,0 +1,1 @@
+"""What the class names say: a prior for the head, from WordNet."""

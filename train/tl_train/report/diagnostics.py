@@ -1,0 +1,85 @@
+"""Figures about how far the answers can be trusted: confusion, calibration, and what abstaining gains."""
+
+from collections.abc import Sequence
+
+import matplotlib.axes
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from tl_train.evaluation.metrics import Evaluation, wilson_interval
+from tl_train.evaluation.reliability import calibration_bins, risk_coverage
+from tl_train.report.figures import RIGHT, WRONG, short
+
+_MAX_NAMED = 60
+
+
+def confusion(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
+    """The confusion matrix as an image, a row per true class scaled to its pictures; for many classes."""
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axes = figure.subplots()
+    counts = evaluation.confusion
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    if len(labels) <= _MAX_NAMED:
+        axes.set_xticks(range(len(labels)), short(labels), rotation=90, fontsize=7)
+        axes.set_yticks(range(len(labels)), short(labels), fontsize=7)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    figure.colorbar(image, shrink=0.7, label="share of the true class", format=PercentFormatter(1))
+    return figure
+
+
+def reliability(evaluation: Evaluation) -> Figure:
+    """Accuracy against top probability, before and after the temperature where there is one."""
+    panels = [("as the network says it", evaluation.before()), ("with the temperature", evaluation)]
+    if evaluation.uncalibrated is None:
+        panels = [("no temperature was fitted", evaluation)]
+    figure = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
+    for axes, (title, answers) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _reliability(axes, answers)
+        axes.set_title(f"{title}\ncalibration error {answers.calibration_error:.3f}", fontsize=11)
+    return figure
+
+
+def risk(evaluation: Evaluation, abstain_below: float | None) -> Figure:
+    """Share of wrong answers against share of pictures answered, the surest first."""
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    curve = risk_coverage(evaluation.confidence, evaluation.right)
+    axes.plot(
+        curve.coverage, curve.risk, color=RIGHT, drawstyle="steps-post", marker="." if len(curve.risk) < 3 else ""
+    )
+    if abstain_below is not None and (answered := evaluation.confidence >= abstain_below).any():
+        point = (float(answered.mean()), float((~evaluation.right[answered]).mean()))
+        axes.plot(*point, "o", color=WRONG, clip_on=False, zorder=3)
+        # A white ground keeps the words readable where the curve runs under them.
+        axes.annotate(
+            f"threshold {abstain_below:.2f}", point, textcoords="offset points", xytext=(-8, 8), ha="right",
+            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.9},
+        )  # fmt: skip
+    axes.set(xlabel="pictures answered, surest first", ylabel="wrong among them", xlim=(0, 1.01))
+    axes.set_ylim(0, max(0.05, 1.15 * float(curve.risk.max())))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _reliability(axes: matplotlib.axes.Axes, evaluation: Evaluation) -> None:
+    """Points with their 95% intervals on the diagonal of perfect calibration, and how many pictures each stands for."""
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+    bins = calibration_bins(evaluation.confidence, evaluation.right)
+    intervals = [wilson_interval(group.correct, group.pictures) for group in bins]
+    x = np.array([group.confidence for group in bins])
+    y = np.array([group.accuracy for group in bins])
+    error = [y - [interval.low for interval in intervals], [interval.high for interval in intervals] - y]
+    axes.errorbar(x, y, yerr=np.maximum(0, error), fmt="o", color=RIGHT, ecolor="0.55", elinewidth=1, capsize=2)
+    counts = [group.pictures for group in bins]
+    # A quiet histogram at the foot: how many pictures are in each bin, the fullest a fifth of the height.
+    axes.bar(
+        [group.low for group in bins], 0.2 * np.array(counts) / max(counts), color="0.88", align="edge", zorder=0,
+        width=[group.high - group.low for group in bins],
+    )  # fmt: skip
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="top probability", ylabel="share right")
+    axes.set_aspect("equal")

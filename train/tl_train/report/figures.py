@@ -1,0 +1,170 @@
+"""The chapter's three figures, for any number of classes."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from tl_train.evaluation.metrics import Evaluation, Ints
+from tl_train.evaluation.reliability import Floats
+from tl_train.head.penalised import StrengthTried
+from tl_train.history import Epoch
+
+RIGHT, WRONG = "tab:blue", "tab:orange"
+
+# More drawn items than this become an image inside the figure, so that a page with them stays small.
+_MAX_VECTOR_ITEMS = 4000
+_MAX_COLORS = 20
+_MAX_NAMED = 50  # more labels than this do not fit beside an axis
+_SIGN_OF_TWO = (1, -1)  # the chapter draws the first class upwards, the second downwards
+
+
+def classification(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
+    """A bar per picture with its predicted class, and red dash-dotted lines between the true classes.
+
+    Two classes are drawn as in the chapter, +1 and -1; with more, each class has its own height.
+    """
+    tall = min(max(3.6, 0.16 * len(labels)), 9.0)
+    figure, order = Figure(figsize=(9, tall), layout="constrained"), _by_truth(evaluation)
+    axes = figure.subplots()
+    predicted, truth = evaluation.predicted[order], evaluation.truth[order]
+    for color, chosen in ((RIGHT, predicted == truth), (WRONG, predicted != truth)):
+        if len(labels) == 2:
+            _bars(axes, np.where(chosen, np.take(_SIGN_OF_TWO, predicted), 0), color)
+        else:
+            positions = np.flatnonzero(chosen)
+            marks = axes.scatter(positions, predicted[chosen], color=color, s=14, marker="|")
+            marks.set_rasterized(len(truth) > _MAX_VECTOR_ITEMS)
+    if len(labels) == 2:
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set_yticks(_SIGN_OF_TWO, short(labels))
+    elif len(labels) <= _MAX_NAMED:
+        axes.set_yticks(range(len(labels)), short(labels))
+    _mark_classes(axes, truth, labels)
+    axes.set_ylabel("predicted")
+    axes.set_title(
+        f"{evaluation.part} pictures: {evaluation.correct} of {len(truth)} right ({evaluation.accuracy:.2%})"
+    )
+    axes.legend(handles=[_patch(RIGHT, "right"), _patch(WRONG, "wrong")], loc="upper left",
+                bbox_to_anchor=(1, 1), frameon=False)  # fmt: skip
+    return figure
+
+
+def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
+    """Stacked bars of the class probabilities per picture, the first class at the bottom, a red line at 0.5.
+
+    More classes than there are colours are drawn as three: the true one, the most probable other one, the rest.
+    """
+    figure, order = Figure(figsize=(9, 3.6), layout="constrained"), _by_truth(evaluation)
+    axes = figure.subplots()
+    values, truth = evaluation.probabilities[order], evaluation.truth[order]
+    if len(labels) <= _MAX_COLORS:
+        colors = matplotlib.colormaps["tab20" if len(labels) > 2 else "Paired"]
+        layers = [(name, to_hex(colors(i % colors.N)), values[:, i]) for i, name in enumerate(short(labels))]
+    else:
+        layers = _true_and_other(values, truth)
+    edges, bottom = np.arange(len(order) + 1) - 0.5, np.zeros(len(order))
+    for name, color, heights in layers:
+        patch = axes.stairs(bottom + heights, edges, baseline=bottom, fill=True, color=color, label=name)
+        patch.set_rasterized(len(order) * len(layers) > _MAX_VECTOR_ITEMS)
+        bottom = bottom + heights
+    axes.axhline(0.5, color="red", linewidth=1)
+    _mark_classes(axes, truth, labels)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("probability")
+    axes.set_title(f"{evaluation.part} pictures: class probabilities")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="class", reverse=True, frameon=False)
+    return figure
+
+
+def curves(history: Sequence[Epoch]) -> Figure:
+    """Loss and accuracy over the epochs, of training and, where there is any, validation."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = [row.epoch for row in history]
+    loss.plot(epochs, [row.train_loss for row in history], marker="o", label="training")
+    accuracy.plot(epochs, [row.train_accuracy for row in history], marker="o", label="training")
+    val = [(row.epoch, row.val_loss, row.val_accuracy) for row in history if row.val_loss is not None]
+    if val:
+        loss.plot([row[0] for row in val], [row[1] for row in val], marker="s", label="validation")
+        accuracy.plot([row[0] for row in val], [row[2] for row in val], marker="s", label="validation")
+    for axes, title in ((loss, "mean cross-entropy"), (accuracy, "accuracy")):
+        axes.set_xlabel("epoch")
+        axes.set_title(title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    loss.set_ylim(bottom=0)
+    accuracy.set_ylim(top=1.02)
+    return figure
+
+
+def penalty(table: Sequence[StrengthTried], strength: float) -> Figure:
+    """What cross-validation measured for each strength of the penalty, and the one that was chosen."""
+    figure = Figure(figsize=(6.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.errorbar(
+        [row.strength for row in table], [row.log_loss for row in table], yerr=[row.standard_error for row in table],
+        marker="o", capsize=3, color="tab:blue", ecolor="tab:gray", label="held-out folds",
+    )  # fmt: skip
+    axes.axvline(strength, color="tab:orange", linestyle="--", label=f"chosen: {strength:.3g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("strength of the penalty")
+    axes.set_title("cross-validated log-loss of the training pictures")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _by_truth(evaluation: Evaluation) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Pictures of one class side by side, in their own order."""
+    return np.argsort(evaluation.truth, kind="stable")
+
+
+def _mark_classes(axes: matplotlib.axes.Axes, truth: np.ndarray, labels: Sequence[str]) -> None:
+    """Lines between the true classes, each class named below its pictures."""
+    present = np.unique(truth)
+    first = np.searchsorted(truth, present)
+    end = np.append(first[1:], len(truth))
+    axes.set_xlabel("true class")
+    if len(present) > _MAX_NAMED:  # lines and names would cover the pictures
+        axes.set_xticks([])
+        axes.set_xlabel("pictures, in the order of their true classes")
+    else:
+        for boundary in first[1:]:
+            axes.axvline(boundary - 0.5, color="red", linestyle="-.", linewidth=1)
+        names = short(labels)
+        rotation = 90 if sum(len(names[i]) + 2 for i in present) > 100 else 0
+        axes.set_xticks((first + end - 1) / 2, [names[i] for i in present], rotation=rotation)
+    axes.set_xlim(-0.6, len(truth) - 0.4)
+
+
+def short(labels: Sequence[str], limit: int = 18) -> list[str]:
+    """Labels for an axis, cut where too long. A dollar sign would start a formula in matplotlib."""
+    cut = (label if len(label) <= limit else label[: limit - 1] + "…" for label in labels)
+    return [label.replace("$", r"\$") for label in cut]
+
+
+def _bars(axes: matplotlib.axes.Axes, heights: np.ndarray, color: str) -> None:
+    """A bar per picture, as one shape however many there are."""
+    positions = np.arange(len(heights))
+    edges = np.append(np.column_stack([positions - 0.4, positions + 0.4]).ravel(), len(heights) - 0.4)
+    spaced = np.column_stack([heights, np.zeros_like(heights)]).ravel()
+    axes.stairs(spaced, edges, fill=True, color=color).set_rasterized(len(heights) > _MAX_VECTOR_ITEMS)
+
+
+def _true_and_other(values: Floats, truth: Ints) -> list[tuple[str, str, Floats]]:
+    """The three layers that stand for many classes: name, colour, heights (N,)."""
+    rows = np.arange(len(truth))
+    others = values.copy()
+    others[rows, truth] = 0
+    true, other = values[rows, truth], others.max(axis=1)
+    rest = np.maximum(0, 1 - true - other)
+    return [("the true one", RIGHT, true), ("the next best", WRONG, other), ("the rest", "0.85", rest)]
+
+
+def _patch(color: str, label: str) -> matplotlib.patches.Patch:
+    return matplotlib.patches.Patch(color=color, label=label)

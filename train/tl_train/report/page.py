@@ -1,0 +1,184 @@
+"""`report.html`: one self-contained page about a run."""
+
+import base64
+import dataclasses
+import io
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tl_infer.images import Pixels
+from tl_train.evaluation.calibration import Calibration
+from tl_train.evaluation.metrics import Evaluation, class_scores
+from tl_train.evaluation.reliability import risk_coverage
+from tl_train.history import Epoch
+from tl_train.report import diagnostics
+from tl_train.report.drawing import svg
+
+_TEMPLATE = "report.html.j2"
+_MAX_THUMBNAILS = 12
+_THUMBNAIL_PX = 168
+_MAX_MATRIX = 20  # more classes than this are drawn instead of listed
+_MAX_ROWS = 200
+_MAX_CONFUSIONS = 12
+_PARTS = {"test": "test", "val": "validation"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Page:
+    """What the page tells.
+
+    Attributes:
+        title: heading.
+        labels: class names.
+        history: a row per epoch.
+        figures: caption -> figure, in order.
+        facts: what to list of the run.
+        evaluation: answers on the held-out pictures, if there were any.
+        calibration: what was fitted for them.
+        names: of the held-out pictures, for the reader to find them.
+        load: the pixels of the held-out picture with that index.
+        warnings: findings about the data that the reader should act on.
+        notes: other things worth knowing, such as where the head started from.
+        config: the configuration file's text.
+        versions: library -> version.
+        command: the command line that made the run; empty when it was no command line.
+
+    """
+
+    title: str
+    labels: Sequence[str]
+    history: Sequence[Epoch]
+    figures: Mapping[str, Figure]
+    facts: Mapping[str, object]
+    evaluation: Evaluation | None = None
+    calibration: Calibration | None = None
+    names: Sequence[str] = ()
+    load: Callable[[int], Pixels] | None = None
+    warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    config: str = ""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    command: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Thumbnail:
+    name: str
+    source: str
+    true: str
+    true_probability: float
+    predicted: str
+    probability: float
+    pixelated: bool
+
+
+def render(page: Page) -> str:
+    """The page as HTML; needs no other file and no network. The same page gives the same text."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["percent"] = _percent
+    environment.filters["share"] = lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}"
+    source = resources.files("tl_train.report").joinpath("templates", _TEMPLATE).read_text(encoding="utf-8")
+    context: dict[str, Any] = {
+        "page": page,
+        "figures": {caption: _svg_uri(figure) for caption, figure in page.figures.items()},
+        **(_judged(page, page.evaluation) if page.evaluation else {}),
+    }
+    return environment.from_string(source).render(context)
+
+
+def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
+    """What the page shows of the held-out pictures."""
+    below = page.calibration.abstain_below if page.calibration else None
+    many = len(page.labels) > _MAX_MATRIX
+    wrong = np.flatnonzero(~evaluation.right)
+    rows = np.arange(len(evaluation.truth))
+    true_probability = evaluation.probabilities[rows, evaluation.truth]
+    scores = list(zip(page.labels, class_scores(evaluation.confusion), strict=True))
+    worst_first = sorted(scores, key=lambda pair: (pair[1].support == 0, 1 if pair[1].f1 is None else pair[1].f1))
+    return {
+        "part": _PARTS.get(evaluation.part, evaluation.part),
+        "interval": evaluation.interval,
+        "before": evaluation.before(),
+        "calibrated": evaluation.uncalibrated is not None,
+        "confusion": evaluation.confusion.tolist(),
+        "confusion_figure": _svg_uri(diagnostics.confusion(evaluation, page.labels)) if many else None,
+        "confusions": _confusions(evaluation, page.labels),
+        "scores": worst_first[:_MAX_ROWS] if len(scores) > _MAX_ROWS else scores,
+        "reliability": _svg_uri(diagnostics.reliability(evaluation)),
+        "risk": _svg_uri(diagnostics.risk(evaluation, below)),
+        "area": risk_coverage(evaluation.confidence, evaluation.right).area,
+        "answered": None if below is None else _answered(evaluation, below),
+        "most_wrong": _thumbnails(page, evaluation, wrong[np.argsort(true_probability[wrong], kind="stable")]),
+        "least_sure": _thumbnails(page, evaluation, np.argsort(evaluation.confidence, kind="stable")),
+    }
+
+
+def _answered(evaluation: Evaluation, below: float) -> dict[str, int]:
+    answered = evaluation.confidence >= below
+    return {"pictures": int(answered.sum()), "right": int(evaluation.right[answered].sum())}
+
+
+def _confusions(evaluation: Evaluation, labels: Sequence[str]) -> list[tuple[str, str, int]]:
+    """The most frequent mistakes: true class, predicted class, how often."""
+    counts = evaluation.confusion
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:_MAX_CONFUSIONS]
+    pairs = [divmod(int(place), len(labels)) for place in order]
+    return [(labels[true], labels[predicted], int(counts[true, predicted])) for true, predicted in pairs
+            if counts[true, predicted]]  # fmt: skip
+
+
+def _thumbnails(page: Page, evaluation: Evaluation, order: npt.NDArray[np.int64]) -> list[_Thumbnail]:
+    if page.load is None:
+        return []
+    shown = []
+    for index in map(int, order[:_MAX_THUMBNAILS]):
+        true, predicted = int(evaluation.truth[index]), int(evaluation.predicted[index])
+        source, pixelated = _thumbnail_uri(page.load(index))
+        shown.append(
+            _Thumbnail(
+                name=page.names[index],
+                source=source,
+                true=page.labels[true],
+                true_probability=float(evaluation.probabilities[index, true]),
+                predicted=page.labels[predicted],
+                probability=float(evaluation.confidence[index]),
+                pixelated=pixelated,
+            )
+        )
+    return shown
+
+
+def _thumbnail_uri(pixels: Pixels) -> tuple[str, bool]:
+    """A small copy as a data: URI, and whether it is so small that its pixels shall be seen."""
+    image = Image.fromarray(pixels)
+    tiny = max(image.size) <= _THUMBNAIL_PX // 2
+    buffer = io.BytesIO()
+    if tiny:
+        image.save(buffer, format="PNG")
+        return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}", True
+    image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+    image.save(buffer, format="JPEG", quality=82)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", False
+
+
+def _svg_uri(figure: Figure) -> str:
+    """A figure as a data: URI. As an image of its own it shares no ids, styles or scripts with the page."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg(figure)).decode()}"
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    """A share in percent; never rounded to a certainty that it is not."""
+    text = f"{100 * share:.{digits}f}"
+    if share < 1 and float(text) == 100:
+        text = f"> {100 - 10**-digits:.{digits}f}"
+    if share > 0 and float(text.removeprefix("> ")) == 0:
+        text = f"< {10**-digits:.{digits}f}"
+    return f"{text}%"

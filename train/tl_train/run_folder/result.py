@@ -1,0 +1,40 @@
+"""`TrainResult`: what a finished run hands back."""
+
+import dataclasses
+from pathlib import Path
+
+from tl_train.evaluation.calibration import Calibration
+from tl_train.evaluation.metrics import Evaluation
+from tl_train.head.penalised import PenalisedHead
+from tl_train.history import Epoch
+from tl_train.prior.prior import Prior
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        out: its folder.
+        labels: class names.
+        history: a row per epoch.
+        evaluation: answers on the held-out pictures; None when none were held back.
+        calibration: temperature and abstention threshold, and what they were fitted on.
+        seconds: wall time of training, without looking for and decoding the pictures; of a resumed run, since then.
+        kept_epoch: whose weights were kept, counted from 1.
+        parameters: of the network in all, and those that learned at the end.
+        prior: what the class names were taken for; None without a prior.
+        penalised: the penalised fit of the head; None when it was trained by steps.
+
+    """
+
+    out: Path
+    labels: tuple[str, ...]
+    history: list[Epoch]
+    evaluation: Evaluation | None
+    calibration: Calibration
+    seconds: float
+    kept_epoch: int
+    parameters: tuple[int, int]
+    prior: Prior | None = None
+    penalised: PenalisedHead | None = None

@@ -1,0 +1,1 @@
+"""Training by steps: epochs, optimizer, augmentation, checkpoints."""
