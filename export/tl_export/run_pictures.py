@@ -1,23 +1,47 @@
-"""The pictures of a run: those it learned from, to calibrate with, and those it held out, to measure on."""
+"""The images of a run: those it learned from, to calibrate on, and those it held out, to measure on."""
 
 import csv
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from tl_export.errors import ExportError
-from tl_export.smaller.gates import LabelledPicture
+from tl_infer.images import ImageSource
+from tl_infer.model.contract import ModelSpec
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import fingerprint, load_dataset
 from tl_train.progress import Progress
-from tl_train.run_folder.folder import CONFIG, PREDICTIONS, load_model
+from tl_train.run_folder.folder import CONFIG, PREDICTIONS
+
+_Item = TypeVar("_Item")
 
 
-def training_pictures(run: Path, count: int, progress: Progress | None = None) -> list[LabelledPicture]:
-    """Pictures that the run learned from, drawn evenly from its classes; the same ones each time.
+@dataclasses.dataclass(frozen=True, slots=True)
+class LabelledPicture:
+    """An image and its true class."""
+
+    picture: ImageSource
+    label: str
+
+
+def evenly(pictures: Sequence[_Item], count: int | None) -> list[_Item]:
+    """`count` of the images, evenly spread over them; all when there are no more, or for None."""
+    if count is None or len(pictures) <= count:
+        return list(pictures)
+    return [pictures[round(place)] for place in np.linspace(0, len(pictures) - 1, count)]
+
+
+def training_pictures(
+    run: Path, spec: ModelSpec, count: int, progress: Progress | None = None
+) -> list[LabelledPicture]:
+    """Images that the run learned from, drawn evenly from its classes; the same ones each time.
 
     Args:
         run: folder that tl-train wrote.
+        spec: the run's; its fingerprint tells whether the data are still the same.
         count: at most this many; all when there are fewer.
         progress: shows the decoding.
 
@@ -25,12 +49,11 @@ def training_pictures(run: Path, count: int, progress: Progress | None = None) -
         Decoded, uint8 arrays (H, W, 3), upright RGB, before any augmentation.
 
     Raises:
-        TlError: not a finished run, or the data that it names cannot be read any more.
+        TlError: the data that the run names can no longer be read.
 
     """
     progress = progress or Progress()
     dataset = load_dataset(TrainConfig.load(run / CONFIG), progress)
-    _, spec, _ = load_model(run)
     if fingerprint(dataset) != spec.data_fingerprint:
         progress.note(f"{run}: the data changed since the training; calibrating int8 on what is there now")
     samples = dataset.train
@@ -43,10 +66,10 @@ def training_pictures(run: Path, count: int, progress: Progress | None = None) -
 
 
 def held_out_pictures(run: Path) -> list[LabelledPicture]:
-    """The pictures that the run reported on, with their true labels.
+    """The images that the run was evaluated on, with their true labels.
 
     Raises:
-        ExportError: the run held none back, or its list is damaged.
+        ExportError: the run held none out, or its list is damaged.
 
     """
     listing = run / PREDICTIONS
@@ -55,9 +78,9 @@ def held_out_pictures(run: Path) -> list[LabelledPicture]:
             pictures = [LabelledPicture(run / row["path"], row["label"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ExportError(
-            f"{listing}: no list of held-out pictures ({error}), so nothing to measure int8 on; "
-            "train again with pictures held out"
+            f"{listing}: no list of held-out images ({error}), so nothing to measure int8 on; "
+            "train again with images held out"
         ) from error
     if not pictures:
-        raise ExportError(f"{listing}: no held-out pictures, so nothing to measure int8 on")
+        raise ExportError(f"{listing}: no held-out images, so nothing to measure int8 on")
     return pictures

@@ -3,9 +3,12 @@
 import onnx
 import pytest
 
-from tl_export.graph.taps import ALL_OUTPUTS, OPTIONAL_OUTPUTS, TappedNetwork, find_taps
+from tl_export.graph.taps import TappedNetwork, find_taps
 from tl_export.graph.trace import trace
-from tl_train.run_folder.folder import load_model
+from tl_export.options import ALL_OUTPUTS, OPTIONAL_OUTPUTS
+from tl_export.proof.routes import TorchRoute
+from tl_export.proof.trained import Trained
+from tl_train.run_folder.folder import held_out_files, load_model
 
 
 @pytest.fixture(scope="session")
@@ -25,5 +28,16 @@ def assembled(traced):
         network = onnx.ModelProto()
         network.CopyFrom(traced[0])
         return assemble(network, spec or traced[1], outputs)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def trained_on():
+    """Makes the trained side of a proof from a run; another spec or other images where given."""
+
+    def build(run, pictures=None, spec=None) -> Trained:
+        model, own_spec, architecture = load_model(run)
+        return Trained(run, TorchRoute(model, spec or own_spec, architecture), pictures or held_out_files(run))
 
     return build

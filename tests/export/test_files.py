@@ -9,17 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import onnx
 import pytest
 
-from tl_export.card import escape, model_card
-from tl_export.errors import ExportError
-from tl_export.pipeline import card_path, export, parity_path
-from tl_export.smaller.form import Formed
+from tl_export import ExportError, export
+from tl_export.card import RunMetrics, escape, model_card
+from tl_export.pipeline import card_path, parity_path
 from tl_infer import Classifier
 from tl_train.errors import RunError
+from tl_train.models.architectures import find_architecture
 
-TL_EXPORT = [sys.executable, "-c", "from tl_export.cli import main; main()"]
+TL_EXPORT = [sys.executable, "-m", "tl_export"]
 
 
 @pytest.fixture
@@ -56,8 +55,8 @@ def test_the_card_says_what_was_measured(tiny_model, tiny_run):
     low, high = held_out["accuracy_interval"]
     assert f"{100 * held_out['accuracy']:.2f}% (95% interval {100 * low:.2f}% to {100 * high:.2f}%)" in card
     assert "circle, cross, square" in card
-    assert "Measured on 6 test pictures" in card
-    assert "They come from 6 pictures only" in card
+    assert "Measured on 6 test images" in card
+    assert "They come from only 6 images" in card
     assert Classifier(tiny_model).spec.data_fingerprint in card
     assert str(tiny_run) not in card
     parity = json.loads(parity_path(tiny_model).read_text())
@@ -85,8 +84,9 @@ def test_a_card_of_a_run_without_held_out_pictures_and_with_odd_names(tiny_run, 
     (run / "metrics.json").write_text(json.dumps(metrics))
     result = export(tiny_run, run / "x.onnx")
     spec = dataclasses.replace(Classifier(tiny_model).spec, labels=("<b>", "a|b", "line\nbreak"))
-    card = model_card("x.onnx", run, spec, result.outputs, Formed(onnx.ModelProto(), result.proof), result.golden, 10)
-    assert "Not measured: the run held no pictures back." in card
+    card = model_card(result, spec, RunMetrics.read(run), find_architecture(spec.architecture))
+    assert "Not measured: the run held out no images." in card
+    assert "model-index" not in card
     assert r"\<b\>, a\|b, line\\nbreak" in card
     assert escape("`*_[]#") == r"\`\*\_\[\]\#"
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from tl_export.errors import ExportError
-from tl_export.graph.taps import ALL_OUTPUTS, TappedNetwork, Taps, find_taps, head_map
+from tl_export import ExportError, ExportOptions, export
+from tl_export.graph.taps import TappedNetwork, Taps, find_taps, head_map
 from tl_export.graph.trace import trace
-from tl_export.pipeline import export
+from tl_export.options import ALL_OUTPUTS
 from tl_infer import Classifier
 from tl_infer.images import load_image
 from tl_infer.model.modelfile import ModelFile
@@ -99,7 +99,7 @@ def test_the_file_gives_the_heatmap_of_pytorch(tiny_run, tiny_model):
 
 
 def test_outputs_can_be_left_out(tiny_run, tmp_path):
-    result = export(tiny_run, tmp_path / "small.onnx", outputs=["embedding"])
+    result = export(tiny_run, tmp_path / "small.onnx", ExportOptions(outputs=["embedding"]))
     assert result.outputs == ("probabilities", "embedding")
     graph = onnx.load(result.path).graph
     assert [output.name for output in graph.output] == ["probabilities", "embedding"]

@@ -7,10 +7,12 @@ import onnx
 import pytest
 from PIL import Image
 
+from tl_export import export
 from tl_export.proof.faults import FAULTS, with_swapped_channels, without_antialias
 from tl_export.proof.golden import golden_samples
 from tl_export.proof.golden_pictures import LONGEST_SIDE_PX, sample_pictures
 from tl_export.proof.routes import TorchRoute
+from tl_export.proof.trained import Trained
 from tl_infer import Classifier
 from tl_infer.images import load_image
 from tl_infer.model.contract import PreprocessSpec
@@ -36,8 +38,6 @@ def trained_run(shapes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained_model(trained_run):
-    from tl_export.pipeline import export
-
     return export(trained_run, trained_run / "model.onnx")
 
 
@@ -130,8 +130,8 @@ def test_gray_models_and_a_network_that_says_the_same_of_everything(traced, tiny
         if tensor.name.startswith("classifier."):
             zeros = np.zeros_like(onnx.numpy_helper.to_array(tensor))
             tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
-    pictures = held_out_files(tiny_run)
-    golden = golden_samples(file.SerializeToString(), TorchRoute(model, spec, architecture), pictures)
+    trained = Trained(tiny_run, TorchRoute(model, spec, architecture), held_out_files(tiny_run))
+    golden = golden_samples(file.SerializeToString(), trained)
     assert golden.missed() == list(FAULTS)
     assert golden.samples.tolerance == 1e-4
     assert golden.document()["missed"] == list(FAULTS)

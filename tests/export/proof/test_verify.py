@@ -8,23 +8,26 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from tl_export.errors import VerificationError
+from tl_export import VerificationError
 from tl_export.graph.assemble import assemble, set_spec
-from tl_export.graph.taps import OPTIONAL_OUTPUTS, TappedNetwork, find_taps
+from tl_export.graph.taps import TappedNetwork, find_taps
 from tl_export.graph.trace import trace
+from tl_export.options import OPTIONAL_OUTPUTS, Precision
 from tl_export.proof.faults import with_swapped_channels, without_antialias
-from tl_export.proof.precision import RULES, Precision
+from tl_export.proof.precision import RULES
 from tl_export.proof.routes import TorchRoute
 from tl_export.proof.stages import STAGES, TOLERANCES
-from tl_export.proof.verify import evenly, verify
+from tl_export.proof.trained import Trained
+from tl_export.proof.verify import verify
+from tl_export.run_pictures import evenly
+from tl_export.summary import proof_lines
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import held_out_files, load_model
 
 
 def prove(run, file: onnx.ModelProto, pictures=None, **options):
-    model, spec, _ = load_model(run)
-    pictures = pictures or held_out_files(run)
-    return verify(model, spec, file.SerializeToString(), pictures, Progress(), **options)
+    trained = Trained(run, TorchRoute(*load_model(run)), pictures or held_out_files(run))
+    return verify(trained, file.SerializeToString(), Progress(), **options)
 
 
 def changed(file: onnx.ModelProto, name: str, change) -> onnx.ModelProto:
@@ -46,7 +49,7 @@ def test_every_stage_of_a_good_file_is_measured(tiny_run, assembled, photos):
         assert proof.independent.gray_levels <= 1.01
         summary = proof.summary()
         assert summary.stages.keys() == summary.tolerances.keys() == set(STAGES)
-        table = "\n".join(proof.lines())
+        table = "\n".join(proof_lines(proof))
         assert all(stage in table for stage in STAGES)
 
 
@@ -124,13 +127,14 @@ def test_a_network_that_changed_after_the_export_is_refused(tiny_run, assembled)
     assert isinstance(head, nn.Linear)
     with torch.no_grad():
         head.bias[0] += 0.5
+    trained = Trained(tiny_run, TorchRoute(model, spec, architecture), held_out_files(tiny_run))
     with pytest.raises(VerificationError, match="first at stage 'logits'"):
-        verify(model, spec, assembled().SerializeToString(), held_out_files(tiny_run), Progress())
+        verify(trained, assembled().SerializeToString(), Progress())
 
 
 def test_tolerances_can_be_given_and_nothing_to_compare_is_no_proof(tiny_run, assembled):
-    with pytest.raises(VerificationError, match="there are no pictures to verify on"):
-        verify(*load_model(tiny_run)[:2], assembled().SerializeToString(), [], Progress())
+    with pytest.raises(VerificationError, match="there are no images to verify on"):
+        verify(Trained(tiny_run, TorchRoute(*load_model(tiny_run)), []), assembled().SerializeToString(), Progress())
     with pytest.raises(VerificationError, match=r"stage 'embedding'.*allowed 0 "):
         prove(
             tiny_run,
