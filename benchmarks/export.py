@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
 
 from tl_export import ExportOptions, ExportResult, Precision, export
 from tl_export.run_pictures import held_out_pictures
@@ -30,6 +32,7 @@ from tl_train.recipes import load_recipe
 from tl_train.run import train
 
 _PICTURES = 8
+_FIGURES = ("MB", "open ms", "ms", "accuracy", "agreement")
 
 
 def opening_ms(data: bytes) -> float:
@@ -70,13 +73,12 @@ def compare(run: Path, folder: Path, rounds: int) -> None:
     opening, answering = timed(files, run, rounds)
     labels = {name: predicted_labels(data, pictures) for name, data in files.items()}
     print(f"{len(pictures)} held-out images, {rounds} rounds, one thread")
-    print(f"{'':14}{'MB':>7}{'open ms':>9}{'ms':>8}{'accuracy':>10}{'agreement':>11}")
+    table = Table("", *(Column(name, justify="right") for name in _FIGURES), box=None)
     for name, data in files.items():
         same = np.mean([one == other for one, other in zip(labels["fp32"], labels[name], strict=True)])
-        print(
-            f"{name:14}{len(data) / 1e6:>7.1f}{opening[name]:>9.1f}{answering[name]:>8.2f}"
-            f"{accuracy(labels[name], pictures):>10.2%}{same:>11.2%}"
-        )
+        ms = (f"{opening[name]:.1f}", f"{answering[name]:.2f}")
+        table.add_row(name, f"{len(data) / 1e6:.1f}", *ms, f"{accuracy(labels[name], pictures):.2%}", f"{same:.2%}")
+    Console().print(table)
     refused = export(run, folder / "gated.onnx", ExportOptions(precision=Precision.INT8)).int8
     assert refused is not None
     print("\n".join(int8_lines(refused)))

@@ -153,6 +153,7 @@ def _body(result: ExportResult, spec: ModelSpec, metrics: RunMetrics, licence: s
         finalize=lambda value: "" if value is None else value,
     )  # fmt: skip
     environment.filters["escape_md"] = escape
+    environment.filters["python_text"] = lambda text: json.dumps(text, ensure_ascii=False)  # Python reads it the same
     environment.filters["percent"] = lambda share: f"{100 * share:.2f}%"
     environment.filters["number"] = lambda value: "not defined" if value is None else f"{value:.3f}"
     source = resources.files("tl_export").joinpath(_TEMPLATE).read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from tl_export import ExportError, ExportOptions, Precision, VerificationError, check, export
@@ -80,7 +81,9 @@ def test_float16_weights_are_smaller_proven_and_say_so(plain, halved, run):
     assert tolerances["tensor"] == 1e-5
     assert "logits" not in tolerances
     assert "large weights stored as float16" in onnx.load(halved.path).doc_string
-    assert "(float32, with large weights stored as float16)" in card_path(halved.path).read_text()
+    card = ModelCard.load(card_path(halved.path))
+    assert "(float32, with large weights stored as float16)" in card.text
+    assert card.data.eval_results[0].metric_name == "Accuracy (float32 model)"
     document = json.loads(parity_path(halved.path).read_text())
     assert (document["stored_as"], document["other_labels"]) == ("fp16-weights", 0)
     assert Classifier(halved.path).self_test().max_difference < 1e-6
@@ -158,7 +161,9 @@ def test_int8_is_smaller_faster_and_says_what_it_costs(plain, int8, run):
     assert document["int8"]["kept"] is True
     assert document["int8"]["int8"]["size_bytes"] < document["int8"]["fp32"]["size_bytes"]
     assert document["fp32"]["stored_as"] == "fp32"
-    assert "| int8 | 0.2 |" in card_path(int8.path).read_text()
+    card = ModelCard.load(card_path(int8.path))
+    assert "| int8 | 0.2 |" in card.text
+    assert {one.metric_name: one.metric_value for one in card.data.eval_results} == {"Accuracy": result.int8.accuracy}
     classifier = Classifier(int8.path)
     assert classifier.spec.metrics["int8_accuracy"] == result.int8.accuracy
     assert classifier.self_test().max_difference < 1e-6
@@ -274,13 +279,20 @@ def test_settings_out_of_range(field, value):
         QuantizeSettings(**{"max_drop": 0.005, field: value})
 
 
-def test_interrupted_int8_leaves_no_file(run, tmp_path):
-    options = ["--out", str(tmp_path / "m.onnx"), "--int8", "--max-drop", "0"]
-    arguments = [sys.executable, "-m", "tl_export", str(run), *options]
+def test_interrupted_int8_leaves_no_file(run, data, tmp_path):
+    """In the middle of it: the note that the data changed comes right before int8 is calibrated."""
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(data, tmp_path / "data")
+    next((tmp_path / "data").rglob("*.png")).unlink()
+    config = (tmp_path / "run" / "config.toml").read_text()
+    (tmp_path / "run" / "config.toml").write_text(config.replace(str(data), str(tmp_path / "data")))
+    (tmp_path / "out").mkdir()
+    options = ["--out", str(tmp_path / "out" / "m.onnx"), "--int8", "--max-drop", "0"]
+    arguments = [sys.executable, "-m", "tl_export", str(tmp_path / "run"), *options]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("int8 loses"):
+        if "calibrating int8" in line:
             process.send_signal(signal.SIGINT)
             break
     rest = process.stderr.read()
@@ -288,4 +300,4 @@ def test_interrupted_int8_leaves_no_file(run, tmp_path):
     assert process.wait(timeout=60) == 130
     assert "Interrupted." in rest
     assert "Traceback" not in rest
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "out").iterdir()) == []
