@@ -35,10 +35,9 @@ from tl_train.preflight.preflight import Preflight, preflight
 from tl_train.preprocess.graph import Preprocessor, spec_for
 from tl_train.prior.prior import Prior, find_prior
 from tl_train.progress import Progress
-from tl_train.run_folder import folder as checkpoint
+from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import RunRecord, save_run
-from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.tensorboard import TensorBoardProgress
 from tl_train.training.checkpoints import Identity, discard_checkpoints
 from tl_train.training.epochs import Fit, fit
@@ -74,13 +73,13 @@ def train(
     fabric = _fabric(config)
     first = fabric.global_rank == 0
     if first:
-        checkpoint.check_folder(out, config, overwrite=overwrite, resume=resume)
+        RunFolder(out).check_writable(config, overwrite=overwrite, resume=resume)
         if tensorboard:
-            progress = TensorBoardProgress(progress, out / EVENTS)
+            progress = TensorBoardProgress(progress, RunFolder(out).events_folder)
     start = _prepare(config, progress)
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     if first and not resume:
-        checkpoint.start_folder(out, config)
+        RunFolder(out).start(config)
         _report_preflight(start.findings, out, progress)
     fabric.launch()  # starts the other processes, if any; they come here again from the beginning
     progress.note(_opening(config, start.dataset, start.preprocess.size[0]))
@@ -194,8 +193,8 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     progress = progress or Progress()
     findings = preflight(load_dataset(dataclasses.replace(config, skip_bad=True), progress), progress)
     if out is not None:
-        checkpoint.check_folder(out, config, overwrite=False, resume=False)  # nothing here is worth an earlier run
-        checkpoint.start_folder(out, config)
+        RunFolder(out).check_writable(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
+        RunFolder(out).start(config)
     _report_preflight(findings, out, progress)
     return findings
 
@@ -204,7 +203,7 @@ def _report_preflight(findings: Preflight, out: Path | None, progress: Progress)
     for line in findings.lines():
         progress.note(line)
     if out is not None:
-        write_text(out / checkpoint.PREFLIGHT, findings.to_json() + "\n")
+        write_text(RunFolder(out).preflight_file, findings.to_json() + "\n")
 
 
 def _features_suffice(config: TrainConfig) -> bool:
