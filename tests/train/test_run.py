@@ -255,5 +255,5 @@ def test_enough_validation_pictures_calibrate_what_is_stored_and_reported(shapes
     assert held_out["uncalibrated"]["log_loss"] == pytest.approx(result.evaluation.before().log_loss)
     assert held_out["log_loss"] != held_out["uncalibrated"]["log_loss"]
     page = (out / "report.html").read_text()
-    assert f"Temperature {spec.temperature:.3f}, fitted on 21 validation pictures" in page
+    assert f"Temperature {spec.temperature:.3f}, fitted on 21 validation images" in page
     assert "tl-train &#39;my shapes&#39; --out x" in page

@@ -18,9 +18,11 @@ from tl_infer.model.contract import PreprocessSpec
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, Sample, fingerprint, load_dataset
+from tl_train.data.samples import labels_of
 from tl_train.errors import TrainingError
+from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import Calibration, fit_calibration
-from tl_train.evaluation.metrics import Evaluation, softmax
+from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.fit_head import FrozenFit, fit_frozen
 from tl_train.models.network import (
     Architecture,
@@ -246,14 +248,14 @@ def _opening(config: TrainConfig, dataset: Dataset, side_px: int) -> str:
 
 
 def _calibration_pictures(dataset: Dataset, config: TrainConfig) -> tuple[Sequence[Sample], str]:
-    """Pictures that were not trained on, chose no weights and give no accuracy, with what to call them."""
+    """Images that were not trained on, chose no weights and give no accuracy, with what to call them."""
     if config.patience is not None:
-        return (), "pictures beside the validation pictures, which chose the epoch,"
+        return (), "images beside the validation images, which chose the epoch,"
     if config.redraw_val:
-        return (), "pictures beside the validation pictures, which are trained on in other epochs,"
+        return (), "images beside the validation images, which are trained on in other epochs,"
     if not dataset.test:
-        return (), "pictures beside the validation pictures, which give the accuracy,"
-    return dataset.val, "validation pictures"
+        return (), "images beside the validation images, which give the accuracy,"
+    return dataset.val, "validation images"
 
 
 def _calibrate(
@@ -265,13 +267,12 @@ def _calibrate(
 ) -> Calibration:
     """Temperature and threshold, from pictures that the model was neither trained on nor selected by."""
     if cross_fitted is not None:
-        truth = np.array([sample.label for sample in dataset.train], dtype=np.int64)
-        source = "training pictures, each judged by a head fitted without it"
-        return fit_calibration(cross_fitted, truth, source=source, may_sharpen=False)
+        source = "training images, each judged by a head fitted without it"
+        answers = Answers(cross_fitted, labels_of(dataset.train))
+        return fit_calibration(answers, source=source, may_sharpen=False)
     samples, source = _calibration_pictures(dataset, config)
-    truth = np.array([sample.label for sample in samples], dtype=np.int64)
     logits = predict(model, samples, preprocessor) if samples else np.zeros((0, 2), np.float32)
-    return fit_calibration(logits, truth, source=source)
+    return fit_calibration(Answers(logits, labels_of(samples)), source=source)
 
 
 def _evaluate(
@@ -280,10 +281,8 @@ def _evaluate(
     part, samples = dataset.held_out()
     if not samples:
         return None
-    truth = np.array([sample.label for sample in samples], dtype=np.int64)
-    logits = predict(model, samples, preprocessor)
-    uncalibrated = softmax(logits) if calibration.fitted else None
-    return Evaluation(part, truth, softmax(logits / calibration.temperature), uncalibrated)
+    answers = Answers(predict(model, samples, preprocessor), labels_of(samples))
+    return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
 
 
 def _versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Sample, batches
+from tl_train.data.samples import labels_of
 from tl_train.history import Epoch
 from tl_train.models.network import Architecture
 from tl_train.preprocess.graph import Preprocessor
@@ -95,7 +96,7 @@ def cached_part(
 ) -> CachedPart:
     """The features of `samples` with their labels."""
     features = backbone_features(model, architecture, samples, preprocessor, progress)
-    return CachedPart(features, np.array([sample.label for sample in samples], dtype=np.int64))
+    return CachedPart(features, labels_of(samples))
 
 
 def fit_head(

@@ -14,6 +14,7 @@ from tl_infer.images import Pixels
 from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Sample, batches
+from tl_train.data.samples import labels_of
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.training.optim import learning_rate, set_learning_rate
 
@@ -70,7 +71,7 @@ def train_one_epoch(
 def evaluate(model: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> tuple[float, float]:
     """Mean cross-entropy and accuracy over the samples."""
     logits = torch.from_numpy(predict(model, samples, preprocessor))
-    labels = torch.tensor([sample.label for sample in samples])
+    labels = torch.from_numpy(labels_of(samples))
     loss = functional.cross_entropy(logits, labels)
     return loss.item(), float((logits.argmax(dim=1) == labels).double().mean())
 

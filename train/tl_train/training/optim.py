@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Sample
+from tl_train.data.samples import labels_of
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -60,7 +61,7 @@ def class_weights(config: TrainConfig, samples: Sequence[Sample], classes: int) 
     """
     if config.class_weights == "none":
         return None
-    counts = torch.bincount(torch.tensor([sample.label for sample in samples]), minlength=classes)
+    counts = torch.bincount(torch.from_numpy(labels_of(samples)), minlength=classes)
     return len(samples) / (classes * counts.clamp(min=1).float())
 
 
