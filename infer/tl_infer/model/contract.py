@@ -28,6 +28,11 @@ Fit = Literal["squash", "letterbox", "pad", "crop"]
 Anchor = Literal["center", "top-left", "top-right", "bottom-left", "bottom-right"]
 Resample = Literal["bilinear", "bicubic"]
 
+# Twice the share of the free rows and of the free columns that lies above and to the left of the picture.
+HALVES_BEFORE: Mapping[Anchor, tuple[int, int]] = {
+    "center": (1, 1), "top-left": (0, 0), "top-right": (0, 2), "bottom-left": (2, 0), "bottom-right": (2, 2),
+}  # fmt: skip
+
 MAX_SIDE_PX = 4096
 MAX_LABELS = 100_000
 
