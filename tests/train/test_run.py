@@ -235,7 +235,7 @@ def test_a_damaged_run_is_explained(tiny_run, tmp_path):
     with pytest.raises(RunError, match=r"weights.safetensors does not fit spec.json: size mismatch for classifier"):
         RunFolder(run).load_model()
     (run / "spec.json").write_text("{}")
-    with pytest.raises(RunError, match=r"field 'version' is None.*train again"):
+    with pytest.raises(RunError, match=r"version: found None.*train again"):
         RunFolder(run).load_model()
     (run / "spec.json").write_text(spec)
     (run / "weights.safetensors").write_bytes(b"garbage")
