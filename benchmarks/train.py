@@ -19,7 +19,8 @@ from torch import nn
 
 from tl_infer.model.contract import PreprocessSpec
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Sample, batches
+from tl_train.data.batches import batches
+from tl_train.data.samples import Sample
 from tl_train.head.features import cached_part, fit_head
 from tl_train.models.network import build_model, find_architecture, prepare_for_training
 from tl_train.preprocess.graph import Preprocessor

@@ -17,8 +17,8 @@ from torch import nn
 from tl_infer.model.contract import PreprocessSpec
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset, Sample, fingerprint, load_dataset
-from tl_train.data.samples import labels_of
+from tl_train.data.dataset import Dataset, fingerprint, load_dataset
+from tl_train.data.samples import Sample, labels_of
 from tl_train.errors import TrainingError
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import Calibration, fit_calibration
@@ -33,7 +33,8 @@ from tl_train.models.network import (
     pretrained_head,
     start_model,
 )
-from tl_train.preflight.preflight import Preflight, preflight
+from tl_train.preflight.findings import Preflight
+from tl_train.preflight.preflight import preflight
 from tl_train.preprocess.graph import Preprocessor, spec_for
 from tl_train.prior.prior import Prior, find_prior
 from tl_train.progress import Progress

@@ -10,7 +10,8 @@ from support.pictures import draw_shape
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset, Sample, load_dataset
+from tl_train.data.dataset import Dataset, load_dataset
+from tl_train.data.samples import Sample
 from tl_train.errors import DataError, RunError
 from tl_train.preflight.duplicates import exact_groups, look_at, near_groups
 from tl_train.preflight.preflight import preflight

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tl_infer.errors import first_line
 from tl_infer.images import Pixels
 from tl_infer.system.finding import files_below, natural_key
 from tl_train.config import TrainConfig
@@ -43,7 +44,7 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
     except FileNotFoundError:
         pass  # a built-in set, or named as absent below
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}; expected {_EXPECTED}") from error
+        raise DataError(f"{path}: cannot be read: {first_line(error)}; expected {_EXPECTED}") from error
     is_mat = config.data not in BUILT_IN and not path.is_dir() and path.suffix.lower() == ".mat"
     if not is_mat and (config.mat_keys or config.mat_shape or config.mat_order != "column"):
         raise ConfigError(
@@ -157,7 +158,7 @@ def _sub_folders(root: Path) -> list[Path]:
     try:
         folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     except OSError as error:
-        raise DataError(f"{root}: cannot be listed: {error.strerror or error}") from error
+        raise DataError(f"{root}: cannot be listed: {first_line(error)}") from error
     return sorted(folders, key=lambda folder: natural_key(folder.name))
 
 

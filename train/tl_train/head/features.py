@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Sample, batches
-from tl_train.data.samples import labels_of
+from tl_train.data.batches import batches
+from tl_train.data.samples import Sample, labels_of
 from tl_train.history import Epoch
 from tl_train.models.network import Architecture
 from tl_train.preprocess.graph import Preprocessor

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tl_infer.errors import ModelFileError
+from tl_infer.errors import ModelFileError, first_line
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
@@ -112,7 +112,7 @@ class RunFolder:
                 if folder.exists():
                     shutil.rmtree(folder)
         except OSError as error:
-            raise RunError(f"{self}: cannot be used as the run's folder: {error.strerror or error}") from error
+            raise RunError(f"{self}: cannot be used as the run's folder: {first_line(error)}") from error
         config.save(self.config_file)
 
     def save_model(self, model: nn.Module, spec: ModelSpec) -> None:
@@ -235,7 +235,7 @@ class RunFolder:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise RunError(f"{self}: cannot be used as the run's folder: {error.strerror or error}") from error
+            raise RunError(f"{self}: cannot be used as the run's folder: {first_line(error)}") from error
         raise RunError(f"{self}: is a file; expected the folder of a run")
 
     def _check_resumable(self, config: TrainConfig, existing: list[str]) -> None:

@@ -14,7 +14,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset, Sample, batches
+from tl_train.data.batches import batches
+from tl_train.data.dataset import Dataset
+from tl_train.data.samples import Sample
 from tl_train.errors import TrainingError
 from tl_train.history import Epoch
 from tl_train.models.network import Architecture, Phase, prepare_for_training

@@ -13,8 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 from tl_infer.images import Pixels
 from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Sample, batches
-from tl_train.data.samples import labels_of
+from tl_train.data.batches import batches
+from tl_train.data.samples import Sample, labels_of
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.training.optim import learning_rate, set_learning_rate
 

@@ -8,8 +8,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Sample
-from tl_train.data.samples import labels_of
+from tl_train.data.samples import Sample, labels_of
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
