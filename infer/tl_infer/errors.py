@@ -1,4 +1,6 @@
-"""Every error that the runtime raises on purpose."""
+"""Every error that the runtime raises on purpose, and what the messages of all errors are made of."""
+
+from collections.abc import Sequence
 
 
 class TlError(Exception):
@@ -47,3 +49,18 @@ class SelfTestError(TlError):
 
 class ClosedError(TlError, ValueError):
     """A classifier was used after `close`."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, for the end of a message: its first line, at most 200 characters, or else its type.
+
+    Of an error of the operating system that is the reason alone, since our messages begin with the path.
+    """
+    text = str(getattr(error, "strerror", None) or error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def and_more(items: Sequence[str], shown: int, separator: str = ", ") -> str:
+    """The first `shown` of the items, and how many more there are: `a, b, and 3 more`."""
+    rest = [f"and {len(items) - shown} more"] if len(items) > shown else []
+    return separator.join([*items[:shown], *rest])

@@ -9,15 +9,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from tl_infer.images import Pixels
-from tl_infer.model.contract import Anchor, PreprocessSpec
+from tl_infer.model.contract import HALVES_BEFORE, PreprocessSpec
 from tl_infer.results import Vector
 
 _Positions = npt.NDArray[np.float64]
 
 _STRENGTH = 0.6  # how much of the picture the strongest place hides
-_OFFSETS: dict[Anchor, tuple[int, int]] = {
-    "center": (1, 1), "top-left": (0, 0), "top-right": (0, 2), "bottom-left": (2, 0), "bottom-right": (2, 2),
-}  # fmt: skip
 
 
 def draw_overlay(pixels: Pixels, heatmap: Vector, preprocess: PreprocessSpec) -> Image.Image:
@@ -77,10 +74,10 @@ def _seen_at(shape: tuple[int, int], preprocess: PreprocessSpec) -> tuple[_Posit
         scale = min(preprocess.size[0] / height, preprocess.size[1] / width)
         scale = min(scale, 1.0) if preprocess.fit == "pad" else scale
         placed = (height * scale, width * scale)
-    at = (1, 1) if preprocess.fit == "crop" else _OFFSETS[preprocess.anchor]
+    halves = (1, 1) if preprocess.fit == "crop" else HALVES_BEFORE[preprocess.anchor]
     positions = []
-    for length, length_placed, canvas, offset in zip(shape, placed, preprocess.size, at, strict=True):
-        start = (canvas - length_placed) * offset / 2
+    for length, length_placed, canvas, halves_before in zip(shape, placed, preprocess.size, halves, strict=True):
+        start = (canvas - length_placed) * halves_before / 2
         positions.append((start + (np.arange(length) + 0.5) * length_placed / length) / canvas)
     return positions[0], positions[1]
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tl_infer.errors import ImageError
+from tl_infer.errors import ImageError, first_line
 from tl_infer.jpeg import has_more_scans
 from tl_infer.system.files import open_regular
 
@@ -115,16 +115,10 @@ def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS, *, fast_for
 
 def _read(path: Path, limits: Limits) -> bytes:
     try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limits.max_file_bytes:
-                raise ImageError(path, f"{size} bytes, the limit is {limits.max_file_bytes}")
+        with open_regular(path, limits.max_file_bytes) as file:
             return file.read(limits.max_file_bytes)
     except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ImageError(path, f"cannot be read: {reason}") from error
+        raise ImageError(path, f"cannot be read: {first_line(error)}") from error
 
 
 def _decode(data: bytes, where: str, limits: Limits, fast_for_px: int | None) -> Pixels:
@@ -150,14 +144,14 @@ def _from_pil(image: Image.Image, where: str, limits: Limits) -> Pixels:
     try:
         image.load()
     except Exception as error:
-        raise ImageError(where, f"damaged picture: {_reason(error)}") from error
+        raise ImageError(where, f"damaged picture: {first_line(error)}") from error
     turn = _UPRIGHT.get(_orientation(image))
     try:
         rgb = _to_rgb(image, where)
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(where, f"cannot convert mode {image.mode} to RGB: {_reason(error)}") from error
+        raise ImageError(where, f"cannot convert mode {image.mode} to RGB: {first_line(error)}") from error
     return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8, order="C")
 
 
@@ -223,8 +217,3 @@ def _from_array(array: npt.NDArray[Any], limits: Limits) -> Pixels:
     if array.shape[2] == 4:
         array = np.asarray(_over_white(Image.fromarray(array)))
     return np.ascontiguousarray(array)
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

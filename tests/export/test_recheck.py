@@ -78,7 +78,7 @@ def other_answers(file):
         (stale_shape, r"value_info \(tensor\), expected none"),
         (other_names, "found names .*cross.*, expected the labels of tl.spec"),
         (without_golden, "has no golden samples"),
-        (damaged_golden, "tl.golden: is not valid JSON"),
+        (damaged_golden, "tl.golden: not valid JSON"),
         (other_answers, r"self-test failed: sample 'square' differs by 0\.\d+ in a probability"),
     ],
 )

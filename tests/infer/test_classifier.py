@@ -104,7 +104,7 @@ def test_threads_below_one_are_refused():
         (b"not a model", "damaged or not an ONNX model"),
         (onnx_bytes.color_model()[:-40], "damaged or not an ONNX model"),
         (onnx_bytes.color_model(spec=""), "without 'tl.spec', so not made by tl-export"),
-        (onnx_bytes.color_model(spec="{}"), "field 'version' is None"),
+        (onnx_bytes.color_model(spec="{}"), "version: found None"),
         (onnx_bytes.color_model(input_type=1), "expected one 'image' of uint8"),
         (onnx_bytes.color_model(output="p"), "output 'probabilities' is nothing"),
         (onnx_bytes.color_model(onnx_bytes.SPEC.to_json().replace('"blue"', '"blue", "x"')), "4 labels but output"),

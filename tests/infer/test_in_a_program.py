@@ -127,7 +127,7 @@ def test_the_self_test(rich):
     wrong = Classifier(onnx_bytes.color_model(golden=onnx_bytes.golden_set(error=0.01)))
     with pytest.raises(SelfTestError, match=r"sample '#00ff00' differs by 0.01 in a probability, allowed are 0.0001"):
         wrong.self_test()
-    with pytest.raises(ModelFileError, match=r"tl.golden: field 'version' is None"):
+    with pytest.raises(ModelFileError, match=r"tl.golden: version: found None"):
         Classifier(onnx_bytes.color_model(golden="{}"))
 
 

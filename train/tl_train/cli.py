@@ -181,7 +181,7 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
     from tl_train import compare, dry_run, train
     from tl_train.comparison import as_text
     from tl_train.progress import Progress, TerminalProgress
-    from tl_train.tensorboard import FOLDER as EVENTS
+    from tl_train.run_folder.folder import RunFolder
     from tl_train.tensorboard import TensorBoardProgress
     from tl_train.training.memory import keep_freed_memory
 
@@ -205,7 +205,7 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
             click.echo(f"Comparison: {printable(str(job.out / 'comparison.html'))}")
         return
     if job.tensorboard and is_first:
-        progress = TensorBoardProgress(progress, job.out / EVENTS)
+        progress = TensorBoardProgress(progress, RunFolder(job.out).events_folder)
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     result = train(config, job.out, overwrite=job.overwrite, resume=job.resume, progress=progress, command=typed)
     if is_first:

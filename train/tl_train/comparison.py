@@ -17,8 +17,8 @@ from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
 from tl_train.progress import Progress
 from tl_train.run import train
+from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
-from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.tensorboard import TensorBoardProgress
 
 _TEMPLATE = "comparison.html.j2"
@@ -92,7 +92,7 @@ def compare(
         for seed in range(config.seed, config.seed + seeds):
             progress.note(f"--- {name}, seed {seed}")
             folder = out / f"{_folder_name(name)}-seed{seed}"
-            watched = TensorBoardProgress(progress, folder / EVENTS) if tensorboard else progress
+            watched = TensorBoardProgress(progress, RunFolder(folder).events_folder) if tensorboard else progress
             seeded = dataclasses.replace(config, seed=seed)
             results.append(train(seeded, folder, overwrite=overwrite, progress=watched))
         rows.append(_row(name, results))

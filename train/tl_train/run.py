@@ -12,16 +12,17 @@ from lightning_fabric import Fabric
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, labels_of
 from tl_train.errors import TrainingError
+from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import Calibration, fit_calibration
-from tl_train.evaluation.metrics import Evaluation, softmax
+from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head
 from tl_train.history import History
 from tl_train.preflight.preflight import Preflight, preflight
 from tl_train.prepare import prepare
 from tl_train.progress import Progress
-from tl_train.run_folder import folder
+from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import save_run
 from tl_train.setup import Setup
@@ -57,11 +58,11 @@ def train(
     fabric = _fabric(config)
     first = fabric.global_rank == 0
     if first:
-        folder.check_folder(out, config, overwrite=overwrite, resume=resume)
+        RunFolder(out).check_writable(config, overwrite=overwrite, resume=resume)
     setup = prepare(config, progress)
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     if first and not resume:
-        folder.start_folder(out, config)
+        RunFolder(out).start(config)
         _report_preflight(setup.findings, out, progress)
     fabric.launch()  # starts the other processes, if any; they come here again from the beginning
     progress.note(_opening(setup))
@@ -107,8 +108,8 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     progress = progress or Progress()
     findings = preflight(load_dataset(config.changed(skip_bad=True), progress), progress)
     if out is not None:
-        folder.check_folder(out, config, overwrite=False, resume=False)  # nothing here is worth an earlier run
-        folder.start_folder(out, config)
+        RunFolder(out).check_writable(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
+        RunFolder(out).start(config)
     _report_preflight(findings, out, progress)
     return findings
 
@@ -124,7 +125,7 @@ def _report_preflight(findings: Preflight, out: Path | None, progress: Progress)
     for line in findings.lines():
         progress.note(line)
     if out is not None:
-        write_text(out / folder.PREFLIGHT, findings.to_json() + "\n")
+        write_text(RunFolder(out).preflight_file, findings.to_json() + "\n")
 
 
 def _opening(setup: Setup) -> str:
@@ -151,35 +152,31 @@ def _learn(setup: Setup, fabric: Fabric, out: Path, progress: Progress) -> tuple
 
 
 def _calibration_pictures(dataset: Dataset, config: TrainConfig) -> tuple[Sequence[Sample], str]:
-    """Pictures that were not trained on, chose no weights and give no accuracy, with what to call them."""
+    """Images that were not trained on, chose no weights and give no accuracy, with what to call them."""
     if config.steps.patience is not None:
-        return (), "pictures beside the validation pictures, which chose the epoch,"
+        return (), "images beside the validation images, which chose the epoch,"
     if config.steps.redraw_val:
-        return (), "pictures beside the validation pictures, which are trained on in other epochs,"
+        return (), "images beside the validation images, which are trained on in other epochs,"
     if not dataset.test:
-        return (), "pictures beside the validation pictures, which give the accuracy,"
-    return dataset.val, "validation pictures"
+        return (), "images beside the validation images, which give the accuracy,"
+    return dataset.val, "validation images"
 
 
 def _calibrate(setup: Setup, cross_fitted: npt.NDArray[np.float32] | None) -> Calibration:
-    """Temperature and threshold, from pictures that the model was neither trained on nor selected by."""
+    """Temperature and threshold, from images that the model was neither trained on nor selected by."""
     dataset = setup.dataset
     if cross_fitted is not None:
-        truth = np.array([sample.label for sample in dataset.train], dtype=np.int64)
-        source = "training pictures, each judged by a head fitted without it"
-        return fit_calibration(cross_fitted, truth, source=source, may_sharpen=False)
+        source = "training images, each judged by a head fitted without it"
+        return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
     samples, source = _calibration_pictures(dataset, setup.config)
-    truth = np.array([sample.label for sample in samples], dtype=np.int64)
     no_logits = np.zeros((0, 2), np.float32)
     logits = predict(setup.network.module, samples, setup.preprocessor) if samples else no_logits
-    return fit_calibration(logits, truth, source=source)
+    return fit_calibration(Answers(logits, labels_of(samples)), source=source)
 
 
 def _evaluate(setup: Setup, calibration: Calibration) -> Evaluation | None:
     part, samples = setup.dataset.held_out()
     if not samples:
         return None
-    truth = np.array([sample.label for sample in samples], dtype=np.int64)
-    logits = predict(setup.network.module, samples, setup.preprocessor)
-    uncalibrated = softmax(logits) if calibration.fitted else None
-    return Evaluation(part, truth, softmax(logits / calibration.temperature), uncalibrated)
+    answers = Answers(predict(setup.network.module, samples, setup.preprocessor), labels_of(samples))
+    return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)

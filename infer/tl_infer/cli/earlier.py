@@ -11,7 +11,7 @@ from tl_infer.cli.formats import Columns, written_path
 from tl_infer.cli.rows import Row
 from tl_infer.cli.safetext import plain_text
 from tl_infer.cli.tally import Tally
-from tl_infer.errors import OutputPathError
+from tl_infer.errors import OutputPathError, first_line
 
 
 @dataclasses.dataclass(slots=True)
@@ -70,7 +70,7 @@ def read_earlier(path: Path, columns: Columns) -> Earlier:
             f"{path}: line {number} is no row of these columns; begin anew with --overwrite"
         ) from error
     except OSError as error:
-        raise OutputPathError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise OutputPathError(f"{path}: cannot be read: {first_line(error)}") from error
     return earlier
 
 

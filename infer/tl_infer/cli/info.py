@@ -2,6 +2,7 @@
 
 from tl_infer.classifier import Classifier
 from tl_infer.cli.safetext import printable
+from tl_infer.errors import and_more
 from tl_infer.model.contract import ParitySummary, PreprocessSpec
 
 _MOST_LABELS = 20
@@ -29,9 +30,7 @@ def info_lines(classifier: Classifier) -> list[str]:
 
 
 def _labels(labels: tuple[str, ...]) -> str:
-    shown = ", ".join(labels[:_MOST_LABELS])
-    more = f", and {len(labels) - _MOST_LABELS} more" if len(labels) > _MOST_LABELS else ""
-    return f"{len(labels)}: {shown}{more}"
+    return f"{len(labels)}: {and_more(labels, _MOST_LABELS)}"
 
 
 def _preprocessing(spec: PreprocessSpec) -> str:

@@ -21,7 +21,7 @@ from tl_infer.cli.placing import Mode, Placer
 from tl_infer.cli.rows import Row, make_row
 from tl_infer.cli.sorting import Sorter
 from tl_infer.cli.tally import Tally
-from tl_infer.errors import ImageError, OutputPathError
+from tl_infer.errors import ImageError, OutputPathError, first_line
 from tl_infer.heatmaps import draw_overlay
 from tl_infer.images import DEFAULT_LIMITS, Limits, load_image
 from tl_infer.results import Classification
@@ -197,7 +197,7 @@ class Run:
         except OutputPathError:
             raise
         except OSError as error:
-            row = dataclasses.replace(row, error=row.error or f"not put in its folder: {error.strerror or error}")
+            row = dataclasses.replace(row, error=row.error or f"not put in its folder: {first_line(error)}")
         return row
 
     def _open_out(self, stack: contextlib.ExitStack) -> OutFile | None:
@@ -247,4 +247,4 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise OutputPathError(f"{folder}: cannot be made: {error.strerror or error}") from error
+        raise OutputPathError(f"{folder}: cannot be made: {first_line(error)}") from error

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from tl_infer.cli.earlier import Earlier, read_earlier
 from tl_infer.cli.formats import Columns, row_formatter
 from tl_infer.cli.rows import Row
-from tl_infer.errors import OutputPathError, TlError
+from tl_infer.errors import OutputPathError, TlError, first_line
 from tl_infer.system.files import open_to_append, write_text
 
 Settings = Mapping[str, object]
@@ -85,7 +85,7 @@ def open_out(
                 _beside(partial, ".run.json").unlink(missing_ok=True)
                 partial.unlink(missing_ok=True)
             if isinstance(error, OSError) and not isinstance(error, TlError):
-                raise OutputPathError(f"{partial}: cannot be written: {error.strerror or error}") from error
+                raise OutputPathError(f"{partial}: cannot be written: {first_line(error)}") from error
             raise
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tl_infer.cli.foldernames import FAILED, UNSURE, folder_names
 from tl_infer.cli.placing import Mode, Placer
 from tl_infer.cli.rows import Row
-from tl_infer.errors import OutputPathError
+from tl_infer.errors import OutputPathError, first_line
 
 
 class Sorter:
@@ -57,5 +57,5 @@ class Sorter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputPathError(f"{folder}: cannot be made: {error.strerror or error}") from error
+            raise OutputPathError(f"{folder}: cannot be made: {first_line(error)}") from error
         return folder

@@ -11,19 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from tl_infer.model.records import (
-    Reader,
-    brief,
-    build,
-    integer,
-    mapping_of,
-    number,
-    object_of,
-    optional,
-    parse_document,
-    text,
-    tuple_of,
-)
+from tl_infer.model.records import brief, read_metadata
 
 FORMAT_VERSION = 1
 SPEC_KEY = "tl.spec"
@@ -39,6 +27,11 @@ Color = Literal["rgb", "gray"]
 Fit = Literal["squash", "letterbox", "pad", "crop"]
 Anchor = Literal["center", "top-left", "top-right", "bottom-left", "bottom-right"]
 Resample = Literal["bilinear", "bicubic"]
+
+# Twice the share of the free rows and of the free columns that lies above and to the left of the picture.
+HALVES_BEFORE: Mapping[Anchor, tuple[int, int]] = {
+    "center": (1, 1), "top-left": (0, 0), "top-right": (0, 2), "bottom-left": (2, 0), "bottom-right": (2, 2),
+}  # fmt: skip
 
 MAX_SIDE_PX = 4096
 MAX_LABELS = 100_000
@@ -189,9 +182,7 @@ class ModelSpec:
                 the message names it.
 
         """
-        document = parse_document(text, SPEC_KEY, FORMAT_VERSION)
-        spec: ModelSpec = build(ModelSpec, _MODEL_FIELDS, document, SPEC_KEY)
-        return spec
+        return read_metadata(ModelSpec, text, SPEC_KEY, FORMAT_VERSION)
 
 
 def _plain(value: Any) -> Any:
@@ -208,36 +199,3 @@ def _plain(value: Any) -> Any:
 def _check(holds: bool, field: str, found: object, expected: str) -> None:
     if not holds:
         raise ValueError(f"{field}: found {brief(found)}, expected {expected}")
-
-
-_PREPROCESS_FIELDS: Mapping[str, Reader] = {
-    "size": tuple_of(integer),
-    "mean": tuple_of(number),
-    "std": tuple_of(number),
-    "color": text,
-    "fit": text,
-    "anchor": text,
-    "fill": tuple_of(integer),
-    "resample": text,
-    "resize_px": optional(integer),
-}
-_PARITY_FIELDS: Mapping[str, Reader] = {
-    "pictures": integer,
-    "top1_agreement": number,
-    "max_probability_difference": number,
-    "stages": mapping_of(number),
-    "tolerances": mapping_of(number),
-    **{name: optional(number) for name in _PROBABILITY_DIFFERENCES},
-}
-_MODEL_FIELDS: Mapping[str, Reader] = {
-    "labels": tuple_of(text),
-    "preprocess": object_of(PreprocessSpec, _PREPROCESS_FIELDS),
-    "architecture": text,
-    "weights": text,
-    "temperature": number,
-    "abstain_below": optional(number),
-    "data_fingerprint": text,
-    "versions": mapping_of(text),
-    "metrics": mapping_of(number),
-    "parity": optional(object_of(ParitySummary, _PARITY_FIELDS)),
-}

@@ -10,7 +10,7 @@ import json
 import math
 
 from tl_infer.errors import ModelFileError
-from tl_infer.model.records import Reader, build, number, object_of, parse_document, text, tuple_of
+from tl_infer.model.records import read_metadata
 
 GOLDEN_KEY = "tl.golden"
 GOLDEN_VERSION = 1
@@ -87,9 +87,7 @@ class GoldenSet:
             ModelFileError: not JSON, another version, or a field that is missing, unknown, ill-typed or out of range.
 
         """
-        found: GoldenSet = build(
-            GoldenSet, _SET_FIELDS, parse_document(document, GOLDEN_KEY, GOLDEN_VERSION), GOLDEN_KEY
-        )
+        found = read_metadata(GoldenSet, document, GOLDEN_KEY, GOLDEN_VERSION)
         for sample in found.samples:
             if len(sample.probabilities) != classes:
                 raise ModelFileError(
@@ -97,17 +95,3 @@ class GoldenSet:
                     f"{classes} classes; export the model again with tl-export"
                 )
         return found
-
-
-def _base64(value: object, where: str) -> bytes:
-    try:
-        return base64.b64decode(text(value, where), validate=True)
-    except ValueError as error:
-        raise ModelFileError(f"{where}: is not valid base64: {error}") from error
-
-
-_SAMPLE_FIELDS: dict[str, Reader] = {"name": text, "png": _base64, "probabilities": tuple_of(number)}
-_SET_FIELDS: dict[str, Reader] = {
-    "samples": tuple_of(object_of(GoldenSample, _SAMPLE_FIELDS)),
-    "tolerance": number,
-}

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from tl_infer.errors import ModelFileError
+from tl_infer.errors import ModelFileError, first_line
 from tl_infer.model.wire import has_external_data
 from tl_infer.system.files import open_regular
 
@@ -77,13 +77,14 @@ def _read(source: ModelSource) -> ModelFile:
 
 def _read_path(path: Path) -> ModelFile:
     try:
-        with open_regular(path) as file:
-            _check_size(os.fstat(file.fileno()).st_size, str(path))
-            return ModelFile(file.read(), str(path), path.absolute())
+        with open_regular(path, MAX_MODEL_BYTES) as file:
+            data = file.read()
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file; expected a model made by tl-export") from error
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ModelFileError(f"{path}: cannot be read: {first_line(error)}") from error
+    _check_size(len(data), str(path))
+    return ModelFile(data, str(path), path.absolute())
 
 
 def _check_size(size: int, where: str) -> None:

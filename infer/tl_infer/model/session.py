@@ -1,13 +1,13 @@
 """Opening a model: the only module of the runtime that names onnxruntime."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from tl_infer.errors import ModelFileError, ProviderError
+from tl_infer.errors import ModelFileError, ProviderError, first_line
 from tl_infer.model.contract import EMBEDDING, HEATMAP, INPUT_NAME, LOGITS, PROBABILITIES, SPEC_KEY, ModelSpec
 from tl_infer.model.golden import GOLDEN_KEY, GoldenSet
 from tl_infer.model.modelfile import ModelFile
@@ -70,6 +70,22 @@ class Session:
         self._run_options.only_execute_path_to_fetches = True
         self._run_options.log_severity_level = 4
 
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str, threads: int = 1, *, optimized: bool = True) -> Self:
+        """Open a model that is in memory, on the CPU.
+
+        Args:
+            data: the whole file.
+            where: what to call it in messages.
+            threads: as for `Session`.
+            optimized: as for `Session`.
+
+        Raises:
+            ModelFileError: as for `Session`.
+
+        """
+        return cls(ModelFile(data, where), threads, optimized=optimized)
+
     def run(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[npt.NDArray[np.float32]]:
         """Run pictures of one size; thread-safe.
 
@@ -89,7 +105,7 @@ class Session:
                 list(outputs), {INPUT_NAME: images}, self._run_options
             )
         except Exception as error:
-            raise ModelFileError(f"{self._where}: the model failed: {_first_line(error)}") from error
+            raise ModelFileError(f"{self._where}: the model failed: {first_line(error)}") from error
         for name, values in zip(outputs, results, strict=True):
             if not np.isfinite(values).all():
                 raise ModelFileError(f"{self._where}: output '{name}' has values that are not finite numbers")
@@ -201,15 +217,10 @@ def _open(model: ModelFile, threads: int, providers: Sequence[str], optimized: b
         session = ort.InferenceSession(model.data, options, providers=wanted)
     except Exception as error:
         raise ModelFileError(
-            f"{model.where}: damaged or not an ONNX model, expected a file made by tl-export: {_first_line(error)}"
+            f"{model.where}: damaged or not an ONNX model, expected a file made by tl-export: {first_line(error)}"
         ) from error
     session.disable_fallback()  # a provider that fails at a picture is an error, not silently another provider
     for name, long in zip(providers, wanted, strict=True):
         if long not in session.get_providers():
             raise ProviderError(f"provider '{name}': is installed but does not start; its driver or libraries lack")
     return session
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tl_infer.errors import OutputPathError, TlError
+from tl_infer.errors import OutputPathError, TlError, first_line
 
 
 @contextlib.contextmanager
@@ -37,36 +37,43 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         if isinstance(error, TlError):  # the block's own error, already worded for the user
             raise
-        raise OutputPathError(f"{target}: cannot be written: {error.strerror or error}") from error
+        raise OutputPathError(f"{target}: cannot be written: {first_line(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> BinaryIO:
     """Open a regular file for reading; links are followed.
 
     A FIFO would make the reader wait for ever, and opening a device can do things by itself.
 
+    Args:
+        path: of the file.
+        max_bytes: refuse a larger file.
+
     Raises:
-        OSError: not there, not readable, a loop of links, or not a regular file.
+        OSError: not there, not readable, a loop of links, not a regular file, or too large.
         ValueError: a name that no file can have.
 
     """
-    _check_regular(Path(path).stat().st_mode, path)
+    _check_regular(Path(path).stat(), path)
     # The file can have been exchanged since, so it must not block, and what was opened is looked at again.
     flags = ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
     descriptor = os.open(path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in flags))
     try:
-        _check_regular(os.fstat(descriptor).st_mode, path)
+        status = os.fstat(descriptor)
+        _check_regular(status, path)
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes, the limit is {max_bytes}", os.fspath(path))
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _check_regular(mode: int, path: str | os.PathLike[str]) -> None:
-    if not stat.S_ISREG(mode):
+def _check_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
@@ -84,13 +91,13 @@ def open_to_append(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         file = os.fdopen(os.open(path, flags, 0o666), "ab")
     except OSError as error:
-        raise OutputPathError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise OutputPathError(f"{path}: cannot be written: {first_line(error)}") from error
     try:
-        _check_regular(os.fstat(file.fileno()).st_mode, path)
+        _check_regular(os.fstat(file.fileno()), path)
         _lock(file)
     except OSError as error:
         file.close()
-        reason = "another program is writing it" if isinstance(error, BlockingIOError) else error.strerror
+        reason = "another program is writing it" if isinstance(error, BlockingIOError) else first_line(error)
         raise OutputPathError(f"{path}: cannot be written: {reason}") from error
     return file
 

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tl_infer.errors import InputPathError
+from tl_infer.errors import InputPathError, first_line
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -39,7 +39,7 @@ def files_of(path: Path, skip: frozenset[str] = frozenset()) -> Iterator[Path]:
     except FileNotFoundError as error:
         raise InputPathError(f"{path}: no such file or folder") from error
     except OSError as error:
-        raise InputPathError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise InputPathError(f"{path}: cannot be read: {first_line(error)}") from error
     if not is_folder:
         yield path
         return
@@ -80,7 +80,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]], skip: frozenset[str]) -> Ite
         status = folder.stat()
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except OSError as error:
-        raise InputPathError(f"{folder}: cannot be listed: {error.strerror or error}") from error
+        raise InputPathError(f"{folder}: cannot be listed: {first_line(error)}") from error
     identity = (status.st_dev, status.st_ino)
     if identity in seen:
         return

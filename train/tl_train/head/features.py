@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tl_train.data.batches import batches, load_batches
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, labels_of
 from tl_train.models.network import Network
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
@@ -81,4 +81,4 @@ def cached_part(
 ) -> CachedPart:
     """The features of `samples` with their labels."""
     features = backbone_features(network, samples, preprocessor, progress)
-    return CachedPart(features, np.array([sample.label for sample in samples], dtype=np.int64))
+    return CachedPart(features, labels_of(samples))

@@ -100,13 +100,13 @@ def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
     wrong = np.flatnonzero(~evaluation.right)
     rows = np.arange(len(evaluation.truth))
     true_probability = evaluation.probabilities[rows, evaluation.truth]
-    scores = list(zip(page.labels, class_scores(evaluation.confusion), strict=True))
+    scores = list(zip(page.labels, class_scores(evaluation), strict=True))
     worst_first = sorted(scores, key=lambda pair: (pair[1].support == 0, 1 if pair[1].f1 is None else pair[1].f1))
     return {
         "part": _PARTS.get(evaluation.part, evaluation.part),
         "interval": evaluation.interval,
         "before": evaluation.before(),
-        "calibrated": evaluation.uncalibrated is not None,
+        "calibrated": evaluation.temperature is not None,
         "confusion": evaluation.confusion.tolist(),
         "confusion_figure": _svg_uri(diagnostics.confusion(evaluation, page.labels)) if many else None,
         "confusions": _confusions(evaluation, page.labels),

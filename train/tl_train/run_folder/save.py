@@ -8,16 +8,17 @@ import torch
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset
-from tl_train.evaluation.metrics import Evaluation, measurements
+from tl_train.evaluation.metrics import measurements
 from tl_train.head.penalised import StrengthTried
 from tl_train.history import Epoch
 from tl_train.report import figures
 from tl_train.report import page as report
 from tl_train.report.drawing import png
-from tl_train.run_folder import folder as checkpoint
+from tl_train.run_folder.folder import RunFolder
+from tl_train.run_folder.predictions import save_images, write_predictions
 from tl_train.run_folder.result import TrainResult
 from tl_train.setup import Setup
+from tl_train.tables import write_csv
 
 _CAPTIONS = {
     "classification": "What each held-out picture was taken for; the red lines divide the true classes.",
@@ -40,7 +41,7 @@ def save_run(result: TrainResult, setup: Setup, command: str) -> None:
 
     """
     dataset, config = setup.dataset, setup.config
-    out, evaluation = result.out, result.evaluation
+    run, evaluation = RunFolder(result.out), result.evaluation
     spec = ModelSpec(
         labels=result.labels,
         preprocess=setup.preprocessor.spec,
@@ -52,14 +53,16 @@ def save_run(result: TrainResult, setup: Setup, command: str) -> None:
         versions=setup.identity.versions,
         metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
     )
-    checkpoint.save_model(out, setup.network.module, spec)
+    run.save_model(setup.network.module, spec)
     epochs = [dataclasses.astuple(row) for row in result.history]
-    checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
-    _save_head_fit(result)
+    write_csv(run.history_file, [field.name for field in dataclasses.fields(Epoch)], epochs)
+    _save_head_fit(run, result)
     metrics = _metrics(result, setup, spec)
     drawn, names = {}, []
     if evaluation is not None:
-        names = _save_predictions(result, evaluation, dataset)
+        files = save_images(run.images_folder, dataset.held_out()[1], result.labels)
+        write_predictions(run.predictions_file, evaluation, result.labels, files)
+        names = list(map(str, files))
         drawn["classification"] = figures.classification(evaluation, result.labels)
         drawn["probabilities"] = figures.probabilities(evaluation, result.labels)
     if result.penalised is not None:
@@ -67,7 +70,7 @@ def save_run(result: TrainResult, setup: Setup, command: str) -> None:
     if result.penalised is None or len(result.history) > 1:  # a head fitted at once has no curves
         drawn["curves"] = figures.curves(result.history)
     for name, figure in drawn.items():
-        write_bytes(out / f"{name}.png", png(figure))
+        write_bytes(run.figure_file(name), png(figure))
     page = report.Page(
         title=f"{config.model.arch} on {Path(config.data.source).name}",
         labels=result.labels,
@@ -78,41 +81,24 @@ def save_run(result: TrainResult, setup: Setup, command: str) -> None:
         calibration=result.calibration,
         names=names,
         load=lambda index: dataset.held_out()[1][index].load(),
-        config=(out / checkpoint.CONFIG).read_text(encoding="utf-8"),
+        config=run.config_file.read_text(encoding="utf-8"),
         versions=spec.versions,
         warnings=setup.findings.warnings,
         notes=result.prior.describe() if result.prior else (),
         command=command,
     )
-    write_text(out / checkpoint.REPORT, report.render(page))
-    checkpoint.save_metrics(out, metrics)
+    write_text(run.report_file, report.render(page))
+    run.save_metrics(metrics)
 
 
-def _save_head_fit(result: TrainResult) -> None:
+def _save_head_fit(run: RunFolder, result: TrainResult) -> None:
     """What the class names were taken for, and how the penalty was chosen, where there are such."""
-    for name in (checkpoint.PRIOR, checkpoint.PENALTY):
-        (result.out / name).unlink(missing_ok=True)  # of the run that this one replaces
     if result.prior is not None:
-        write_text(result.out / checkpoint.PRIOR, result.prior.to_json())
+        write_text(run.prior_file, result.prior.to_json())
     if result.penalised is not None:
         header = [field.name for field in dataclasses.fields(StrengthTried)]
         rows = [dataclasses.astuple(tried) for tried in result.penalised.table]
-        checkpoint.save_table(result.out / checkpoint.PENALTY, header, rows)
-
-
-def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Dataset) -> list[str]:
-    """A row per held-out picture, with its file; returns the files' names as the rows have them."""
-    _, samples = dataset.held_out()
-    paths = checkpoint.save_pictures(result.out, samples, dataset)
-    header = ["path", "label", "predicted", *(f"p({label})" for label in result.labels)]
-    rows = [
-        [str(path), result.labels[truth], result.labels[predicted], *(round(float(p), 6) for p in probabilities)]
-        for path, truth, predicted, probabilities in zip(
-            paths, evaluation.truth, evaluation.predicted, evaluation.probabilities, strict=True
-        )
-    ]
-    checkpoint.save_table(result.out / checkpoint.PREDICTIONS, header, rows)
-    return [str(path) for path in paths]
+        write_csv(run.penalty_file, header, rows)
 
 
 def _metrics(result: TrainResult, setup: Setup, spec: ModelSpec) -> dict[str, dict[str, object]]:

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tl_train.config import TrainConfig
 from tl_train.data.batches import Batch, batches, load_batches
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, labels_of
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.training.optim import learning_rate, set_learning_rate
 
@@ -77,7 +77,7 @@ def train_one_epoch(
 def evaluate(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> tuple[float, float]:
     """Mean cross-entropy and accuracy over the samples."""
     logits = torch.from_numpy(predict(module, samples, preprocessor))
-    labels = torch.tensor([sample.label for sample in samples])
+    labels = torch.from_numpy(labels_of(samples))
     loss = functional.cross_entropy(logits, labels)
     return loss.item(), float((logits.argmax(dim=1) == labels).double().mean())
 
