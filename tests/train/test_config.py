@@ -6,10 +6,10 @@ from tl_train.errors import ConfigError
 
 def test_what_is_saved_is_loaded(tmp_path):
     for config in (
-        TrainConfig(data="digits"),
-        TrainConfig(data='a "b"\n', size=96, lr=1e-5, skip_bad=True),
-        TrainConfig(data="digits", fit="crop", resize_px=300, resample="bicubic", augment="light"),
-        TrainConfig(data="digits", fit="pad", anchor="top-right", fill="#a0B1c2"),
+        TrainConfig.of("digits"),
+        TrainConfig.of('a "b"\n', size=96, lr=1e-5, skip_bad=True),
+        TrainConfig.of("digits", fit="crop", resize_px=300, resample="bicubic", augment="light"),
+        TrainConfig.of("digits", fit="pad", anchor="top-right", fill="#a0B1c2"),
     ):
         config.save(tmp_path / "config.toml")
         assert TrainConfig.load(tmp_path / "config.toml") == config
@@ -28,7 +28,10 @@ def test_what_is_saved_is_loaded(tmp_path):
         ({"seed": -1}, "seed: found -1"),
         ({"val_split": 1.0}, "val_split: found 1.0"),
         ({"head_fit": "best"}, "head_fit: found best, expected sgd or penalised"),
-        ({"prior": "x.toml"}, "prior: found x.toml with head_fit sgd, expected head_fit penalised, or prior none"),
+        (
+            {"prior": "x.toml", "head_fit": "sgd"},
+            "prior: found x.toml with head_fit sgd, expected head_fit penalised, or prior none",
+        ),
         ({"test_split": -0.1}, "test_split: found -0.1"),
         ({"fit": "stretch"}, "fit: found stretch, expected squash or letterbox or pad or crop"),
         ({"fit": "pad", "anchor": "left"}, "anchor: found left, expected center or top-left"),
@@ -46,7 +49,7 @@ def test_what_is_saved_is_loaded(tmp_path):
 )
 def test_values_out_of_range_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
-        TrainConfig(data="digits", **fields)
+        TrainConfig.of("digits", **fields)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,7 @@ def test_a_broken_file_is_refused_by_the_name_of_the_field(tmp_path, text, messa
 def test_whole_numbers_may_stand_where_floats_do(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('data = "digits"\nval_split = 0')
-    assert TrainConfig.load(path).val_split == 0
+    assert TrainConfig.load(path).data.val_split == 0
 
 
 def test_an_absent_file_is_named(tmp_path):

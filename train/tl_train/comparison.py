@@ -18,6 +18,8 @@ from tl_train.errors import ConfigError
 from tl_train.progress import Progress
 from tl_train.run import train
 from tl_train.run_folder.result import TrainResult
+from tl_train.tensorboard import FOLDER as EVENTS
+from tl_train.tensorboard import TensorBoardProgress
 
 _TEMPLATE = "comparison.html.j2"
 
@@ -74,7 +76,7 @@ def compare(
         seeds: how many runs of each, 1 or more.
         out: folder for the runs, `comparison.csv` and `comparison.html`.
         overwrite: replace earlier runs.
-        tensorboard: as for `train`.
+        tensorboard: write the epochs of each run as TensorBoard events, too.
         progress: how to show what goes on.
 
     Returns:
@@ -90,11 +92,12 @@ def compare(
         for seed in range(config.seed, config.seed + seeds):
             progress.note(f"--- {name}, seed {seed}")
             folder = out / f"{_folder_name(name)}-seed{seed}"
+            watched = TensorBoardProgress(progress, folder / EVENTS) if tensorboard else progress
             seeded = dataclasses.replace(config, seed=seed)
-            results.append(train(seeded, folder, overwrite=overwrite, tensorboard=tensorboard, progress=progress))
+            results.append(train(seeded, folder, overwrite=overwrite, progress=watched))
         rows.append(_row(name, results))
         write_text(out / "comparison.csv", _csv(rows))
-        write_text(out / "comparison.html", _html(config.data, rows))
+        write_text(out / "comparison.html", _html(config.data.source, rows))
     return rows
 
 

@@ -12,7 +12,7 @@ from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
 from tl_train.errors import TracingError
 from tl_train.models.architectures import find_architecture
-from tl_train.models.network import new_head
+from tl_train.models.new_head import put_new_head
 from tl_train.models.trace import trace
 from tl_train.run_folder.folder import held_out_files, load_model
 
@@ -21,7 +21,7 @@ def network(name: str, head: str = "replace"):
     architecture = find_architecture(name)
     torch.manual_seed(0)
     model = architecture.build()
-    new_head(model, architecture, 3, head)
+    put_new_head(model, architecture, 3, head)
     return model.eval(), architecture
 
 

@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal, get_args
 import numpy as np
 
 from tl_infer.images import Pixels
-from tl_train.config import MatOrder
+from tl_train.config.groups import MatOrder
 from tl_train.data import mat_process as matfile_child
 from tl_train.errors import ConfigError, DataError
 

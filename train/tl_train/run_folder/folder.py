@@ -14,9 +14,12 @@ from tl_infer.errors import ModelFileError
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset, Sample
+from tl_train.data.dataset import Dataset
+from tl_train.data.samples import Sample
 from tl_train.errors import RunError, WeightsError
-from tl_train.models.network import Architecture, find_architecture, head_kind_of, new_head, read_weights
+from tl_train.models.architectures import Architecture, find_architecture
+from tl_train.models.new_head import head_kind_of, put_new_head
+from tl_train.models.weight_files import read_weights
 from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.training.checkpoints import FOLDER
 
@@ -125,7 +128,7 @@ def load_model(run: Path) -> tuple[nn.Module, ModelSpec, Architecture]:
         architecture = find_architecture(spec.architecture)
         tensors = read_weights(run / WEIGHTS)
         model = architecture.build()
-        new_head(model, architecture, len(spec.labels), head_kind_of(tensors, architecture))
+        put_new_head(model, architecture, len(spec.labels), head_kind_of(tensors, architecture))
         model.load_state_dict(dict(tensors))
     except (ModelFileError, WeightsError, OSError, UnicodeDecodeError) as error:
         raise RunError(f"{run}: {error}; train again with tl-train") from error

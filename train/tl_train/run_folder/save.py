@@ -1,26 +1,23 @@
 """Writing everything that a finished run leaves in its folder."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from tl_infer.model.contract import ModelSpec, PreprocessSpec
+from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset
 from tl_train.evaluation.metrics import Evaluation, measurements
 from tl_train.head.penalised import StrengthTried
 from tl_train.history import Epoch
-from tl_train.models.network import LoadedWeights
 from tl_train.report import figures
 from tl_train.report import page as report
 from tl_train.report.drawing import png
 from tl_train.run_folder import folder as checkpoint
 from tl_train.run_folder.result import TrainResult
-from tl_train.training.checkpoints import Identity
+from tl_train.setup import Setup
 
 _CAPTIONS = {
     "classification": "What each held-out picture was taken for; the red lines divide the true classes.",
@@ -30,57 +27,36 @@ _CAPTIONS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RunRecord:
-    """A finished run with everything that was used for it.
-
-    Attributes:
-        result: what came out.
-        identity: configuration, fingerprint of the data, versions.
-        dataset: the pictures.
-        model: the trained network.
-        preprocess: of its input.
-        loaded: what the network started from.
-        warnings: of the preflight.
-        command: the command line; empty when it was none.
-
-    """
-
-    result: TrainResult
-    identity: Identity
-    dataset: Dataset
-    model: nn.Module
-    preprocess: PreprocessSpec
-    loaded: LoadedWeights
-    warnings: Sequence[str]
-    command: str
-
-
-def save_run(record: RunRecord) -> None:
+def save_run(result: TrainResult, setup: Setup, command: str) -> None:
     """Write everything into the run's folder; metrics.json last, as the sign of a finished run.
+
+    Args:
+        result: what came out.
+        setup: what it was made of; its network is the trained one.
+        command: the command line; empty when it was none.
 
     Raises:
         OutputPathError: a file cannot be written.
 
     """
-    result, dataset, config = record.result, record.dataset, record.identity.config
+    dataset, config = setup.dataset, setup.config
     out, evaluation = result.out, result.evaluation
     spec = ModelSpec(
         labels=result.labels,
-        preprocess=record.preprocess,
-        architecture=config.arch,
-        weights=record.loaded.source,
+        preprocess=setup.preprocessor.spec,
+        architecture=config.model.arch,
+        weights=setup.network.loaded.source,
         temperature=result.calibration.temperature,
         abstain_below=result.calibration.abstain_below,
-        data_fingerprint=record.identity.data_fingerprint,
-        versions=record.identity.versions,
+        data_fingerprint=setup.identity.data_fingerprint,
+        versions=setup.identity.versions,
         metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
     )
-    checkpoint.save_model(out, record.model, spec)
+    checkpoint.save_model(out, setup.network.module, spec)
     epochs = [dataclasses.astuple(row) for row in result.history]
     checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
     _save_head_fit(result)
-    metrics = _metrics(record, spec)
+    metrics = _metrics(result, setup, spec)
     drawn, names = {}, []
     if evaluation is not None:
         names = _save_predictions(result, evaluation, dataset)
@@ -93,7 +69,7 @@ def save_run(record: RunRecord) -> None:
     for name, figure in drawn.items():
         write_bytes(out / f"{name}.png", png(figure))
     page = report.Page(
-        title=f"{config.arch} on {Path(config.data).name}",
+        title=f"{config.model.arch} on {Path(config.data.source).name}",
         labels=result.labels,
         history=result.history,
         figures={_CAPTIONS[name]: figure for name, figure in drawn.items()},
@@ -104,9 +80,9 @@ def save_run(record: RunRecord) -> None:
         load=lambda index: dataset.held_out()[1][index].load(),
         config=(out / checkpoint.CONFIG).read_text(encoding="utf-8"),
         versions=spec.versions,
-        warnings=record.warnings,
+        warnings=setup.findings.warnings,
         notes=result.prior.describe() if result.prior else (),
-        command=record.command,
+        command=command,
     )
     write_text(out / checkpoint.REPORT, report.render(page))
     checkpoint.save_metrics(out, metrics)
@@ -139,18 +115,18 @@ def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Data
     return [str(path) for path in paths]
 
 
-def _metrics(record: RunRecord, spec: ModelSpec) -> dict[str, dict[str, object]]:
-    result, dataset, config = record.result, record.dataset, record.identity.config
+def _metrics(result: TrainResult, setup: Setup, spec: ModelSpec) -> dict[str, dict[str, object]]:
+    dataset, config = setup.dataset, setup.config
     total, learning = result.parameters
     held_out = measurements(result.evaluation, result.labels) if result.evaluation else {}
     run: dict[str, object] = {
-        "data": config.data,
+        "data": config.data.source,
         "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
-        "architecture": config.arch,
+        "architecture": config.model.arch,
         "weights": spec.weights,
-        "loaded_weights": str(record.loaded),
-        "head": config.head,
-        "mode": config.mode,
+        "loaded_weights": str(setup.network.loaded),
+        "head": config.head.kind,
+        "mode": config.model.mode,
         "input": f"{spec.preprocess.size[0]} px, {spec.preprocess.color}, {spec.preprocess.fit}",
         "training": _training(config),
         **_head_fit(result),
@@ -168,9 +144,10 @@ def _metrics(record: RunRecord, spec: ModelSpec) -> dict[str, dict[str, object]]
 
 
 def _training(config: TrainConfig) -> str:
-    if config.mode == "head" and config.head_fit == "penalised":
+    if config.model.mode == "head" and config.head.fit == "penalised":
         return "head fitted at once, by L-BFGS"
-    return f"{config.epochs} epochs, batch {config.batch_size}, {config.optimizer} {config.lr:g}"
+    steps = config.steps
+    return f"{steps.epochs} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
 
 
 def _head_fit(result: TrainResult) -> dict[str, object]:

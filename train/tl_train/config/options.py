@@ -1,0 +1,133 @@
+"""What a field of the configuration carries beside its value: its name for users, its help text, how it is checked."""
+
+import dataclasses
+import types
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from tl_train.errors import ConfigError
+
+_KEY = "tl_train.option"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _About:
+    """What `option` attaches to a field; see there."""
+
+    help: str
+    name: str
+    metavar: str
+    shown: str | None
+    on_command_line: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """One field of a group, as recipes, config.toml and the command line see it.
+
+    Attributes:
+        name: flat name, as in a recipe; the command line has hyphens in it.
+        attribute: the field's name in its group.
+        kind: `str`, `int`, `float` or `bool`.
+        choices: the values of a Literal; empty where any value of the type may be given.
+        optional: None means that the option is not set.
+        default: the field's default; `dataclasses.MISSING` where there is none.
+        help: one or two sentences.
+        metavar: placeholder in the help; "" for the type's own.
+        shown: the default in words; None where `default` says it.
+        on_command_line: whether the program has the option.
+
+    """
+
+    name: str
+    attribute: str
+    kind: type
+    choices: tuple[str, ...]
+    optional: bool
+    default: Any
+    help: str
+    metavar: str
+    shown: str | None
+    on_command_line: bool
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,  # noqa: A002 - the word that click and argparse use
+    name: str = "",
+    metavar: str = "",
+    shown: str | None = None,
+    on_command_line: bool = True,
+) -> Any:
+    """A dataclass field with its documentation.
+
+    Args:
+        default: the value when none is given; required without one.
+        help: what the option does, for `--help` and for readers of the group.
+        name: flat name where it differs from the field's.
+        metavar: placeholder for the value in `--help`.
+        shown: the default in words, where the value does not speak for itself.
+        on_command_line: whether `tl-train` has it; otherwise only recipes and Python do.
+
+    """
+    return dataclasses.field(default=default, metadata={_KEY: _About(help, name, metavar, shown, on_command_line)})
+
+
+def options_of(group: type) -> Iterator[Option]:
+    """The options of one group, in the order of its fields; fields that are no options are passed over."""
+    hints = get_type_hints(group)
+    for field in dataclasses.fields(group):
+        if _KEY not in field.metadata:
+            continue
+        about: _About = field.metadata[_KEY]
+        kinds = [kind for kind in _alternatives(hints[field.name]) if kind is not types.NoneType]
+        (kind,) = kinds
+        is_literal = get_origin(kind) is Literal
+        yield Option(
+            name=about.name or field.name,
+            attribute=field.name,
+            kind=str if is_literal else kind,
+            choices=get_args(kind) if is_literal else (),
+            optional=len(kinds) < len(_alternatives(hints[field.name])),
+            default=field.default,
+            help=about.help,
+            metavar=about.metavar,
+            shown=about.shown,
+            on_command_line=about.on_command_line,
+        )
+
+
+def check_choices(group: Any) -> None:
+    """Every Literal of a group has one of its values.
+
+    Raises:
+        ConfigError: one has not; names the field and the choices.
+
+    """
+    for found in options_of(type(group)):
+        value = getattr(group, found.attribute)
+        if found.choices:
+            check(value in found.choices, found.name, value, " or ".join(found.choices))
+
+
+def check_type(found: Option, value: object) -> None:
+    """A plain value, from TOML say, has the type of its option; whole numbers may stand where floats do.
+
+    Raises:
+        ConfigError: it has another type.
+
+    """
+    allowed = [found.kind, int] if found.kind is float else [found.kind]
+    if type(value) not in allowed:
+        raise ConfigError(f"{found.name}: found {value!r}, expected {' or '.join(kind.__name__ for kind in allowed)}")
+
+
+def check(holds: bool, name: str, found: object, expected: str) -> None:
+    """Raise a ConfigError that names the option, unless the condition holds."""
+    if not holds:
+        raise ConfigError(f"{name}: found {found}, expected {expected}")
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
