@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
-from tl_train.config.options import check, check_choices, option
+from tl_train.config.options import check, check_types, option
 
 Mode = Literal["full", "head", "gradual"]
 HeadFit = Literal["sgd", "penalised"]
@@ -44,7 +44,7 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
         check(0 <= self.val_split <= 0.9, "val_split", self.val_split, "0 to 0.9")
         check(0 <= self.test_split <= 0.9, "test_split", self.test_split, "0 to 0.9")
 
@@ -68,7 +68,7 @@ class InputConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
         size_fits = self.size is None or MIN_SIDE_PX <= self.size <= MAX_SIDE_PX
         check(size_fits, "size", self.size, f"{MIN_SIDE_PX} to {MAX_SIDE_PX} pixels")
         parse_color(self.fill)
@@ -109,7 +109,7 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ class HeadConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
         prior_is_used = self.prior in ("none", "auto") or self.fit == "penalised"
         check(prior_is_used, "prior", f"{self.prior} with head_fit sgd", "head_fit penalised, or prior none")
         replaces = self.fit == "sgd" or self.kind == "replace"
@@ -178,7 +178,7 @@ class StepsConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
         check(self.epochs >= 1, "epochs", self.epochs, "1 or more")
         # Batch normalisation has no statistics of a single picture whose features are one pixel.
         check(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")

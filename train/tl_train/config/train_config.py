@@ -8,7 +8,7 @@ from typing import Any
 
 from tl_infer.system.files import write_text
 from tl_train.config.groups import DataConfig, HeadConfig, InputConfig, ModelConfig, StepsConfig
-from tl_train.config.options import Option, check, check_type, option, options_of
+from tl_train.config.options import Option, check, check_types, option, options_of
 from tl_train.errors import ConfigError
 
 # In the order of `--help`.
@@ -48,6 +48,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.data, DataConfig):
             raise ConfigError(f"data: found {self.data!r}, expected a DataConfig; TrainConfig.of(...) takes flat names")
+        check_types(self)
         steps = self.steps
         check(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         if self.model.mode == "gradual":
@@ -79,9 +80,6 @@ class TrainConfig:
             if name not in known:
                 raise ConfigError(f"{name}: unknown field; expected one of {', '.join(sorted(known))}")
             group, found = known[name]
-            if value is None and found.optional:
-                continue
-            check_type(found, value)
             values[group][found.attribute] = value
         if "data" not in fields:
             raise ConfigError("data: the field is missing")
