@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--size", type=int)
     parser.add_argument("--per-class", type=int, default=40)
     options = parser.parse_args()
-    dataset = load_dataset(TrainConfig(data=options.data, val_split=0), Progress())
+    dataset = load_dataset(TrainConfig.of(options.data, val_split=0), Progress())
     with tempfile.TemporaryDirectory() as name:
         rows = write_pictures(dataset, options.per_class, Path(name))
         print(f"{options.data}: {len(rows)} training pictures, {options.folds} folds, {options.size or 'native'} px")

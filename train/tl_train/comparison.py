@@ -13,8 +13,10 @@ from tl_train.errors import ConfigError
 from tl_train.progress import Progress
 from tl_train.report.markup import render_html
 from tl_train.run import train
+from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.tables import aligned, write_csv
+from tl_train.tensorboard import TensorBoardProgress
 
 _CSV_HEADER = (
     "recipe", "seeds", "part", "accuracy_mean", "accuracy_stdev", "accuracy_min", "accuracy_max", "log_loss_mean",
@@ -86,7 +88,7 @@ def compare(
         seeds: how many runs of each, 1 or more.
         out: folder for the runs, `comparison.csv` and `comparison.html`.
         overwrite: replace earlier runs.
-        tensorboard: as for `train`.
+        tensorboard: write the epochs of each run as TensorBoard events, too.
         progress: how to show what goes on.
 
     Returns:
@@ -102,12 +104,13 @@ def compare(
         for seed in range(config.seed, config.seed + seeds):
             progress.note(f"--- {name}, seed {seed}")
             folder = out / f"{_folder_name(name)}-seed{seed}"
+            watched = TensorBoardProgress(progress, RunFolder(folder).events_folder) if tensorboard else progress
             seeded = dataclasses.replace(config, seed=seed)
-            results.append(train(seeded, folder, overwrite=overwrite, tensorboard=tensorboard, progress=progress))
+            results.append(train(seeded, folder, overwrite=overwrite, progress=watched))
         found.append(_result(name, results))
         write_csv(out / "comparison.csv", _CSV_HEADER, map(_csv_row, found))
         best = max(result.accuracy for result in found)
-        write_text(out / "comparison.html", render_html(_TEMPLATE, data=config.data, results=found, best=best))
+        write_text(out / "comparison.html", render_html(_TEMPLATE, data=config.data.source, results=found, best=best))
     return found
 
 

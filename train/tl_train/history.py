@@ -1,4 +1,4 @@
-"""What an epoch measured, as a value and as a row of a table."""
+"""What the epochs of a run measured, as values and as rows of a table."""
 
 import dataclasses
 
@@ -24,6 +24,20 @@ class Epoch:
     val_loss: float | None
     val_accuracy: float | None
     seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class History:
+    """The epochs of a run.
+
+    Attributes:
+        epochs: in order; one for a head that is fitted at once.
+        kept_epoch: whose weights were kept, counted from 1: the last, or the best with early stopping.
+
+    """
+
+    epochs: list[Epoch]
+    kept_epoch: int
 
 
 def table_header() -> str:

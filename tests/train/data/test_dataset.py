@@ -116,10 +116,12 @@ def test_an_unreadable_picture_stops_unless_it_may_be_skipped(shapes, tmp_path):
     shutil.copytree(shapes, root)
     (root / "circle" / "a.jpg").write_text("no picture")
     (root / "cross" / "b.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"a.jpg: not a picture.*, and 1 more; repair or remove such files, .* --skip-bad"):
+    with pytest.raises(
+        DataError, match=r"a.jpg: not a picture.*, and 1 more; repair or remove such files, .* --skip-bad"
+    ):
         load(root)
     notes = Notes()
-    dataset = load_dataset(TrainConfig(data=str(root), skip_bad=True), notes)
+    dataset = load_dataset(TrainConfig.of(str(root), skip_bad=True), notes)
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 30
     assert len(notes.lines) == 2
     assert "a.jpg" in notes.lines[0]

@@ -33,7 +33,7 @@ def mat(tmp_path):
 
 
 def load(path, **fields):
-    return load_dataset(TrainConfig(data=str(path), **fields), Progress())
+    return load_dataset(TrainConfig.of(str(path), **fields), Progress())
 
 
 @pytest.mark.parametrize("style", [{"format": "4"}, {"format": "5"}, {"format": "5", "do_compression": True}])

@@ -38,7 +38,7 @@ class Dataset:
 
 
 def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
-    """Find, check and split the pictures of `config.data`.
+    """Find, check and split the images of `config.data.source`.
 
     Every picture is decoded once, before the first training step, so a bad one is known at the start. Validation and
     test pictures that the source does not name itself are split off the training pictures.
@@ -46,7 +46,7 @@ def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
     Raises:
         ConfigError: options that do not fit the kind of data.
         DataError: no such data, no classes, an empty class, too few pictures, an unreadable picture (unless
-            `config.skip_bad`, which leaves it out and says so).
+            `config.data.skip_bad`, which leaves it out and says so).
         DownloadError: a built-in set could not be fetched.
 
     """
@@ -56,11 +56,11 @@ def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
     train = decoder.decode(source.train)
     val = None if source.val is None else decoder.decode(source.val)
     test = None if source.test is None else decoder.decode(source.test)
-    _report_broken(decoder.broken, config.skip_bad, progress)
+    _report_broken(decoder.broken, config.data.skip_bad, progress)
     if test is None:
-        train, test = split(train, labels, config.test_split, TEST_SPLIT_SEED)
+        train, test = split(train, labels, config.data.test_split, TEST_SPLIT_SEED)
     if val is None:
-        train, val = split(train, labels, config.val_split, config.seed)
+        train, val = split(train, labels, config.data.val_split, config.seed)
     _check_trainable(train, labels)
     return Dataset(labels, train, val, test, tuple(decoder.broken))
 
@@ -78,7 +78,9 @@ def fingerprint(dataset: Dataset) -> str:
 
 def _report_broken(broken: Sequence[ImageError], skip_bad: bool, progress: Progress) -> None:
     if broken and not skip_bad:
-        raise DataError(f"{and_more(list(map(str, broken)), 1)}; repair or remove such files, or leave them out with --skip-bad")
+        raise DataError(
+            f"{and_more(list(map(str, broken)), 1)}; repair or remove such files, or leave them out with --skip-bad"
+        )
     for error in broken:
         progress.note(f"Skipped: {error}")
 

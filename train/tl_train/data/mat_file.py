@@ -18,7 +18,7 @@ import numpy as np
 from tl_infer.errors import first_line
 from tl_infer.images import Pixels
 from tl_infer.system.files import open_regular
-from tl_train.config import MatOrder
+from tl_train.config.groups import MatOrder
 from tl_train.data import mat_process
 from tl_train.errors import ConfigError, DataError
 

@@ -30,7 +30,7 @@ _EXPECTED = f"a folder with one sub-folder per class, a .csv or .mat file, or {'
 
 
 def read_source(config: TrainConfig, progress: Progress) -> Source:
-    """The pictures that `config.data` names; files are found, not decoded yet.
+    """The pictures that `config.data.source` names; files are found, not decoded yet.
 
     Raises:
         ConfigError: options for `.mat` files are missing, or given for something else.
@@ -38,21 +38,21 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
         DownloadError: a built-in set could not be fetched.
 
     """
-    path = Path(config.data)
+    path = Path(config.data.source)
     try:
         path.stat()
     except FileNotFoundError:
         pass  # a built-in set, or named as absent below
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {first_line(error)}; expected {_EXPECTED}") from error
-    is_mat = config.data not in BUILT_IN and not path.is_dir() and path.suffix.lower() == ".mat"
-    if not is_mat and (config.mat_keys or config.mat_shape or config.mat_order != "column"):
+    is_mat = config.data.source not in BUILT_IN and not path.is_dir() and path.suffix.lower() == ".mat"
+    if not is_mat and (config.data.mat_keys or config.data.mat_shape or config.data.mat_order != "column"):
         raise ConfigError(
-            f"mat_keys, mat_shape, mat_order: only for .mat files, found data {config.data}; leave them out"
+            f"mat_keys, mat_shape, mat_order: only for .mat files, found data {config.data.source}; leave them out"
         )
-    if config.data == "cats-dogs":
+    if config.data.source == "cats-dogs":
         return _cats_dogs(progress)
-    if config.data == "digits":
+    if config.data.source == "digits":
         return _digits()
     if path.is_dir():
         return _folder(path)
@@ -60,7 +60,7 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
         kind = "file" if path.suffix else "folder"
         raise DataError(f"{path}: no such {kind}; expected {_EXPECTED}")
     if is_mat:
-        return _mat(path, MatLayout.parse(config.mat_keys, config.mat_shape, config.mat_order))
+        return _mat(path, MatLayout.parse(config.data.mat_keys, config.data.mat_shape, config.data.mat_order))
     if path.suffix.lower() == ".csv":
         return read_csv(path, progress)
     raise DataError(f"{path}: a file; expected {_EXPECTED}")

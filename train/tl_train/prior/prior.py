@@ -85,6 +85,20 @@ class Prior:
         """The whole mapping, as prior.json holds it."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
+    def check_head(self, pretrained: tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]) -> None:
+        """Say early that a pretrained head, weight (K, D) and bias (K,), is not one of ImageNet's 1000 classes.
+
+        Raises:
+            ConfigError: it has other outputs.
+
+        """
+        weight, bias = pretrained
+        if weight.shape[:1] != (IMAGENET_CLASSES,) or bias.shape != (IMAGENET_CLASSES,):
+            raise ConfigError(
+                f"prior: the pretrained head has {len(bias)} outputs, expected ImageNet's {IMAGENET_CLASSES}; "
+                "use --prior none"
+            )
+
     def head(
         self, weight: npt.NDArray[np.floating], bias: npt.NDArray[np.floating]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -101,11 +115,7 @@ class Prior:
             ConfigError: the head has other outputs than ImageNet's 1000 classes.
 
         """
-        if weight.shape[:1] != (IMAGENET_CLASSES,) or bias.shape != (IMAGENET_CLASSES,):
-            raise ConfigError(
-                f"prior: the pretrained head has {len(bias)} outputs, expected ImageNet's {IMAGENET_CLASSES}; "
-                "use --prior none"
-            )
+        self.check_head((weight, bias))
         rows = [list(match.rows) for match in self.matches]
         weights = np.stack([weight[r].mean(axis=0, dtype=np.float64) for r in rows])
         return weights, np.array([bias[r].mean(dtype=np.float64) for r in rows])

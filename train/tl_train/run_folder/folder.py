@@ -16,7 +16,9 @@ from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError, WeightsError
-from tl_train.models.network import Architecture, find_architecture, head_kind_of, new_head, read_weights
+from tl_train.models.architectures import Architecture, find_architecture
+from tl_train.models.new_head import head_kind_of, put_new_head
+from tl_train.models.weight_files import read_weights
 from tl_train.run_folder.predictions import Prediction, read_predictions
 from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.training.checkpoints import FOLDER as CHECKPOINTS
@@ -178,7 +180,7 @@ class RunFolder:
             architecture = find_architecture(spec.architecture)
             model = architecture.build()
             try:
-                new_head(model, architecture, len(spec.labels), head_kind_of(tensors, architecture))
+                put_new_head(model, architecture, len(spec.labels), head_kind_of(tensors, architecture))
                 model.load_state_dict(tensors)
             except RuntimeError as error:  # torch's own for names or shapes that do not match
                 raise RunError(

@@ -4,26 +4,22 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
-from torch import nn
 
-from tl_infer.model.contract import ModelSpec, PreprocessSpec
+from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.penalised import StrengthTried
 from tl_train.history import Epoch
-from tl_train.models.network import LoadedWeights
 from tl_train.report import figures
 from tl_train.report.drawing import png
 from tl_train.report.page import Page, render
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.predictions import save_images, write_predictions
 from tl_train.run_folder.result import TrainResult
+from tl_train.setup import Setup
 from tl_train.tables import write_csv
-from tl_train.training.checkpoints import Identity
 
 _CAPTIONS = {
     "classification": "The predicted class of each held-out image; red lines divide the true classes.",
@@ -34,72 +30,48 @@ _CAPTIONS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RunRecord:
-    """A finished run with everything that was used for it.
-
-    Attributes:
-        result: what came out.
-        identity: configuration, fingerprint of the data, versions.
-        dataset: the pictures.
-        model: the trained network.
-        preprocess: of its input.
-        loaded: what the network started from.
-        warnings: of the preflight.
-        command: the command line; empty when it was none.
-
-    """
-
-    result: TrainResult
-    identity: Identity
-    dataset: Dataset
-    model: nn.Module
-    preprocess: PreprocessSpec
-    loaded: LoadedWeights
-    warnings: Sequence[str]
-    command: str
-
-
-def save_run(record: RunRecord) -> None:
+def save_run(result: TrainResult, setup: Setup, command: str) -> None:
     """Write everything into the run's folder; metrics.json last, as the sign of a finished run.
+
+    Args:
+        result: what came out.
+        setup: what it was made of; its network is the trained one.
+        command: the command line; empty when it was none.
 
     Raises:
         OutputPathError: a file cannot be written.
 
     """
-    result = record.result
     run = RunFolder(result.out)
-    run.save_model(record.model, _spec(record))
+    run.save_model(setup.network.module, _spec(result, setup))
     epochs = [dataclasses.astuple(row) for row in result.history]
     write_csv(run.history_file, [field.name for field in dataclasses.fields(Epoch)], epochs)
     _save_head_fit(run, result)
-    files = _save_answers(run, record)
+    files = _save_answers(run, result, setup)
     drawn = _draw(result)
     for name, figure in drawn.items():
         write_bytes(run.figure_file(name), png(figure))
-    metrics = _metrics(record)
-    write_text(run.report_file, render(_page(run, record, drawn, files, metrics["run"])))
-    run.save_metrics(metrics)
+    write_text(run.report_file, render(_page(result, setup, drawn, files, command)))
+    run.save_metrics(_metrics(result, setup))
 
 
-def _spec(record: RunRecord) -> ModelSpec:
-    result, identity = record.result, record.identity
+def _spec(result: TrainResult, setup: Setup) -> ModelSpec:
     evaluation = result.evaluation
     return ModelSpec(
         labels=result.labels,
-        preprocess=record.preprocess,
-        architecture=identity.config.arch,
-        weights=record.loaded.source,
+        preprocess=setup.preprocessor.spec,
+        architecture=setup.config.model.arch,
+        weights=setup.network.loaded.source,
         temperature=result.calibration.temperature,
         abstain_below=result.calibration.abstain_below,
-        data_fingerprint=identity.data_fingerprint,
-        versions=identity.versions,
+        data_fingerprint=setup.identity.data_fingerprint,
+        versions=setup.identity.versions,
         metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
     )
 
 
 def _save_head_fit(run: RunFolder, result: TrainResult) -> None:
-    """What the class names were taken for, and how the penalty was chosen, where there are such."""
+    """The prior of the head and the penalties tried, where there are such."""
     if result.prior is not None:
         write_text(run.prior_file, result.prior.to_json())
     if result.penalised is not None:
@@ -108,12 +80,11 @@ def _save_head_fit(run: RunFolder, result: TrainResult) -> None:
         write_csv(run.penalty_file, header, rows)
 
 
-def _save_answers(run: RunFolder, record: RunRecord) -> list[Path]:
+def _save_answers(run: RunFolder, result: TrainResult, setup: Setup) -> list[Path]:
     """Write predictions.csv where images were held out; returns their files as it names them."""
-    result = record.result
     if result.evaluation is None:
         return []
-    files = save_images(run.images_folder, record.dataset.held_out()[1], result.labels)
+    files = save_images(run.images_folder, setup.dataset.held_out()[1], result.labels)
     write_predictions(run.predictions_file, result.evaluation, result.labels, files)
     return files
 
@@ -131,48 +102,44 @@ def _draw(result: TrainResult) -> dict[str, Figure]:
     return drawn
 
 
-def _page(
-    run: RunFolder, record: RunRecord, drawn: Mapping[str, Figure], files: Sequence[Path], facts: Mapping[str, object]
-) -> Page:
-    result, config = record.result, record.identity.config
-    _, held_out = record.dataset.held_out()
+def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files: Sequence[Path], command: str) -> Page:
+    config = setup.config
+    _, held_out = setup.dataset.held_out()
     return Page(
-        title=f"{config.arch} on {Path(config.data).name}",
+        title=f"{config.model.arch} on {Path(config.data.source).name}",
         labels=result.labels,
         history=result.history,
         figures={_CAPTIONS[name]: figure for name, figure in drawn.items()},
-        facts={name: value for name, value in facts.items() if name != "versions"},
+        facts={name: value for name, value in _facts(result, setup).items() if name != "versions"},
         evaluation=result.evaluation,
         calibration=result.calibration,
         names=list(map(str, files)),
         load=lambda index: held_out[index].load(),
-        config=run.config_file.read_text(encoding="utf-8"),
-        versions=record.identity.versions,
-        warnings=record.warnings,
+        config=RunFolder(result.out).config_file.read_text(encoding="utf-8"),
+        versions=setup.identity.versions,
+        warnings=setup.findings.warnings,
         notes=result.prior.describe() if result.prior else (),
-        command=record.command,
+        command=command,
     )
 
 
-def _metrics(record: RunRecord) -> dict[str, dict[str, object]]:
-    result = record.result
+def _metrics(result: TrainResult, setup: Setup) -> dict[str, dict[str, object]]:
     held_out = measurements(result.evaluation, result.labels) if result.evaluation else {}
-    return {"held_out": held_out, "calibration": dataclasses.asdict(result.calibration), "run": _facts(record)}
+    return {"held_out": held_out, "calibration": dataclasses.asdict(result.calibration), "run": _facts(result, setup)}
 
 
-def _facts(record: RunRecord) -> dict[str, object]:
+def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
     """How the run was made, for metrics.json and the report."""
-    result, dataset, identity, preprocess = record.result, record.dataset, record.identity, record.preprocess
-    config = identity.config
+    config, dataset, identity, preprocess = setup.config, setup.dataset, setup.identity, setup.preprocessor.spec
     total, learning = result.parameters
     return {
-        "data": config.data,
+        "data": config.data.source,
         "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
-        "architecture": config.arch,
-        "weights": record.loaded.source,
-        "loaded_weights": str(record.loaded),
-        "head": config.head,
-        "mode": config.mode,
+        "architecture": config.model.arch,
+        "weights": setup.network.loaded.source,
+        "loaded_weights": str(setup.network.loaded),
+        "head": config.head.kind,
+        "mode": config.model.mode,
         "input": f"{preprocess.size[0]} px, {preprocess.color}, {preprocess.fit}",
         "training": _training(config),
         **_penalty(result),
@@ -181,16 +148,17 @@ def _facts(record: RunRecord) -> dict[str, object]:
         "parameters": total,
         "trained_parameters": learning,
         "seconds": round(result.seconds, 2),
-        "threads": torch.get_num_threads(),
+        "threads": identity.threads,
         "data_fingerprint": identity.data_fingerprint,
         "versions": ", ".join(f"{name} {number}" for name, number in identity.versions.items()),
     }
 
 
 def _training(config: TrainConfig) -> str:
-    if config.mode == "head" and config.head_fit == "penalised":
+    if config.model.mode == "head" and config.head.fit == "penalised":
         return "head fitted at once, by L-BFGS"
-    return f"{config.epochs} epochs, batch {config.batch_size}, {config.optimizer} {config.lr:g}"
+    steps = config.steps
+    return f"{steps.epochs} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
 
 
 def _penalty(result: TrainResult) -> dict[str, object]:
