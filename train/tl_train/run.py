@@ -13,6 +13,7 @@ from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
 from tl_train.data.samples import Sample, labels_of
+from tl_train.data.sources import read_source
 from tl_train.errors import TrainingError
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import Calibration, fit_calibration
@@ -107,7 +108,7 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
 
     """
     progress = progress or Progress()
-    findings = preflight(load_dataset(config.changed(skip_bad=True), progress), progress)
+    findings = preflight(load_dataset(config.changed(skip_bad=True), read_source(config, progress), progress))
     if out is not None:
         RunFolder(out).check_writable(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
         RunFolder(out).start(config)
