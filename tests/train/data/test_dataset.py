@@ -114,7 +114,7 @@ def test_an_unreadable_picture_stops_unless_it_may_be_skipped(shapes, tmp_path):
     shutil.copytree(shapes, root)
     (root / "circle" / "a.jpg").write_text("no picture")
     (root / "cross" / "b.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"a.jpg: not a picture.* \(and 1 more\); repair or remove it, .* --skip-bad"):
+    with pytest.raises(DataError, match=r"a.jpg: not an image.* \(and 1 more\); repair or remove it, .* --skip-bad"):
         load(root)
     notes = Notes()
     dataset = load_dataset(TrainConfig(data=str(root), skip_bad=True), notes)
