@@ -85,7 +85,7 @@ def compare(run: Path, folder: Path, rounds: int) -> None:
 
 def export_b0(folder: Path) -> None:
     """Time export and proof of a large network on small data."""
-    config = TrainConfig(data="digits", arch="efficientnet_b0", weights="none", mode="head", epochs=1, size=224)
+    config = TrainConfig.of("digits", arch="efficientnet_b0", weights="none", mode="head", epochs=1, size=224)
     train(config, folder / "b0")
     started = time.perf_counter()
     result = export(folder / "b0", folder / "b0.onnx", verify_count=80)

@@ -25,7 +25,6 @@ import onnxruntime
 import torch
 from PIL import Image
 
-from tl_export.graph.trace import trace
 from tl_export.pipeline import export
 from tl_export.proof.independent import independent_tensor
 from tl_infer.classifier import Classifier
@@ -37,6 +36,7 @@ from tl_infer.model.contract import PreprocessSpec
 from tl_infer.results import Classification
 from tl_infer.system.finding import find_files
 from tl_infer.system.parallel import available_threads
+from tl_train.models.trace import trace
 from tl_train.run_folder.folder import load_model
 from turns import Run, Worker, in_turn
 

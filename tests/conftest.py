@@ -39,11 +39,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="session")
 def tiny_run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run: a very small network, one epoch on the drawn shapes."""
-    from tl_train.config import TrainConfig
-    from tl_train.run import train
+    from support.loading import BY_STEPS
+    from tl_train import TrainConfig, train
 
     out = tmp_path_factory.mktemp("run")
-    config = TrainConfig(data=str(shapes), arch="timm:test_efficientnet", weights="none", size=64, epochs=1)
+    config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=64, epochs=1, **BY_STEPS)
     train(config, out)
     return out
 

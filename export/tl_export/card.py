@@ -3,12 +3,10 @@
 Source of the headings: Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path, PurePath
-from typing import Any
 
 import jinja2
 
@@ -18,7 +16,7 @@ from tl_export.smaller.form import Formed
 from tl_infer.cli.console import printable
 from tl_infer.model.contract import ModelSpec
 from tl_train.errors import RunError
-from tl_train.run_folder.folder import METRICS
+from tl_train.run_folder.folder import RunFolder
 
 _TEMPLATE = "model_card.md.j2"
 _MAX_CLASSES = 100
@@ -53,7 +51,7 @@ def model_card(
     environment.filters["percent"] = lambda share: f"{100 * share:.2f}%"
     environment.filters["number"] = lambda value: "not defined" if value is None else f"{value:.3f}"
     source = resources.files("tl_export").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    metrics = read_metrics(run)
+    metrics = RunFolder(run).metrics()
     try:
         return environment.from_string(source).render(
             name=name,
@@ -72,25 +70,9 @@ def model_card(
             max_classes=_MAX_CLASSES,
         )
     except (jinja2.UndefinedError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run / METRICS}: not as this tl-toolkit writes it ({error}); train again") from error
-
-
-def read_metrics(run: Path) -> Mapping[str, Mapping[str, Any]]:
-    """What tl-train measured, as `held_out`, `calibration` and `run`.
-
-    Raises:
-        RunError: no such file, or not what tl-train writes.
-
-    """
-    path = run / METRICS
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: cannot be read: {error}; train again with tl-train") from error
-    parts = ("held_out", "calibration", "run")
-    if not isinstance(found, dict) or not all(isinstance(found.get(part), dict) for part in parts):
-        raise RunError(f"{path}: expected {', '.join(parts)}; made by another version, train again with tl-train")
-    return found
+        raise RunError(
+            f"{RunFolder(run).metrics_file}: not as this tl-toolkit writes it ({error}); train again"
+        ) from error
 
 
 def escape(text: object) -> str:

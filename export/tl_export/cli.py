@@ -121,13 +121,13 @@ def command(
     from tl_export.proof.precision import Precision
     from tl_export.smaller.form import Form
     from tl_train.progress import TerminalProgress
-    from tl_train.run_folder.folder import EXPORTED
+    from tl_train.run_folder.folder import RunFolder
 
     assert run is not None
     precision = Precision.INT8 if int8 else Precision.FP16 if fp16_weights else Precision.FP32
     result = export(
         run,
-        out or run / EXPORTED[0],
+        out or RunFolder(run).model_file,
         images=images,
         overwrite=overwrite,
         outputs=names,

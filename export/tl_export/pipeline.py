@@ -11,7 +11,6 @@ from tl_export.card import model_card
 from tl_export.errors import ExportError
 from tl_export.graph.assemble import assemble, leave_outputs, set_spec
 from tl_export.graph.taps import ALL_OUTPUTS, TappedNetwork, chosen_outputs
-from tl_export.graph.trace import trace
 from tl_export.proof.golden import Golden, golden_samples
 from tl_export.proof.precision import RULES
 from tl_export.proof.proof import Proof, parity_json
@@ -22,6 +21,8 @@ from tl_export.smaller.int8 import QuantizeResult
 from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ParitySummary
 from tl_infer.system.files import replacing
 from tl_infer.system.finding import find_files
+from tl_train.errors import TracingError
+from tl_train.models.trace import trace
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import held_out_files, load_model
 
@@ -94,7 +95,10 @@ def export(
     if HEATMAP in outputs and HEATMAP not in chosen:
         progress.note(f"No output 'heatmap': {taps.reason}")
     network_outputs = (LOGITS, *(name for name in chosen if name != LOGITS))
-    network = trace(TappedNetwork(model, taps, network_outputs), spec.preprocess.size, network_outputs)
+    try:
+        network = trace(TappedNetwork(model, taps, network_outputs), spec.preprocess.size, network_outputs)
+    except TracingError as error:
+        raise ExportError(str(error)) from error
     whole = assemble(network, spec, (PROBABILITIES, LOGITS, *(name for name in chosen if name != LOGITS)))
     formed = give_form(whole, form, model, route, run, pictures, progress)
     file, proof = leave_outputs(formed.file, (PROBABILITIES, *chosen)), formed.proof

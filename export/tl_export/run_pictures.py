@@ -1,16 +1,15 @@
 """The pictures of a run: those it learned from, to calibrate with, and those it held out, to measure on."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from tl_export.errors import ExportError
 from tl_export.smaller.gates import LabelledPicture
-from tl_train.config import TrainConfig
 from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.errors import RunError
 from tl_train.progress import Progress
-from tl_train.run_folder.folder import CONFIG, PREDICTIONS, load_model
+from tl_train.run_folder.folder import RunFolder
 
 
 def training_pictures(run: Path, count: int, progress: Progress | None = None) -> list[LabelledPicture]:
@@ -29,9 +28,8 @@ def training_pictures(run: Path, count: int, progress: Progress | None = None) -
 
     """
     progress = progress or Progress()
-    dataset = load_dataset(TrainConfig.load(run / CONFIG), progress)
-    _, spec, _ = load_model(run)
-    if fingerprint(dataset) != spec.data_fingerprint:
+    dataset = load_dataset(RunFolder(run).config(), progress)
+    if fingerprint(dataset) != RunFolder(run).spec().data_fingerprint:
         progress.note(f"{run}: the data changed since the training; calibrating int8 on what is there now")
     samples = dataset.train
     random = np.random.default_rng(0)
@@ -49,15 +47,11 @@ def held_out_pictures(run: Path) -> list[LabelledPicture]:
         ExportError: the run held none back, or its list is damaged.
 
     """
-    listing = run / PREDICTIONS
+    folder = RunFolder(run)
     try:
-        with listing.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            pictures = [LabelledPicture(run / row["path"], row["label"]) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise ExportError(
-            f"{listing}: no list of held-out pictures ({error}), so nothing to measure int8 on; "
-            "train again with pictures held out"
-        ) from error
+        pictures = [LabelledPicture(prediction.path, prediction.label) for prediction in folder.predictions()]
+    except RunError as error:
+        raise ExportError(f"{error}, so nothing to measure int8 on; train again with images held out") from error
     if not pictures:
-        raise ExportError(f"{listing}: no held-out pictures, so nothing to measure int8 on")
+        raise ExportError(f"{folder.predictions_file}: no held-out pictures, so nothing to measure int8 on")
     return pictures

@@ -4,7 +4,7 @@ import onnx
 import pytest
 
 from tl_export.graph.taps import ALL_OUTPUTS, OPTIONAL_OUTPUTS, TappedNetwork, find_taps
-from tl_export.graph.trace import trace
+from tl_train.models.trace import trace
 from tl_train.run_folder.folder import load_model
 
 

@@ -11,12 +11,12 @@ from torch import nn
 
 from tl_export.graph.assemble import assemble
 from tl_export.graph.taps import ALL_OUTPUTS, TappedNetwork, chosen_outputs, find_taps
-from tl_export.graph.trace import trace
 from tl_export.proof.verify import verify
 from tl_infer.images import load_image
 from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec, PreprocessSpec
 from tl_train.models.architectures import find_architecture
-from tl_train.models.network import new_head
+from tl_train.models.new_head import put_new_head
+from tl_train.models.trace import trace
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
 
@@ -46,7 +46,7 @@ def random_network(name: str, side: int | None, head: str, photos: list[Path]) -
     architecture = find_architecture(name)
     torch.manual_seed(0)
     model = architecture.build()
-    new_head(model, architecture, 3, head)
+    put_new_head(model, architecture, 3, head)
     size = (side or architecture.size,) * 2
     preprocess = PreprocessSpec(size=size, mean=architecture.mean, std=architecture.std)
     preprocessor = Preprocessor(preprocess)

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from support.loading import BY_STEPS
 from tl_export.cli import command
 from tl_export.errors import ExportError, VerificationError
 from tl_export.graph.assemble import assemble
@@ -46,8 +47,15 @@ def data(shapes, tmp_path_factory):
 def run(data, tmp_path_factory):
     """A network that tells the shapes apart, of a size at which int8 is faster."""
     out = tmp_path_factory.mktemp("run")
-    config = TrainConfig(
-        data=str(data), arch="timm:test_efficientnet", weights="none", size=160, epochs=12, lr=0.01, batch_size=6
+    config = TrainConfig.of(
+        str(data),
+        arch="timm:test_efficientnet",
+        weights="none",
+        size=160,
+        epochs=12,
+        lr=0.01,
+        batch_size=6,
+        **BY_STEPS,
     )
     train(config, out)
     return out

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from support.loading import BY_STEPS
 from tl_export.errors import ExportError, VerificationError
 from tl_export.graph.assemble import assemble
 from tl_export.pipeline import export
@@ -116,8 +117,8 @@ def test_gray_pictures_export_too(shapes, tmp_path):
     from tl_train.config import TrainConfig
     from tl_train.run import train
 
-    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, "color": "gray"}
-    train(TrainConfig(data=str(shapes), **fields), tmp_path / "run")
+    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS, "color": "gray"}
+    train(TrainConfig.of(str(shapes), **fields), tmp_path / "run")
     result = export(tmp_path / "run", tmp_path / "gray.onnx")
     classifier = Classifier(result.path)
     assert classifier.spec.preprocess.color == "gray"
@@ -129,8 +130,8 @@ def test_an_appended_head_exports_too(shapes, tmp_path):
     from tl_train.config import TrainConfig
     from tl_train.run import train
 
-    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, "mode": "head"}
-    train(TrainConfig(data=str(shapes), head="append", **fields), tmp_path / "run")
+    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS, "mode": "head"}
+    train(TrainConfig.of(str(shapes), head="append", **fields), tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["run"]
     assert metrics["head"] == "append"
     assert metrics["trained_parameters"] == 1000 * 3 + 3
@@ -156,8 +157,8 @@ def test_every_fit_is_proven_on_photographs(traced, tiny_run, photos, fit, field
     from tl_train.preprocess.graph import spec_for
 
     network, spec = traced
-    config = TrainConfig(data="digits", fit=fit, resample=resample, **fields)
-    preprocess = spec_for(config, spec.preprocess.size, spec.preprocess.mean, spec.preprocess.std)
+    config = TrainConfig.of("digits", fit=fit, resample=resample, **fields)
+    preprocess = spec_for(config.input, spec.preprocess.size, spec.preprocess.mean, spec.preprocess.std)
     changed = dataclasses.replace(spec, preprocess=preprocess)
     model, _, _ = load_model(tiny_run)
     file = assemble(copy(network), changed).SerializeToString()

@@ -1,8 +1,11 @@
-"""Loading a data set in a test: with defaults, and keeping what the user would be told."""
+"""Configurations and data sets in a test: training by steps, loading, keeping what the user would be told."""
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import load_dataset
 from tl_train.progress import Progress
+
+# All parameters, by steps of Adam from a random head: what the defaults are not.
+BY_STEPS = {"mode": "full", "head_fit": "sgd", "prior": "none"}
 
 
 class Notes(Progress):
@@ -14,4 +17,4 @@ class Notes(Progress):
 
 
 def load(data, **fields):
-    return load_dataset(TrainConfig(data=str(data), **fields), Progress())
+    return load_dataset(TrainConfig.of(str(data), **fields), Progress())

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES
-from tl_train.models.network import AppendedHead, Architecture
+from tl_train.models.architectures import Architecture
+from tl_train.models.new_head import AppendedHead
 
 OPTIONAL_OUTPUTS = (LOGITS, EMBEDDING, HEATMAP)
 ALL_OUTPUTS = (PROBABILITIES, *OPTIONAL_OUTPUTS)

@@ -38,6 +38,14 @@ def read(kind: type[Record], value: object, error: Callable[[str], Exception], *
     return record
 
 
+def read_value(hint: Any, value: object, name: str, error: Callable[[str], Exception]) -> Any:
+    """One value of the type `hint`, as `read` reads a field; `name` is what a message calls it."""
+    try:
+        return _read(hint, value, name, complete=False)
+    except ValueError as problem:
+        raise error(str(problem)) from problem
+
+
 def read_metadata(kind: type[Record], text: str, key: str, version: int) -> Record:
     """A dataclass from a metadata entry of a model file: a JSON object with all its fields and `version`.
 

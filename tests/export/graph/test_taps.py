@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from tl_export.errors import ExportError
 from tl_export.graph.taps import ALL_OUTPUTS, TappedNetwork, Taps, find_taps, head_map
-from tl_export.graph.trace import trace
 from tl_export.pipeline import export
 from tl_infer import Classifier
 from tl_infer.images import load_image
 from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
+from tl_train.errors import TracingError
 from tl_train.models.architectures import find_architecture
-from tl_train.models.network import new_head
+from tl_train.models.new_head import put_new_head
+from tl_train.models.trace import trace
 from tl_train.run_folder.folder import held_out_files, load_model
 
 
@@ -21,7 +21,7 @@ def network(name: str, head: str = "replace"):
     architecture = find_architecture(name)
     torch.manual_seed(0)
     model = architecture.build()
-    new_head(model, architecture, 3, head)
+    put_new_head(model, architecture, 3, head)
     return model.eval(), architecture
 
 
@@ -150,8 +150,8 @@ def test_a_layer_that_onnx_cannot_express_is_named():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(self.body(self.stem(x)).mean(dim=(2, 3)))
 
-    with pytest.raises(ExportError, match=r"cannot be exported to ONNX: layer 'body.1.1' \(Odd\): "):
+    with pytest.raises(TracingError, match=r"cannot be exported to ONNX: layer 'body.1.1' \(Odd\): "):
         trace(Network(), (32, 32))
     tapped = TappedNetwork(Network(), Taps("head"), ("logits",))
-    with pytest.raises(ExportError, match=r"cannot be exported to ONNX: layer 'body.1.1' \(Odd\): "):
+    with pytest.raises(TracingError, match=r"cannot be exported to ONNX: layer 'body.1.1' \(Odd\): "):
         trace(tapped, (32, 32))

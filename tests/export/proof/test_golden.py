@@ -7,6 +7,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from support.loading import BY_STEPS
 from tl_export.proof.faults import FAULTS, with_swapped_channels, without_antialias
 from tl_export.proof.golden import golden_samples
 from tl_export.proof.golden_pictures import LONGEST_SIDE_PX, sample_pictures
@@ -27,8 +28,15 @@ CROP = PreprocessSpec(size=(96, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), 
 def trained_run(shapes, tmp_path_factory):
     """A network that really tells the shapes apart, so that its answers change with its input."""
     out = tmp_path_factory.mktemp("trained")
-    config = TrainConfig(
-        data=str(shapes), arch="timm:test_efficientnet", weights="none", size=64, epochs=12, lr=0.01, batch_size=6
+    config = TrainConfig.of(
+        str(shapes),
+        arch="timm:test_efficientnet",
+        weights="none",
+        size=64,
+        epochs=12,
+        lr=0.01,
+        batch_size=6,
+        **BY_STEPS,
     )
     train(config, out)
     return out

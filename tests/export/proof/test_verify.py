@@ -11,12 +11,12 @@ from torch import nn
 from tl_export.errors import VerificationError
 from tl_export.graph.assemble import assemble, set_spec
 from tl_export.graph.taps import OPTIONAL_OUTPUTS, TappedNetwork, find_taps
-from tl_export.graph.trace import trace
 from tl_export.proof.faults import with_swapped_channels, without_antialias
 from tl_export.proof.precision import RULES, Precision
 from tl_export.proof.routes import TorchRoute
 from tl_export.proof.stages import STAGES, TOLERANCES
 from tl_export.proof.verify import evenly, verify
+from tl_train.models.trace import trace
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import held_out_files, load_model
 

@@ -4,9 +4,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from tl_export.graph.assemble import assemble
-from tl_export.graph.trace import trace
 from tl_export.smaller.fp16 import FP16_MAX_PROBABILITY_DIFFERENCE, MIN_VALUES, store_weights_as_fp16
 from tl_infer import Classifier
+from tl_train.models.trace import trace
 from tl_train.run_folder.folder import held_out_files, load_model
 
 

@@ -10,7 +10,9 @@ from support.loading import Notes, load
 from support.pictures import SHARED, draw_shape
 from tl_infer import load_image
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Sample, batches, fingerprint, load_dataset
+from tl_train.data.batches import batches
+from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.data.samples import Sample
 from tl_train.data.sources import CATS_DOGS_FILES
 from tl_train.data.split import split
 from tl_train.errors import DataError
@@ -114,10 +116,12 @@ def test_an_unreadable_picture_stops_unless_it_may_be_skipped(shapes, tmp_path):
     shutil.copytree(shapes, root)
     (root / "circle" / "a.jpg").write_text("no picture")
     (root / "cross" / "b.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"a.jpg: not an image.* \(and 1 more\); repair or remove it, .* --skip-bad"):
+    with pytest.raises(
+        DataError, match=r"a.jpg: not an image.*, and 1 more; repair or remove such files, .* --skip-bad"
+    ):
         load(root)
     notes = Notes()
-    dataset = load_dataset(TrainConfig(data=str(root), skip_bad=True), notes)
+    dataset = load_dataset(TrainConfig.of(str(root), skip_bad=True), notes)
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 30
     assert len(notes.lines) == 2
     assert "a.jpg" in notes.lines[0]

@@ -33,7 +33,7 @@ def mat(tmp_path):
 
 
 def load(path, **fields):
-    return load_dataset(TrainConfig(data=str(path), **fields), Progress())
+    return load_dataset(TrainConfig.of(str(path), **fields), Progress())
 
 
 @pytest.mark.parametrize("style", [{"format": "4"}, {"format": "5"}, {"format": "5", "do_compression": True}])
@@ -126,13 +126,13 @@ def test_the_limits_hold(tmp_path, mat):
         read_mat(bomb, ["cat"], MatLimits(memory_bytes=700_000_000))
     with pytest.raises(DataError, match=r"pets.mat: not read after 0.01 s, given up"):
         read_mat(mat, ["dog"], MatLimits(timeout_s=0.01))
-    with pytest.raises(DataError, match=r"pets.mat: \d+ bytes, the limit is 100;"):
+    with pytest.raises(DataError, match=r"pets.mat: cannot be read: \d+ bytes, the limit is 100; use a folder"):
         read_mat(mat, ["dog"], MatLimits(max_file_bytes=100))
 
 
 def test_what_is_no_file_is_one_error(tmp_path):
     os.mkfifo(tmp_path / "fifo.mat")
-    with pytest.raises(DataError, match=r"fifo.mat: not a regular file"):
+    with pytest.raises(DataError, match=r"fifo.mat: cannot be read: not a regular file; expected a .mat"):
         read_mat(tmp_path / "fifo.mat", ["dog"])
     with pytest.raises(DataError, match=r"none.mat: cannot be read: No such file"):
         read_mat(tmp_path / "none.mat", ["dog"])

@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.loading import BY_STEPS
 from support.pictures import draw_shape
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset, Sample, load_dataset
+from tl_train.data.dataset import Dataset, load_dataset
+from tl_train.data.samples import Sample
 from tl_train.errors import DataError, RunError
 from tl_train.preflight.duplicates import exact_groups, look_at, near_groups
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
 from tl_train.run import dry_run, train
 
-TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1}
+TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS}
 
 
 def picture(seed: int, side: int = 48) -> np.ndarray:
@@ -150,17 +152,17 @@ def test_a_dry_run_finds_everything_changes_nothing_and_lets_the_run_follow(shap
     shutil.copytree(shapes, root)
     (root / "circle" / "bad.png").write_text("no picture")
     before = {path: path.read_bytes() for path in root.rglob("*.png")}
-    found = dry_run(TrainConfig(data=str(root), **TINY), tmp_path / "run")
+    found = dry_run(TrainConfig.of(str(root), **TINY), tmp_path / "run")
     assert "bad.png" in found.broken[0]
     assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.toml", "preflight.json"]
     assert json.loads((tmp_path / "run" / "preflight.json").read_text()) == json.loads(found.to_json())
-    train(TrainConfig(data=str(root), skip_bad=True, **TINY), tmp_path / "run")
+    train(TrainConfig.of(str(root), skip_bad=True, **TINY), tmp_path / "run")
     with pytest.raises(RunError, match="holds a run already"):
-        dry_run(TrainConfig(data=str(root), **TINY), tmp_path / "run")
+        dry_run(TrainConfig.of(str(root), **TINY), tmp_path / "run")
 
 
 def test_the_built_in_digits_are_left_in_peace():
-    found = preflight(load_dataset(TrainConfig(data="digits"), Progress()))
+    found = preflight(load_dataset(TrainConfig.of("digits"), Progress()))
     assert found.duplicates == ()
     assert found.warnings == ()

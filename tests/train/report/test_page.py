@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.penalised import StrengthTried
@@ -16,7 +17,7 @@ def page(classes: int, pictures: int) -> Page:
     probabilities = random.dirichlet(np.ones(classes), pictures).astype(np.float32)
     truth = random.integers(0, classes, pictures)
     labels = ["<b>dog</b> & co", *(f"class {i}" for i in range(1, classes))]
-    evaluation = Evaluation("test", truth, probabilities, probabilities)
+    evaluation = Evaluation("test", Answers(np.log(probabilities + 1e-30), truth), 1.5)
     history = [Epoch(1, 0.7, 0.5, 0.6, 0.6, 1.0), Epoch(2, 0.5, 0.7, None, None, 1.0)]
     return Page(
         title="a run",

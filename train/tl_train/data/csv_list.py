@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tl_infer.errors import first_line
 from tl_infer.system.finding import natural_key
 from tl_train.data.samples import PARTS, Sample, Source
 from tl_train.errors import DataError
@@ -76,7 +77,7 @@ def _read_rows(path: Path, progress: Progress) -> list[_Row]:
                 listed[row.path] = number
                 rows.append(row)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{path}: cannot be read: {first_line(error)}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     return rows

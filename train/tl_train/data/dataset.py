@@ -1,19 +1,16 @@
-"""`Dataset`: pictures in three disjoint parts, found, checked and split; its fingerprint; batches of it."""
+"""`Dataset`: images in three disjoint parts, found, checked and split; its fingerprint."""
 
 import dataclasses
 import hashlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from tl_infer.errors import ImageError
+from tl_infer.errors import ImageError, and_more
 from tl_train.config import TrainConfig
 from tl_train.data.samples import Decoder, Sample
 from tl_train.data.sources import TEST_SPLIT_SEED, read_source
 from tl_train.data.split import split
 from tl_train.errors import DataError
 from tl_train.progress import Progress
-
-__all__ = ["Dataset", "Sample", "batches", "fingerprint", "load_dataset"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +38,7 @@ class Dataset:
 
 
 def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
-    """Find, check and split the pictures of `config.data`.
+    """Find, check and split the images of `config.data.source`.
 
     Every picture is decoded once, before the first training step, so a bad one is known at the start. Validation and
     test pictures that the source does not name itself are split off the training pictures.
@@ -49,7 +46,7 @@ def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
     Raises:
         ConfigError: options that do not fit the kind of data.
         DataError: no such data, no classes, an empty class, too few pictures, an unreadable picture (unless
-            `config.skip_bad`, which leaves it out and says so).
+            `config.data.skip_bad`, which leaves it out and says so).
         DownloadError: a built-in set could not be fetched.
 
     """
@@ -59,11 +56,11 @@ def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
     train = decoder.decode(source.train)
     val = None if source.val is None else decoder.decode(source.val)
     test = None if source.test is None else decoder.decode(source.test)
-    _report_broken(decoder.broken, config.skip_bad, progress)
+    _report_broken(decoder.broken, config.data.skip_bad, progress)
     if test is None:
-        train, test = split(train, labels, config.test_split, TEST_SPLIT_SEED)
+        train, test = split(train, labels, config.data.test_split, TEST_SPLIT_SEED)
     if val is None:
-        train, val = split(train, labels, config.val_split, config.seed)
+        train, val = split(train, labels, config.data.val_split, config.seed)
     _check_trainable(train, labels)
     return Dataset(labels, train, val, test, tuple(decoder.broken))
 
@@ -79,19 +76,11 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def batches(order: Sequence[int], batch_size: int, smallest: int = 2) -> Iterator[Sequence[int]]:
-    """Cut `order` into batches; a last one below `smallest` joins the one before, as batch normalisation needs two."""
-    starts = list(range(0, len(order), batch_size))
-    if len(starts) > 1 and len(order) - starts[-1] < smallest:
-        starts.pop()
-    for start, end in itertools.pairwise([*starts, len(order)]):
-        yield order[start:end]
-
-
 def _report_broken(broken: Sequence[ImageError], skip_bad: bool, progress: Progress) -> None:
     if broken and not skip_bad:
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise DataError(f"{broken[0]}{more}; repair or remove it, or leave such files out with --skip-bad")
+        raise DataError(
+            f"{and_more(list(map(str, broken)), 1)}; repair or remove such files, or leave them out with --skip-bad"
+        )
     for error in broken:
         progress.note(f"Skipped: {error}")
 

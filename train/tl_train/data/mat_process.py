@@ -1,4 +1,4 @@
-"""The process that parses one untrusted `.mat` file; run by `matfile.py`, imports nothing of ours.
+"""The process that parses one untrusted `.mat` file; run by `mat_file`, imports nothing of ours.
 
 Arguments: memory in bytes, processor time in seconds, names of variables. The file comes on stdin. On stdout: a line
 of JSON, `{"shapes": [[rows, columns], ...]}` or `{"error": text}`, then the variables' bytes, row by row.

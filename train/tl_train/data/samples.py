@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from tl_infer.errors import ImageError
 from tl_infer.images import Pixels, load_image
 from tl_infer.system.parallel import available_threads, ordered_map
@@ -45,6 +48,11 @@ class Sample:
             return self.pixels
         assert self.path is not None
         return load_image(self.path)
+
+
+def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
+    """The labels of samples, int64 (N,), as indices into their data set's."""
+    return np.array([sample.label for sample in samples], dtype=np.int64)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tl_infer.errors import first_line
 from tl_infer.images import Pixels
 from tl_infer.system.finding import files_below, natural_key
 from tl_train.config import TrainConfig
@@ -29,7 +30,7 @@ _EXPECTED = f"a folder with one sub-folder per class, a .csv or .mat file, or {'
 
 
 def read_source(config: TrainConfig, progress: Progress) -> Source:
-    """The pictures that `config.data` names; files are found, not decoded yet.
+    """The pictures that `config.data.source` names; files are found, not decoded yet.
 
     Raises:
         ConfigError: options for `.mat` files are missing, or given for something else.
@@ -37,21 +38,21 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
         DownloadError: a built-in set could not be fetched.
 
     """
-    path = Path(config.data)
+    path = Path(config.data.source)
     try:
         path.stat()
     except FileNotFoundError:
         pass  # a built-in set, or named as absent below
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}; expected {_EXPECTED}") from error
-    is_mat = config.data not in BUILT_IN and not path.is_dir() and path.suffix.lower() == ".mat"
-    if not is_mat and (config.mat_keys or config.mat_shape or config.mat_order != "column"):
+        raise DataError(f"{path}: cannot be read: {first_line(error)}; expected {_EXPECTED}") from error
+    is_mat = config.data.source not in BUILT_IN and not path.is_dir() and path.suffix.lower() == ".mat"
+    if not is_mat and (config.data.mat_keys or config.data.mat_shape or config.data.mat_order != "column"):
         raise ConfigError(
-            f"mat_keys, mat_shape, mat_order: only for .mat files, found data {config.data}; leave them out"
+            f"mat_keys, mat_shape, mat_order: only for .mat files, found data {config.data.source}; leave them out"
         )
-    if config.data == "cats-dogs":
+    if config.data.source == "cats-dogs":
         return _cats_dogs(progress)
-    if config.data == "digits":
+    if config.data.source == "digits":
         return _digits()
     if path.is_dir():
         return _folder(path)
@@ -59,7 +60,7 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
         kind = "file" if path.suffix else "folder"
         raise DataError(f"{path}: no such {kind}; expected {_EXPECTED}")
     if is_mat:
-        return _mat(path, MatLayout.parse(config.mat_keys, config.mat_shape, config.mat_order))
+        return _mat(path, MatLayout.parse(config.data.mat_keys, config.data.mat_shape, config.data.mat_order))
     if path.suffix.lower() == ".csv":
         return read_csv(path, progress)
     raise DataError(f"{path}: a file; expected {_EXPECTED}")
@@ -157,7 +158,7 @@ def _sub_folders(root: Path) -> list[Path]:
     try:
         folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     except OSError as error:
-        raise DataError(f"{root}: cannot be listed: {error.strerror or error}") from error
+        raise DataError(f"{root}: cannot be listed: {first_line(error)}") from error
     return sorted(folders, key=lambda folder: natural_key(folder.name))
 
 

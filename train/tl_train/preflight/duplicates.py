@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.cluster.hierarchy import DisjointSet
 
 from tl_infer.images import Pixels
 
@@ -76,12 +77,12 @@ def near_groups(looks: Sequence[Look]) -> list[list[int]]:
     """
     first = {look.checksum: i for i, look in reversed(list(enumerate(looks)))}
     members = sorted(i for i in first.values() if looks[i].thumbnail is not None)
-    groups = _Groups()
+    groups = DisjointSet(members)
     for a, b in _candidates(looks, members):
         # Pictures that are connected already need no look: a thousand copies are half a million pairs.
         if not groups.connected(a, b) and _alike(looks[a], looks[b]):
-            groups.connect(a, b)
-    return groups.members()
+            groups.merge(a, b)
+    return sorted(sorted(group) for group in groups.subsets() if len(group) > 1)
 
 
 def _candidates(looks: Sequence[Look], members: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -100,33 +101,6 @@ def _alike(first: Look, second: Look) -> bool:
     assert first.thumbnail is not None
     assert second.thumbnail is not None
     return float(np.abs(first.thumbnail - second.thumbnail).mean()) <= MAX_THUMBNAIL_DIFFERENCE
-
-
-class _Groups:
-    """Groups of indices that are connected by pairs (union-find)."""
-
-    def __init__(self) -> None:
-        self._parent: dict[int, int] = {}
-
-    def connected(self, first: int, second: int) -> bool:
-        return self._root(first) == self._root(second)
-
-    def connect(self, first: int, second: int) -> None:
-        low, high = sorted((self._root(first), self._root(second)))
-        self._parent[high] = low
-
-    def members(self) -> list[list[int]]:
-        """The groups of two and more, each in order."""
-        groups: dict[int, list[int]] = {}
-        for i in sorted(self._parent):
-            groups.setdefault(self._root(i), []).append(i)
-        return [group for group in groups.values() if len(group) > 1]
-
-    def _root(self, i: int) -> int:
-        while (above := self._parent.setdefault(i, i)) != i:
-            self._parent[i] = self._parent[above]  # halves the way for the next search
-            i = above
-        return i
 
 
 def _is_gray(pixels: Pixels) -> bool:

@@ -1,12 +1,9 @@
 """What of a preflight's findings deserves a warning, and what to do about it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tl_train.preflight.preflight import Duplicates, Preflight
+from tl_infer.errors import and_more
+from tl_train.preflight.findings import Duplicates, Preflight
 
 # Below these, a figure says little; above these, a difference between classes is worth knowing.
 MIN_TRAIN_PICTURES = 10
@@ -48,9 +45,8 @@ def _duplicates(groups: Sequence[Duplicates]) -> Iterator[str]:
 
 def _shown(groups: Sequence[Duplicates]) -> str:
     """Number of groups and the first of them."""
-    first = [str(picture) for picture in groups[0].pictures]
-    more = f" = and {len(first) - _MAX_EXAMPLES} more" if len(first) > _MAX_EXAMPLES else ""
-    return f"{len(groups)} time(s), first {' = '.join(first[:_MAX_EXAMPLES])}{more}"
+    first = list(map(str, groups[0].pictures))
+    return f"{len(groups)} time(s), first {and_more(first, _MAX_EXAMPLES, ' = ')}"
 
 
 def _broken(found: Preflight) -> Iterator[str]:

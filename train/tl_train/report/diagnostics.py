@@ -32,9 +32,9 @@ def confusion(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
 
 def reliability(evaluation: Evaluation) -> Figure:
     """Accuracy against top probability, before and after the temperature where there is one."""
-    panels = [("as the network says it", evaluation.before()), ("with the temperature", evaluation)]
-    if evaluation.uncalibrated is None:
-        panels = [("no temperature was fitted", evaluation)]
+    panels = [("before calibration", evaluation.before()), ("after calibration", evaluation)]
+    if evaluation.temperature is None:
+        panels = [("not calibrated", evaluation)]
     figure = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
     for axes, (title, answers) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _reliability(axes, answers)

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from tl_train.evaluation.metrics import Evaluation, Ints
-from tl_train.evaluation.reliability import Floats
+from tl_train.evaluation.answers import Floats, Ints
+from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.penalised import StrengthTried
 from tl_train.history import Epoch
 

@@ -6,7 +6,7 @@ from collections import Counter
 import onnx
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_WRAPPER = "model."  # the attribute of `TappedNetwork` that holds the network
+_WRAPPER = "model."  # the attribute of a wrapper (as tl_export's `TappedNetwork`) that holds the network
 
 
 def name_by_layer(model: onnx.ModelProto) -> None:

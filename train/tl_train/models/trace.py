@@ -1,4 +1,4 @@
-"""Tracing the network, normalised tensor -> logits and more: the only module that calls torch.onnx."""
+"""Tracing a network, or a part of one, to ONNX: the only module that calls torch.onnx."""
 
 import contextlib
 import io
@@ -10,9 +10,9 @@ import onnx
 import torch
 from torch import nn
 
-from tl_export.errors import ExportError
-from tl_export.graph.naming import name_by_layer
 from tl_infer.model.contract import LOGITS
+from tl_train.errors import TracingError
+from tl_train.models.naming import name_by_layer
 from tl_train.preprocess.graph import TENSOR_NAME
 from tl_train.preprocess.onnx_builder import OPSET
 
@@ -21,7 +21,7 @@ def trace(network: nn.Module, size: tuple[int, int], outputs: Sequence[str] = (L
     """The network as ONNX.
 
     Args:
-        network: takes float32 (N, 3, h, w), gives as many tensors as there are `outputs`, the first axis of each N.
+        network: takes float32 (N, 3, h, w) and gives as many tensors as there are `outputs`, the first axis of each N.
         size: (h, w), pixels; fixed in the result, because some networks compute their padding from it. N stays free.
         outputs: what to call the results.
 
@@ -29,7 +29,7 @@ def trace(network: nn.Module, size: tuple[int, int], outputs: Sequence[str] = (L
         A model with input `tensor`, weights inside, and nothing in it of the machine it was made on.
 
     Raises:
-        ExportError: torch cannot express the network in ONNX; names the layer.
+        TracingError: torch cannot express the network in ONNX; names the layer.
 
     """
     network = network.cpu().to(memory_format=torch.contiguous_format).eval()
@@ -40,7 +40,7 @@ def trace(network: nn.Module, size: tuple[int, int], outputs: Sequence[str] = (L
     except Exception as error:
         layer = _layer_at_fault(network, example)
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ExportError(f"the network cannot be exported to ONNX: {layer}: {lines[0][:200]}") from error
+        raise TracingError(f"the network cannot be exported to ONNX: {layer}: {lines[0][:200]}") from error
     name_by_layer(model)
     return model
 
