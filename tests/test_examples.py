@@ -80,7 +80,7 @@ def test_new_pictures_are_sorted_and_nothing_is_replaced(watching):
     for name in ("red/a (2).png", "green/b.png", "_unsure/c.png"):
         wait_for(destination / name)
     assert (destination / "red" / "a.png").read_bytes() == there
-    assert process.stderr.readline().startswith("'notes.txt' stays: not a picture in a known format")
+    assert process.stderr.readline().startswith("'notes.txt' stays: not an image in a known format")
     time.sleep(0.6)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -168,7 +168,7 @@ def test_the_threshold_decides_and_real_copies_are_found(tiny_model, shapes, tmp
 def test_the_finder_says_what_is_wrong(model, look_alikes, tmp_path):
     (look_alikes / "notes.txt").write_text("no picture")
     done = run("find_duplicates.py", model, look_alikes, code=3)
-    assert "notes.txt': not a picture" in done.stderr
+    assert "notes.txt': not an image" in done.stderr
     (tmp_path / "empty").mkdir()
     assert "no picture that could be read" in run("find_duplicates.py", model, tmp_path / "empty", code=1).stderr
     assert "absent: expected a folder" in run("find_duplicates.py", model, tmp_path / "absent", code=1).stderr
@@ -207,7 +207,7 @@ def test_the_viewers_colors_are_the_pictures(model, tmp_path):
 def test_the_viewer_goes_on_after_a_bad_picture_and_names_a_bad_model(model, tmp_path):
     (tmp_path / "bad\x1b[2J.png").write_text("no picture")
     done = run("view.py", model, tmp_path / "bad\x1b[2J.png", picture(tmp_path / "p.png", UNSURE), code=3)
-    assert "not a picture" in done.stderr
+    assert "not an image" in done.stderr
     assert "\x1b[2J" not in done.stderr
     assert "p.png': not sure" in done.stdout
     done = run("view.py", tmp_path / "p.png", tmp_path / "p.png", code=1)

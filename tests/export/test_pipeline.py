@@ -76,7 +76,7 @@ def test_a_failed_proof_leaves_no_file_and_an_old_one_as_it_was(tiny_run, tmp_pa
     out = tmp_path / "model.onnx"
     picture = tmp_path / "broken.png"
     picture.write_text("no picture")
-    with pytest.raises(VerificationError, match=r"broken.png: not a picture.*cannot verify"):
+    with pytest.raises(VerificationError, match=r"broken.png: not an image.*cannot verify"):
         export(run, out, images=[picture])
     assert not out.exists()
     out.write_text("old")
