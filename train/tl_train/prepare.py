@@ -9,6 +9,8 @@ from tl_train.config import TrainConfig
 from tl_train.data.dataset import fingerprint, load_dataset
 from tl_train.data.sources import read_source
 from tl_train.errors import WeightsError
+from tl_train.head.features import BackboneFeatures
+from tl_train.head.fit_head import features_suffice
 from tl_train.models.architectures import find_architecture
 from tl_train.models.network import Network, build_network
 from tl_train.preflight.preflight import preflight
@@ -35,12 +37,14 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
     torch.manual_seed(config.seed)
     network = build_network(architecture, config.model.weights, len(source.labels), config.head.kind)
     network.check_input(preprocess.size)
-    dataset = load_dataset(config, source, progress)
+    preprocessor = Preprocessor(preprocess)
+    features = BackboneFeatures.of(network, preprocessor, progress) if features_suffice(config) else None
+    dataset = load_dataset(config, source, progress, features)
     return Setup(
         identity=Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads()),
         dataset=dataset,
         findings=preflight(dataset),
-        preprocessor=Preprocessor(preprocess),
+        preprocessor=preprocessor,
         network=network,
         prior=_find_prior(config, network, dataset.labels, progress),
     )
