@@ -22,7 +22,7 @@ class Dataset:
         train: trained on.
         val: held back to watch the training; may be empty.
         test: used for nothing but the final figures; may be empty.
-        broken: pictures that could not be read and are in no part.
+        broken: images that could not be read and are in no part.
 
     """
 
@@ -33,19 +33,19 @@ class Dataset:
     broken: Sequence[ImageError] = ()
 
     def held_out(self) -> tuple[str, Sequence[Sample]]:
-        """The part to report on, with its name: test pictures, or validation pictures when there are none."""
+        """The part to report on, with its name: test images, or validation images when there are none."""
         return ("test", self.test) if self.test else ("val", self.val)
 
 
 def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
     """Find, check and split the images of `config.data.source`.
 
-    Every picture is decoded once, before the first training step, so a bad one is known at the start. Validation and
-    test pictures that the source does not name itself are split off the training pictures.
+    Every image is decoded once, before the first training step, so a bad one is known at the start. Validation and
+    test images that the source does not name itself are split off the training images.
 
     Raises:
         ConfigError: options that do not fit the kind of data.
-        DataError: no such data, no classes, an empty class, too few pictures, an unreadable picture (unless
+        DataError: no such data, no classes, an empty class, too few images, an unreadable image (unless
             `config.data.skip_bad`, which leaves it out and says so).
         DownloadError: a built-in set could not be fetched.
 
@@ -66,7 +66,7 @@ def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """SHA-256 (hex) over the labels, and over part, label and pixels of every picture in order."""
+    """SHA-256 (hex) over the labels, and over part, label and pixels of every image in order."""
     digest = hashlib.sha256(repr(dataset.labels).encode())
     for part, samples in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
         for sample in samples:
@@ -89,4 +89,4 @@ def _check_trainable(train: Sequence[Sample], labels: Sequence[str]) -> None:
     present = {sample.label for sample in train}
     for label, name in enumerate(labels):
         if label not in present:
-            raise DataError(f"class '{name}': no readable training picture; add pictures or remove the class")
+            raise DataError(f"class '{name}': no readable training image; add images or remove the class")

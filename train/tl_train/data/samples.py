@@ -1,4 +1,4 @@
-"""`Sample`, one labelled picture; `Source`, what was found before splitting; decoding all of it once."""
+"""`Sample`, one labelled image; `Source`, what was found before splitting; decoding all of it once."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from tl_train.progress import Progress
 
 PARTS = ("train", "val", "test")
 
-# Decoded pictures are kept in memory up to this many bytes in all; the others are decoded again for each use.
+# Decoded images are kept in memory up to this many bytes in all; the others are decoded again for each use.
 DECODED_CACHE_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One labelled picture.
+    """One labelled image.
 
     Attributes:
-        name: unique in its data set; for a picture file its path.
+        name: unique in its data set; for an image file its path.
         label: index into the data set's labels.
-        path: the file, None for a picture that is not a file.
+        path: the file, None for an image that is not a file.
         pixels: uint8 (H, W, 3) when decoded already, else None.
-        group: pictures of one group (a person, an animal, a day) stay in one part; None belongs to no group.
+        group: images of one group (a person, an animal, a day) stay in one part; None belongs to no group.
 
     """
 
@@ -38,10 +38,10 @@ class Sample:
     group: str | None = None
 
     def load(self) -> Pixels:
-        """The picture: uint8 (H, W, 3).
+        """The image: uint8 (H, W, 3).
 
         Raises:
-            ImageError: the file cannot be read as a picture.
+            ImageError: the file cannot be read as an image.
 
         """
         if self.pixels is not None:
@@ -57,12 +57,12 @@ def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """What a source of pictures holds, as far as it says itself which pictures belong to which part.
+    """What a source of images holds, as far as it says itself which images belong to which part.
 
     Attributes:
         labels: class names; a sample's label is an index into them.
-        train: the training pictures; also those that validation and test pictures are still to be taken from.
-        val, test: the source's own validation and test pictures; None where it has none, so they are split off.
+        train: the training images; also those that validation and test images are still to be taken from.
+        val, test: the source's own validation and test images; None where it has none, so they are split off.
 
     """
 
@@ -73,10 +73,10 @@ class Source:
 
 
 class Decoder:
-    """Decodes every picture once, so that a bad one is known before the first training step.
+    """Decodes every image once, so that a bad one is known before the first training step.
 
     Attributes:
-        broken: the pictures that could not be decoded, in the order met.
+        broken: the images that could not be decoded, in the order met.
 
     """
 
@@ -86,12 +86,12 @@ class Decoder:
         self._cached_bytes = 0
 
     def decode(self, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples whose picture can be decoded, with their pixels while these fit into the cache."""
+        """The samples whose image can be decoded, with their pixels while these fit into the cache."""
         if all(sample.pixels is not None for sample in samples):
             return list(samples)
         good: list[Sample] = []
         results = ordered_map(_try_load, samples, available_threads())
-        shown = self._progress.steps(results, "Checking pictures", len(samples))
+        shown = self._progress.steps(results, "Checking images", len(samples))
         for sample, result in zip(samples, shown, strict=True):
             if isinstance(result, ImageError):
                 self.broken.append(result)

@@ -1,4 +1,4 @@
-"""Pictures that show the same: equal pixels by checksum, nearly equal ones by a perceptual hash."""
+"""Images that show the same: equal pixels by checksum, nearly equal ones by a perceptual hash."""
 
 import dataclasses
 import hashlib
@@ -14,29 +14,29 @@ from tl_infer.images import Pixels
 # A copy at another size, quality or brightness differs in few of the 64 bits; those are then compared as thumbnails.
 MAX_HASH_DISTANCE = 10
 # Mean difference in grey levels of 255 between the thumbnails, each shifted and scaled to the same mean and contrast.
-# Measured on 50 photos and the 160 cats and dogs: two different pictures differ by 16 or more, a copy at half the size
+# Measured on 50 photos and the 160 cats and dogs: two different images differ by 16 or more, a copy at half the size
 # or as JPEG of quality 50 by 5 or less, brightened by a fifth by 11 or less; a crop by a twentieth is not found.
 MAX_THUMBNAIL_DIFFERENCE = 10.0
 
 _HASH_SIDE = 8
 _THUMBNAIL_SIDE = 32
-# Smaller pictures have too little in them to tell a copy from another picture of the same kind.
+# Smaller images have too little in them to tell a copy from another image of the same kind.
 MIN_NEAR_SIDE_PX = 32
-# Rows of the table of distances that are in memory at once: 10,000 pictures take 5 MB of 64-bit words a block.
+# Rows of the table of distances that are in memory at once: 10,000 images take 5 MB of 64-bit words a block.
 _BLOCK_ROWS = 64
 _CONTRAST = 50.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """What is kept of a picture to compare it by.
+    """What is kept of an image to compare it by.
 
     Attributes:
         height, width: pixels.
         is_gray: red, green and blue are equal everywhere.
         checksum: of shape and pixels.
         dhash: 64 bits, each whether a cell of an 8 x 9 thumbnail is brighter than the one before it.
-        thumbnail: float32 (1024,), 32 x 32 grey levels at a common mean and contrast; None for a picture too small or
+        thumbnail: float32 (1024,), 32 x 32 grey levels at a common mean and contrast; None for an image too small or
             too uniform to compare.
 
     """
@@ -50,7 +50,7 @@ class Look:
 
 
 def look_at(pixels: Pixels) -> Look:
-    """The `Look` of a picture, uint8 (H, W, 3).
+    """The `Look` of an image, uint8 (H, W, 3).
 
     Source: the difference hash, N. Krawetz, "Kind of Like That", hackerfactor.com, 2013.
     """
@@ -62,7 +62,7 @@ def look_at(pixels: Pixels) -> Look:
 
 
 def exact_groups(looks: Sequence[Look]) -> list[list[int]]:
-    """Indices of pictures with equal pixels, two or more in each group, in order."""
+    """Indices of images with equal pixels, two or more in each group, in order."""
     by_checksum: dict[bytes, list[int]] = {}
     for i, look in enumerate(looks):
         by_checksum.setdefault(look.checksum, []).append(i)
@@ -70,16 +70,16 @@ def exact_groups(looks: Sequence[Look]) -> list[list[int]]:
 
 
 def near_groups(looks: Sequence[Look]) -> list[list[int]]:
-    """Indices of pictures that look nearly the same but are not equal, two or more in each group, in order.
+    """Indices of images that look nearly the same but are not equal, two or more in each group, in order.
 
-    A group is what near pairs connect, so its first and last picture may differ by more than a pair does. Of pictures
+    A group is what near pairs connect, so its first and last image may differ by more than a pair does. Of images
     with equal pixels only the first takes part.
     """
     first = {look.checksum: i for i, look in reversed(list(enumerate(looks)))}
     members = sorted(i for i in first.values() if looks[i].thumbnail is not None)
     groups = DisjointSet(members)
     for a, b in _candidates(looks, members):
-        # Pictures that are connected already need no look: a thousand copies are half a million pairs.
+        # Images that are connected already need no look: a thousand copies are half a million pairs.
         if not groups.connected(a, b) and _alike(looks[a], looks[b]):
             groups.merge(a, b)
     return sorted(sorted(group) for group in groups.subsets() if len(group) > 1)

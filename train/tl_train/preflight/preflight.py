@@ -1,4 +1,4 @@
-"""`preflight(dataset)`: what a look at the pictures tells before the first training step; changes nothing."""
+"""`preflight(dataset)`: what a look at the images tells before the first training step; changes nothing."""
 
 import collections
 import dataclasses
@@ -11,21 +11,21 @@ from tl_train.data.dataset import Dataset
 from tl_train.data.samples import PARTS, Sample
 from tl_train.errors import DataError
 from tl_train.preflight.duplicates import Look, exact_groups, look_at, near_groups
-from tl_train.preflight.findings import Duplicates, Picture, Preflight, Range
+from tl_train.preflight.findings import Duplicates, PlacedImage, Preflight, Range
 from tl_train.preflight.preflight_warnings import find_warnings
 from tl_train.progress import Progress
 
 
 def preflight(dataset: Dataset, progress: Progress | None = None) -> Preflight:
-    """Look at every picture of a data set.
+    """Look at every image of a data set.
 
     Raises:
-        DataError: a picture that could be read before cannot any more.
+        DataError: an image that could be read before cannot any more.
 
     """
     placed = [(part, sample) for part in PARTS for sample in _samples(dataset, part)]
     looks = _look_at_all([sample for _, sample in placed], progress or Progress())
-    pictures = [Picture(sample.name, part, dataset.labels[sample.label]) for part, sample in placed]
+    images = [PlacedImage(sample.name, part, dataset.labels[sample.label]) for part, sample in placed]
     groups = [(group, True) for group in exact_groups(looks)] + [(group, False) for group in near_groups(looks)]
     findings = Preflight(
         counts=_counts(dataset),
@@ -34,8 +34,8 @@ def preflight(dataset: Dataset, progress: Progress | None = None) -> Preflight:
         longer_px=_range([max(look.height, look.width) for look in looks]),
         gray=sum(look.is_gray for look in looks),
         color=sum(not look.is_gray for look in looks),
-        gray_shares=_gray_shares(pictures, looks),
-        duplicates=tuple(Duplicates(tuple(pictures[i] for i in group), exact) for group, exact in groups),
+        gray_shares=_gray_shares(images, looks),
+        duplicates=tuple(Duplicates(tuple(images[i] for i in group), exact) for group, exact in groups),
     )
     return dataclasses.replace(findings, warnings=tuple(find_warnings(findings)))
 
@@ -63,7 +63,7 @@ def _range(lengths: Sequence[int]) -> Range:
     return Range(min(lengths), float(statistics.median(lengths)), max(lengths))
 
 
-def _gray_shares(pictures: Sequence[Picture], looks: Sequence[Look]) -> dict[str, float]:
-    total = collections.Counter(picture.label for picture in pictures)
-    gray = collections.Counter(picture.label for picture, look in zip(pictures, looks, strict=True) if look.is_gray)
+def _gray_shares(images: Sequence[PlacedImage], looks: Sequence[Look]) -> dict[str, float]:
+    total = collections.Counter(image.label for image in images)
+    gray = collections.Counter(image.label for image, look in zip(images, looks, strict=True) if look.is_gray)
     return {label: gray[label] / count for label, count in total.items()}
