@@ -86,7 +86,7 @@ def test_cats_and_dogs_keep_the_chapters_split(tmp_path, monkeypatch):
 def test_folders_that_cannot_be_trained_on_are_explained(tmp_path, shapes):
     with pytest.raises(DataError, match=r"nowhere: no such folder; expected .* cats-dogs or digits"):
         load(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"no sub-folders; expected one sub-folder with pictures per class"):
+    with pytest.raises(DataError, match=r"no sub-folders; expected one sub-folder with images per class"):
         load(tmp_path)
     (tmp_path / "dog").mkdir()
     draw_shape("circle", 0).save(tmp_path / "dog" / "1.png")
@@ -96,7 +96,7 @@ def test_folders_that_cannot_be_trained_on_are_explained(tmp_path, shapes):
     with pytest.raises(DataError, match=r"cat: the class is empty"):
         load(tmp_path)
     draw_shape("square", 0).save(tmp_path / "cat" / "1.png")
-    with pytest.raises(DataError, match=r"class 'cat': 1 picture\(s\) left to split, expected at least 2"):
+    with pytest.raises(DataError, match=r"class 'cat': 1 image\(s\) left to split, expected at least 2"):
         load(tmp_path)
     with pytest.raises(DataError, match=r"circle0.png: a file; expected a folder"):
         load(shapes / "circle" / "circle0.png")

@@ -68,7 +68,7 @@ def test_a_data_set_from_two_variables(mat):
         ({"mat_keys": "dog,../cat"}, ConfigError, r"mat_keys: found 'dog,../cat'"),
         ({"mat_keys": "dog,cat", "mat_shape": "4"}, ConfigError, "mat_shape: found '4', expected HEIGHTxWIDTH"),
         ({"mat_keys": "dog,cat", "mat_shape": "4x4"}, DataError, r"'dog' is 12x5, expected 16 rows \(4x4 pixels\)"),
-        ({"mat_keys": "dog,cat", "mat_shape": "1x5"}, DataError, "seem to be the pictures: transpose it"),
+        ({"mat_keys": "dog,cat", "mat_shape": "1x5"}, DataError, "seem to be the images: transpose it"),
     ],
 )
 def test_what_does_not_fit_is_explained(mat, fields, error, message):

@@ -69,13 +69,13 @@ def test_copies_across_parts_and_labels_come_first(clean):
     assert [(item.name, item.part) for item in group.pictures] == [("train-0-0", "train"), ("added-0", "test")]
     (warning,) = preflight(changed(clean, "test", copy)).warnings
     assert warning.startswith(
-        "equal pixels in different parts, 1 time(s), first train-0-0 (train, cat) = added-0 (test"
+        "exact duplicates in different parts, 1 group(s), first train-0-0 (train, cat) = added-0 (test"
     )
     assert "remove the copies" in warning
     (warning,) = preflight(changed(clean, "train", copy, label=1)).warnings
-    assert "equal pixels under different labels" in warning
+    assert "exact duplicates with different labels" in warning
     (warning,) = preflight(changed(clean, "train", copy)).warnings
-    assert "inside one part and class" in warning
+    assert "within one part and class" in warning
 
 
 @pytest.mark.parametrize("change", ["half", "jpeg", "bright", "gray"])
@@ -100,7 +100,7 @@ def test_near_copies_across_parts_are_a_warning(clean):
     brighter = (clean.train[3].pixels * 0.9).astype(np.uint8)
     found = preflight(changed(clean, "val", brighter))
     assert not found.duplicates[0].exact
-    assert "nearly the same look in different parts" in found.warnings[0]
+    assert "near duplicates in different parts" in found.warnings[0]
 
 
 def test_tiny_and_uniform_pictures_are_never_near():
@@ -111,14 +111,14 @@ def test_tiny_and_uniform_pictures_are_never_near():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"train": samples("train", 60, 12)}, "class 'cat' has 60 training pictures, 'dog' 12"),
-        ({"train": samples("train", 12, 4)}, r"1 class\(es\) with fewer than 10 training pictures, 'dog' has 4: add"),
-        ({"test": samples("test", 5, 5)}, "10 test pictures only: one more or less right moves the accuracy by 10%"),
-        ({"test": ()}, "no test pictures, so the figures are of validation pictures"),
-        ({"val": samples("val", 0, 3)}, "no val pictures of class 'cat'"),
-        ({"labels": ("dog", "Dog ")}, "classes 'dog' and 'Dog ' differ in case or spaces only"),
-        ({"labels": ("dog", "Validation")}, "a class is called 'Validation': for parts of the data"),
-        ({"broken": (ImageError("a.jpg", "damaged"),)}, r"1 picture\(s\) cannot be read, first a.jpg: damaged: repair"),
+        ({"train": samples("train", 60, 12)}, "class 'cat' has 60 training images, 'dog' 12"),
+        ({"train": samples("train", 12, 4)}, r"1 class\(es\) with fewer than 10 training images, 'dog' has 4: add"),
+        ({"test": samples("test", 5, 5)}, "only 10 test images: each moves the accuracy by 10 percentage points"),
+        ({"test": ()}, "no test images, so the accuracy is that of the validation images"),
+        ({"val": samples("val", 0, 3)}, "no val images of class 'cat'"),
+        ({"labels": ("dog", "Dog ")}, "classes 'dog' and 'Dog ' differ only in case or spaces"),
+        ({"labels": ("dog", "Validation")}, "a class is named 'Validation': for parts of the data"),
+        ({"broken": (ImageError("a.jpg", "damaged"),)}, r"1 image\(s\) cannot be read, first a.jpg: damaged: repair"),
     ],
 )
 def test_each_warning_says_what_to_do(clean, fields, message):
@@ -141,7 +141,7 @@ def test_grey_pictures_in_one_class_only_are_a_warning(clean):
 def test_a_run_saves_what_was_found(tiny_run):
     found = json.loads((tiny_run / "preflight.json").read_text())
     assert found["counts"]["test"] == {"circle": 2, "cross": 2, "square": 2}
-    assert any("test pictures only" in warning for warning in found["warnings"])
+    assert any("only 6 test images" in warning for warning in found["warnings"])
 
 
 def test_a_dry_run_finds_everything_changes_nothing_and_lets_the_run_follow(shapes, tmp_path):

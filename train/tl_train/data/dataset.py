@@ -46,7 +46,7 @@ class Dataset:
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
     def held_out(self) -> tuple[str, Sequence[Sample]]:
-        """The part to report on, with its name: test pictures, or validation pictures when there are none."""
+        """The part to report on, with its name: test images, or validation images when there are none."""
         return ("test", self.test) if self.test else ("val", self.val)
 
 
@@ -109,4 +109,4 @@ def _check_trainable(train: Sequence[Sample], labels: Sequence[str]) -> None:
     present = {sample.label for sample in train}
     for label, name in enumerate(labels):
         if label not in present:
-            raise DataError(f"class '{name}': no readable training picture; add pictures or remove the class")
+            raise DataError(f"class '{name}': no readable training image; add images or remove the class")

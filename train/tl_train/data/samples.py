@@ -14,14 +14,14 @@ PARTS = ("train", "val", "test")
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One labelled picture.
+    """One labelled image.
 
     Attributes:
-        name: unique in its data set; for a picture file its path.
+        name: unique in its data set; for an image file its path.
         label: index into the data set's labels.
-        path: the file, None for a picture that is not a file.
+        path: the file, None for an image that is not a file.
         pixels: uint8 (H, W, 3) when decoded already, else None.
-        group: pictures of one group (a person, an animal, a day) stay in one part; None belongs to no group.
+        group: images of one group (a person, an animal, a day) stay in one part; None belongs to no group.
         row: its row in the tables of its data set; -1 before there are any.
 
     """
@@ -71,12 +71,12 @@ def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """What a source of pictures holds, as far as it says itself which pictures belong to which part.
+    """What a source of images holds, as far as it says itself which images belong to which part.
 
     Attributes:
         labels: class names; a sample's label is an index into them.
-        train: the training pictures; also those that validation and test pictures are still to be taken from.
-        val, test: the source's own validation and test pictures; None where it has none, so they are split off.
+        train: the training images; also those that validation and test images are still to be taken from.
+        val, test: the source's own validation and test images; None where it has none, so they are split off.
 
     """
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from tl_train.config import TrainConfig
 from tl_train.config.groups import StepsConfig
-from tl_train.evaluation.calibration import MIN_PICTURES
+from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import cross_fitted_logits
 from tl_train.head.features import CachedPart, Features, part_of
 from tl_train.head.penalised import PenalisedHead, fit_penalised_head
@@ -71,7 +71,7 @@ def fit_head(setup: Setup, progress: Progress) -> FittedHead:
     val = part_of(dataset, dataset.val) if dataset.val else None
     fit = _head_fit(setup)
     cross_fitted = None
-    if config.model.mode == "head" and len(dataset.val) < MIN_PICTURES <= len(dataset.train):
+    if config.model.mode == "head" and len(dataset.val) < MIN_IMAGES <= len(dataset.train):
         progress.note("Fitting heads without a fifth of the training pictures each, to calibrate on those left out")
         cross_fitted = cross_fitted_logits(copy.deepcopy(network.head), train, fit, config.seed)
     return dataclasses.replace(fit(network.head, train, val, progress), cross_fitted=cross_fitted)

@@ -11,7 +11,7 @@ from tl_train.data.looks import Looks
 # A copy at another size, quality or brightness differs in few of the 64 bits; those are then compared as thumbnails.
 MAX_HASH_DISTANCE = 10
 # Mean difference in grey levels of 255 between the thumbnails, each shifted and scaled to the same mean and contrast.
-# Measured on 50 photos and the 160 cats and dogs: two different pictures differ by 16 or more, a copy at half the size
+# Measured on 50 photos and the 160 cats and dogs: two different images differ by 16 or more, a copy at half the size
 # or as JPEG of quality 50 by 5 or less, brightened by a fifth by 11 or less; a crop by a twentieth is not found.
 MAX_THUMBNAIL_DIFFERENCE = 10.0
 
