@@ -7,6 +7,7 @@ import numpy as np
 from tl_export.errors import ExportError
 from tl_export.smaller.gates import LabelledPicture
 from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.data.sources import read_source
 from tl_train.errors import RunError
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
@@ -28,7 +29,8 @@ def training_pictures(run: Path, count: int, progress: Progress | None = None) -
 
     """
     progress = progress or Progress()
-    dataset = load_dataset(RunFolder(run).config(), progress)
+    config = RunFolder(run).config()
+    dataset = load_dataset(config, read_source(config, progress), progress)
     if fingerprint(dataset) != RunFolder(run).spec().data_fingerprint:
         progress.note(f"{run}: the data changed since the training; calibrating int8 on what is there now")
     samples = dataset.train

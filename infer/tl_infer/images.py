@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 from PIL import Image
 
 from tl_infer.errors import ImageError, first_line
@@ -21,6 +22,9 @@ from tl_infer.system.files import open_regular
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+# Names what decides the pixels of a file, for caches: these rules, and the library behind them.
+DECODER: Final = f"rules 1, Pillow {PIL.__version__}"
 
 # Pillow's name of each format we decode. EPS stays out: reading it would start Ghostscript.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -62,13 +66,19 @@ def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS, *, fast_for
     if isinstance(source, Image.Image):
         return _from_pil(source, "PIL image", limits)
     if isinstance(source, bytes):
-        return _decode(source, f"{len(source)} bytes", limits, fast_for_px)
+        return decode(source, f"{len(source)} bytes", limits, fast_for_px)
     if isinstance(source, str | os.PathLike):
-        return _decode(_read(Path(source), limits), str(source), limits, fast_for_px)
+        return decode(read_file(Path(source), limits), str(source), limits, fast_for_px)
     raise TypeError(f"expected a path, bytes, PIL image or array, found {type(source).__name__}")
 
 
-def _read(path: Path, limits: Limits) -> bytes:
+def read_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """The bytes of an image file, for `decode`.
+
+    Raises:
+        ImageError: no regular file, too large, or not readable.
+
+    """
     try:
         with open_regular(path, limits.max_file_bytes) as file:
             return file.read(limits.max_file_bytes)
@@ -76,7 +86,8 @@ def _read(path: Path, limits: Limits) -> bytes:
         raise ImageError(path, f"cannot be read: {first_line(error)}") from error
 
 
-def _decode(data: bytes, where: str, limits: Limits, fast_for_px: int | None) -> Pixels:
+def decode(data: bytes, where: str, limits: Limits = DEFAULT_LIMITS, fast_for_px: int | None = None) -> Pixels:
+    """The upright RGB pixels in a file's bytes, as `load_image`; `where` is what errors call it."""
     if not data:
         raise ImageError(where, "the file is empty")
     try:

@@ -32,7 +32,7 @@ class RecipeResult:
 
     Attributes:
         recipe: its name.
-        accuracies: of each seed, on the held-out pictures, 0..1.
+        accuracies: of each seed, on the held-out images, 0..1.
         log_losses: of each seed, in nats.
         seconds: training time of each seed.
         parameters: of the network, and how many of them learn.
@@ -95,7 +95,7 @@ def compare(
         One per recipe, in order; the two files are written anew after each, so an interruption loses none.
 
     Raises:
-        TlError: as `train`; or a configuration that holds no pictures back.
+        TlError: as `train`; or a configuration that holds no images back.
 
     """
     found: list[RecipeResult] = []

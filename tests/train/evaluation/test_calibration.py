@@ -9,12 +9,12 @@ from scipy.special import softmax
 from tl_train.errors import CalibrationError
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import (
-    MIN_PICTURES,
+    MIN_IMAGES,
     TEMPERATURE_BOUNDS,
     abstention_threshold,
     fit_calibration,
     fit_temperature,
-    pictures_for,
+    images_for,
     temperature_loss,
 )
 from tl_train.evaluation.metrics import wilson_interval
@@ -33,7 +33,7 @@ def test_the_temperature_of_many_pictures_is_found(true):
     assert fit_temperature(drawn(0, 4000, overconfidence=true)) == pytest.approx(true, rel=0.07)
 
 
-@given(st.integers(0, 1000), st.integers(MIN_PICTURES, 60), st.integers(2, 5), st.sampled_from([1e-6, 0.1, 3, 50, 1e4]))
+@given(st.integers(0, 1000), st.integers(MIN_IMAGES, 60), st.integers(2, 5), st.sampled_from([1e-6, 0.1, 3, 50, 1e4]))
 @settings(max_examples=40, deadline=None)
 def test_no_other_temperature_is_better(seed, images, classes, scale):
     random = np.random.default_rng(seed)
@@ -56,7 +56,7 @@ def test_separable_answers_have_a_temperature_within_the_bounds(margin):
 
 
 def test_too_few_pictures_leave_the_probabilities_alone_and_say_so():
-    for answers in (Answers(np.zeros((0, 4)), np.zeros(0, int)), drawn(1, MIN_PICTURES - 1)):
+    for answers in (Answers(np.zeros((0, 4)), np.zeros(0, int)), drawn(1, MIN_IMAGES - 1)):
         found = fit_calibration(answers, source="validation images")
         assert (found.temperature, found.abstain_below, found.fitted) == (1.0, None, False)
         assert f"{len(answers)} validation images are too few" in found.notes[0]
@@ -89,7 +89,7 @@ def test_the_threshold_of_very_many_images_comes_at_once():
 
 
 def test_a_perfect_set_needs_a_certain_size_to_show_it():
-    enough = pictures_for(0.95)
+    enough = images_for(0.95)
     assert enough == 32
     confidence = np.linspace(0.6, 0.9, enough)
     assert abstention_threshold(confidence, np.ones(enough, bool)) == pytest.approx(0.6, abs=2e-4)
@@ -103,7 +103,7 @@ def test_a_missing_threshold_is_explained():
     answers = Answers(np.random.default_rng(0).normal(0, 1, (100, 2)), np.arange(100) % 2)
     found = fit_calibration(answers, source="validation images")
     assert found.abstain_below is None
-    assert "no top probability separates an accuracy of 95%" in found.notes[0]
+    assert "no top probability gives an accuracy of 95%" in found.notes[0]
 
 
 def test_arguments_are_checked():

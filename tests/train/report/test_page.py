@@ -49,7 +49,7 @@ def test_the_page_is_whole_small_and_the_same_each_time(classes, pictures):
 def test_a_page_without_held_out_pictures_says_so():
     history = [Epoch(1, 0.7, 0.5, None, None, 1.0)]
     text = render(Page(title="t", labels=["a", "b"], history=history, figures={}, facts={}))
-    assert "No pictures were held back" in text
+    assert "No images were held out" in text
 
 
 def test_the_penalty_s_figure_marks_the_choice():

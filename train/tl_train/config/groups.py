@@ -36,6 +36,7 @@ class DataConfig:
         0.2, help="Share of a folder's pictures used for the final figures only; built-in sets bring their own."
     )
     skip_bad: bool = option(False, help="Leave unreadable pictures out instead of stopping.")
+    no_cache: bool = option(False, help="Neither use nor keep what was computed of the images before.")
     mat_keys: str = option("", metavar="A,B", shown="", help="Of a .mat file: the variables, one per class.")
     mat_shape: str = option("", metavar="HxW", shown="", help="Of a .mat file: a picture's height and width, 64x64.")
     mat_order: MatOrder = option(

@@ -28,12 +28,12 @@ _SHAPE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MatLayout:
-    """Where the pictures are in a `.mat` file: one variable per class, one picture per column.
+    """Where the images are in a `.mat` file: one variable per class, one image per column.
 
     Attributes:
         keys: names of the variables; they are also the class names.
-        height, width: of each picture, pixels.
-        order: how a column's values run over the picture: `column` goes down its columns first, as MATLAB's `A(:)`
+        height, width: of each image, pixels.
+        order: how a column's values run over the image: `column` goes down its columns first, as MATLAB's `A(:)`
             does, `row` goes along its rows first.
 
     """
@@ -70,8 +70,8 @@ class MatLayout:
             raise ConfigError(f"mat_shape: found '{shape}', expected HEIGHTxWIDTH in pixels, such as 64x64")
         return MatLayout(tuple(keys.split(",")), int(match[1]), int(match[2]), order)
 
-    def pictures(self, columns: Pixels) -> list[Pixels]:
-        """The grey pictures in the columns of a uint8 (height * width, N): N arrays, uint8 (height, width)."""
+    def images(self, columns: Pixels) -> list[Pixels]:
+        """The grey images in the columns of a uint8 (height * width, N): N arrays, uint8 (height, width)."""
         order: Literal["F", "C"] = "F" if self.order == "column" else "C"
         return [columns[:, i].reshape((self.height, self.width), order=order) for i in range(columns.shape[1])]
 
@@ -132,7 +132,7 @@ def _run_child(path: Path, keys: Sequence[str], limits: MatLimits, source: Binar
             timeout=limits.timeout_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise DataError(f"{path}: not read after {limits.timeout_s} s, given up; use a folder of pictures") from error
+        raise DataError(f"{path}: not read after {limits.timeout_s} s, given up; use a folder of images") from error
     return done.returncode
 
 

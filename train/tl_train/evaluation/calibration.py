@@ -16,7 +16,7 @@ from tl_train.errors import CalibrationError
 from tl_train.evaluation.answers import Answers, Bools, Floats
 
 # A judgement: with fewer images one mistake more or less decides the temperature.
-MIN_PICTURES = 20
+MIN_IMAGES = 20
 
 # Published temperatures lie between 1 and 5. A fit outside the bounds means that something else is wrong with the
 # model; the lower one also keeps float32 differences of logits from growing above what the export allows.
@@ -53,7 +53,7 @@ class Calibration:
     @property
     def fitted(self) -> bool:
         """Whether there were enough images for a temperature."""
-        return self.pictures >= MIN_PICTURES
+        return self.pictures >= MIN_IMAGES
 
 
 def fit_calibration(
@@ -77,10 +77,10 @@ def fit_calibration(
     if not 0 < target_accuracy < 1:
         raise CalibrationError(f"target_accuracy: found {target_accuracy}, expected above 0 and below 1")
     images = len(answers)
-    if images < MIN_PICTURES:
+    if images < MIN_IMAGES:
         note = (
-            f"{images} {source} are too few to calibrate on (at least {MIN_PICTURES} are needed), so the "
-            "probabilities are the network's own (temperature 1) and there is no abstention threshold."
+            f"{images} {source} are too few to calibrate on (at least {MIN_IMAGES} are needed), so the "
+            "probabilities are uncalibrated (temperature 1) and there is no abstention threshold."
         )
         return Calibration(1.0, None, images, source, (note,))
     temperature = fit_temperature(answers)
@@ -98,7 +98,7 @@ def fit_temperature(answers: Answers) -> float:
 
     Where all answers are right the likelihood alone would want T = 0, where they are worse than chance, infinity. So
     `PRIOR_STRENGTH` times (b - 1 - log b), with b = 1/T, is added to the summed negative log-likelihood: a Gamma
-    distribution of b with its mode at 1, soon outweighed by informative pictures. The sum is strictly convex in b, so
+    distribution of b with its mode at 1, soon outweighed by informative images. The sum is strictly convex in b, so
     there is exactly one minimum, which is searched within `TEMPERATURE_BOUNDS`.
 
     Source: Platt scaling with one parameter, as in Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
@@ -150,7 +150,7 @@ def abstention_threshold(confidence: Floats, right: Bools, target_accuracy: floa
     return None
 
 
-def pictures_for(target_accuracy: float) -> int:
+def images_for(target_accuracy: float) -> int:
     """How many answered images without an error it takes to reach the target."""
     z = float(norm.ppf(TARGET_CONFIDENCE))
     return math.ceil(target_accuracy * z * z / (1 - target_accuracy))
@@ -163,10 +163,10 @@ def _lower_limit(correct: int, total: int) -> float:
 
 def _no_threshold(source: str, right: Bools, target_accuracy: float) -> str:
     found = f"{int(right.sum())} of {len(right)} {source} are right"
-    needed = pictures_for(target_accuracy)
+    needed = images_for(target_accuracy)
     if len(right) < needed:
         return (
             f"No abstention threshold: an accuracy of {target_accuracy:.0%} can only be shown with {needed} or more "
             f"images, and {found}."
         )
-    return f"No abstention threshold: no top probability separates an accuracy of {target_accuracy:.0%}; {found}."
+    return f"No abstention threshold: no top probability gives an accuracy of {target_accuracy:.0%}; {found}."

@@ -98,9 +98,9 @@ def risk_coverage(confidence: Floats, right: Bools) -> RiskCoverage:
 
     """
     thresholds, place = np.unique(-confidence, return_inverse=True)
-    pictures = np.bincount(place)
-    answered = np.cumsum(pictures)
+    images = np.bincount(place)
+    answered = np.cumsum(images)
     wrong = np.cumsum(np.bincount(place, weights=~right))
     risk = wrong / answered
-    area = float((risk * pictures).sum() / len(confidence))
+    area = float((risk * images).sum() / len(confidence))
     return RiskCoverage(-thresholds, answered / len(confidence), risk, area)

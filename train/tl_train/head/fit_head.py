@@ -8,14 +8,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from tl_train.config import TrainConfig
 from tl_train.config.groups import StepsConfig
-from tl_train.evaluation.calibration import MIN_PICTURES
+from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import cross_fitted_logits
-from tl_train.head.features import CachedPart, Features, cached_part
+from tl_train.head.features import CachedPart, Features, part_of
 from tl_train.head.penalised import PenalisedHead, fit_penalised_head
 from tl_train.head.steps import judge_head, train_head
 from tl_train.history import Epoch
@@ -60,7 +59,7 @@ def features_suffice(config: TrainConfig) -> bool:
 
 
 def fit_head(setup: Setup, progress: Progress) -> FittedHead:
-    """Compute the features and fit the network's head in place; the backbone stays as it is.
+    """Fit the network's head in place on the features of the data set; the backbone stays as it is.
 
     Raises:
         DataError: too few images to choose the penalty.
@@ -68,16 +67,11 @@ def fit_head(setup: Setup, progress: Progress) -> FittedHead:
     """
     config, dataset, network = setup.config, setup.dataset, setup.network
     network.prepare_for_training("head")
-    network.module.to(Fabric(accelerator="auto", devices=1).device)
-    started = time.perf_counter()
-    train = cached_part(network, dataset.train, setup.preprocessor, progress)
-    val = cached_part(network, dataset.val, setup.preprocessor, progress) if dataset.val else None
-    network.module.to("cpu")
-    images = len(dataset.train) + len(dataset.val)
-    progress.note(f"Features of {images} pictures: {time.perf_counter() - started:.1f} s")
+    train = part_of(dataset, dataset.train)
+    val = part_of(dataset, dataset.val) if dataset.val else None
     fit = _head_fit(setup)
     cross_fitted = None
-    if config.model.mode == "head" and len(dataset.val) < MIN_PICTURES <= len(dataset.train):
+    if config.model.mode == "head" and len(dataset.val) < MIN_IMAGES <= len(dataset.train):
         progress.note("Fitting heads without a fifth of the training pictures each, to calibrate on those left out")
         cross_fitted = cross_fitted_logits(copy.deepcopy(network.head), train, fit, config.seed)
     return dataclasses.replace(fit(network.head, train, val, progress), cross_fitted=cross_fitted)

@@ -20,8 +20,8 @@ class Range:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture of the data set by name, part (train, val, test) and class name."""
+class PlacedImage:
+    """One image of the data set by name, part (train, val, test) and class name."""
 
     name: str
     part: str
@@ -33,7 +33,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Two or more pictures that show the same.
+    """Two or more images that show the same.
 
     Attributes:
         pictures: in the order train, val, test.
@@ -41,18 +41,18 @@ class Duplicates:
 
     """
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[PlacedImage, ...]
     exact: bool
 
     @property
     def crosses_parts(self) -> bool:
         """Whether they are in more than one part."""
-        return len({picture.part for picture in self.pictures}) > 1
+        return len({image.part for image in self.pictures}) > 1
 
     @property
     def crosses_labels(self) -> bool:
         """Whether they are in more than one class."""
-        return len({picture.label for picture in self.pictures}) > 1
+        return len({image.label for image in self.pictures}) > 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,12 +60,12 @@ class Preflight:
     """What was found in a data set.
 
     Attributes:
-        counts: part -> class name -> pictures; all parts and classes, zeros too.
-        broken: what is wrong with each picture that could not be read; these are in no part.
-        shorter_px, longer_px: of the pictures' shorter and longer sides.
-        gray, color: pictures whose red, green and blue are equal everywhere, and the others.
-        gray_shares: class name -> share of its pictures that are grey, 0..1.
-        duplicates: groups of pictures that show the same, exact ones first.
+        counts: part -> class name -> images; all parts and classes, zeros too.
+        broken: what is wrong with each image that could not be read; these are in no part.
+        shorter_px, longer_px: of the images' shorter and longer sides.
+        gray, color: images whose red, green and blue are equal everywhere, and the others.
+        gray_shares: class name -> share of its images that are grey, 0..1.
+        duplicates: groups of images that show the same, exact ones first.
         warnings: what deserves attention, the gravest first; each says what to do.
 
     """

@@ -38,10 +38,10 @@ class Page:
         history: a row per epoch.
         figures: caption -> figure, in order.
         facts: what to list of the run.
-        evaluation: answers on the held-out pictures, if there were any.
+        evaluation: answers on the held-out images, if there were any.
         calibration: what was fitted for them.
-        names: of the held-out pictures, for the reader to find them.
-        load: the pixels of the held-out picture with that index.
+        names: of the held-out images, for the reader to find them.
+        load: the pixels of the held-out image with that index.
         warnings: findings about the data that the reader should act on.
         notes: other things worth knowing, such as where the head started from.
         config: the configuration file's text.
@@ -85,7 +85,7 @@ def render(page: Page) -> str:
 
 
 def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
-    """What the page shows of the held-out pictures."""
+    """What the page shows of the held-out images."""
     below = page.calibration.abstain_below if page.calibration else None
     many = len(page.labels) > _MAX_MATRIX
     wrong = np.flatnonzero(~evaluation.right)
@@ -113,7 +113,7 @@ def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
 
 def _answered(evaluation: Evaluation, below: float) -> dict[str, int]:
     answered = evaluation.confidence >= below
-    return {"pictures": int(answered.sum()), "right": int(evaluation.right[answered].sum())}
+    return {"images": int(answered.sum()), "right": int(evaluation.right[answered].sum())}
 
 
 def _confusions(evaluation: Evaluation, labels: Sequence[str]) -> list[tuple[str, str, int]]:

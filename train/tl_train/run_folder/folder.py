@@ -40,7 +40,7 @@ class RunFolder:
         images_folder: held-out images that had no file of their own.
         report_file: the page for people.
         preflight_file: what a look at the data told.
-        prior_file, penalty_file: what the class names were taken for, and the penalties tried; only where used.
+        prior_file, penalty_file: the ImageNet classes that the class names stand for, and the penalties tried.
         model_file: where tl-export writes the model unless told otherwise.
         events_folder, checkpoints_folder: of TensorBoard, and of an unfinished run.
 
