@@ -88,7 +88,7 @@ def test_the_web_handler_answers_with_the_class(web):
 
 def test_the_web_handler_answers_errors_in_json(web, monkeypatch):
     ask, names = web
-    assert ask(method="GET") == (405, {"error": "expected POST, with a picture as the body"})
+    assert ask(method="GET") == (405, {"error": "expected POST, with an image as the body"})
     status, answer = ask(b"no picture")
     assert status == 422
     assert answer["error"].startswith("not an image in a known format")

@@ -144,10 +144,10 @@ def look_alikes(tmp_path) -> Path:
 def test_look_alikes_are_grouped_whatever_the_block(model, look_alikes, block):
     done = run("find_duplicates.py", model, look_alikes, "--block", block)
     lines = done.stdout.splitlines()
-    assert [line for line in lines if line.startswith("group")] == ["group 1: 2 pictures", "group 2: 2 pictures"]
+    assert [line for line in lines if line.startswith("group")] == ["group 1: 2 images", "group 2: 2 images"]
     named = {Path(name).name for name in re.findall(r"^  [01]\.\d{3}  '(.*)'$", done.stdout, flags=re.MULTILINE)}
     assert named == {"red.png", "red too.png", "green.png", "green too.jpg"}
-    assert done.stderr == "5 pictures, 2 groups\n"
+    assert done.stderr == "5 images, 2 groups\n"
 
 
 def test_the_threshold_decides_and_real_copies_are_found(tiny_model, shapes, tmp_path):
@@ -160,7 +160,7 @@ def test_the_threshold_decides_and_real_copies_are_found(tiny_model, shapes, tmp
     for name in ("circle0", "square1", "cross2"):
         assert re.search(rf"1\.000  '.*/{name}-copy.webp'\n  1\.000  '.*/{name}.png'", done.stdout)
     assert run("find_duplicates.py", tiny_model, tmp_path / "p", "--threshold", "0.01").stdout.startswith(
-        "group 1: 6 pictures"
+        "group 1: 6 images"
     )
 
 
@@ -169,7 +169,7 @@ def test_the_finder_says_what_is_wrong(model, look_alikes, tmp_path):
     done = run("find_duplicates.py", model, look_alikes, code=3)
     assert "notes.txt': not an image" in done.stderr
     (tmp_path / "empty").mkdir()
-    assert "no picture that could be read" in run("find_duplicates.py", model, tmp_path / "empty", code=1).stderr
+    assert "no image could be read" in run("find_duplicates.py", model, tmp_path / "empty", code=1).stderr
     assert "absent: expected a folder" in run("find_duplicates.py", model, tmp_path / "absent", code=1).stderr
     bare = tmp_path / "bare.onnx"
     bare.write_bytes(onnx_bytes.color_model())

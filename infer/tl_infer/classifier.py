@@ -61,22 +61,18 @@ class Classifier:
             for_many: prepare for `classify_many` first; saves memory and time if nothing else is called.
 
         Raises:
-            ModelFileError: no such file, damaged, not made by tl-export, not the file of `sha256`, with external data,
-                or contradicting itself.
+            ModelFileError: no such file, damaged, not made by tl-export, with external data, or not that of `sha256`.
             ProviderError: a provider is not in the installed onnxruntime, or does not start.
             SelfTestError: another provider than the CPU gives other answers than the file says.
             TypeError: `model` is of none of the types above.
             ValueError: `threads` or `sha256` is out of range.
 
         """
-        if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise ValueError(f"threads: found {threads}, expected 1 to {MAX_THREADS}")
+        processors = _processors(threads)
         names = check_providers(providers)
         self._limits = limits
-        self._open_again = functools.partial(
-            Classifier, threads=threads, providers=names, limits=limits, for_many=for_many
-        )
-        self._engine = Engine(read_model(model, sha256), threads or available_threads(), names, for_many=for_many)
+        self._reopen = functools.partial(Classifier, threads=threads, providers=names, limits=limits, for_many=for_many)
+        self._engine = Engine(read_model(model, sha256), processors, names, for_many=for_many)
         first = self._engine.first
         self.spec: ModelSpec = first.spec
         self._outputs = first.outputs
@@ -264,7 +260,7 @@ class Classifier:
     def __reduce__(self) -> tuple[Callable[..., "Classifier"], tuple[Path | bytes]]:
         """A classifier is pickled as its path and the file's SHA-256, or as bytes if it was not opened by a path."""
         model = self._engine.model
-        return functools.partial(self._open_again, sha256=self.sha256), (model.path or model.data,)
+        return functools.partial(self._reopen, sha256=self.sha256), (model.path or model.data,)
 
     def __repr__(self) -> str:
         return f"<Classifier {self._engine.model.where}: {len(self.labels)} classes>"
@@ -314,3 +310,11 @@ class Classifier:
         index = int(probabilities[0].argmax()) if label is None else self.labels.index(label)
         heatmap: Vector = maps[0, index]
         return heatmap
+
+
+def _processors(threads: int | None) -> int:
+    if threads is None:
+        return available_threads()
+    if not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads: found {threads}, expected 1 to {MAX_THREADS}")
+    return threads

@@ -46,9 +46,7 @@ def companions(out: Path) -> tuple[Path, ...]:
 def open_out(
     out: Path, columns: Columns, settings: Settings, *, resume: bool = False, overwrite: bool = False
 ) -> Iterator[OutFile]:
-    """Open a file for rows; it appears under its name, whole, when the block ends without an error.
-
-    If the block raises, the rows so far stay in `NAME.partial`.
+    """Open a file for rows: whole under its name when the block ends; if it raises, the rows stay in `NAME.partial`.
 
     Args:
         out: ends in `.csv` or `.jsonl`.
@@ -72,9 +70,7 @@ def open_out(
     with open_to_append(partial) as file:
         try:
             earlier = _earlier(target, file, partial, columns, settings) if resume else Earlier()
-            file.truncate(earlier.length)
-            if not earlier.length:
-                file.write(header.encode())
+            _begin(file, earlier, header)
             write_text(_beside(partial, ".run.json"), json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
             yield OutFile(lambda row: _append(file, line_of(row)), earlier)
             os.fsync(file.fileno())
@@ -87,6 +83,13 @@ def open_out(
             if isinstance(error, OSError) and not isinstance(error, TlError):
                 raise OutputPathError(f"{partial}: cannot be written: {first_line(error)}") from error
             raise
+
+
+def _begin(file: BinaryIO, earlier: Earlier, header: str) -> None:
+    """Cut off an unfinished last row, and write the header if nothing is left."""
+    file.truncate(earlier.length)
+    if not earlier.length:
+        file.write(header.encode())
 
 
 def _append(file: BinaryIO, line: str) -> None:
