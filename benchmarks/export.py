@@ -16,8 +16,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Column, Table
 
 from tl_export import ExportOptions, ExportResult, Precision, export
 from tl_export.run_pictures import held_out_pictures
@@ -25,31 +23,30 @@ from tl_export.smaller.gates import accuracy, predicted_labels
 from tl_export.summary import int8_lines
 from tl_infer.images import load_image
 from tl_infer.model.contract import PROBABILITIES
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
-from tl_train.config import TrainConfig
+from tl_train import TrainConfig, train
 from tl_train.recipes import load_recipe
-from tl_train.run import train
+from tl_train.run_folder.folder import RunFolder
+from tl_train.tables import aligned
 
 _PICTURES = 8
-_FIGURES = ("MB", "open ms", "ms", "accuracy", "agreement")
 
 
 def opening_ms(data: bytes) -> float:
     """Milliseconds to open a file that is in memory."""
     started = time.perf_counter()
-    Session(ModelFile(data, "model"), threads=1)
+    Session.from_bytes(data, "model")
     return 1000 * (time.perf_counter() - started)
 
 
 def timed(files: dict[str, bytes], run: Path, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
     """Medians of opening and of classifying an image, ms; the forms take turns."""
-    arrays = [load_image(item.picture)[np.newaxis] for item in held_out_pictures(run)[:_PICTURES]]
+    arrays = [load_image(item.picture)[np.newaxis] for item in held_out_pictures(RunFolder(run))[:_PICTURES]]
     opening: dict[str, list[float]] = {name: [] for name in files}
     for _ in range(5):
         for name, data in files.items():
             opening[name].append(opening_ms(data))
-    sessions = {name: Session(ModelFile(data, name), threads=1) for name, data in files.items()}
+    sessions = {name: Session.from_bytes(data, name) for name, data in files.items()}
     answering: dict[str, list[float]] = {name: [] for name in files}
     for number in range(-3, rounds):
         for name, session in sessions.items():
@@ -69,16 +66,16 @@ def compare(run: Path, folder: Path, rounds: int) -> None:
         options = ExportOptions(precision=precision, max_drop=1.0)
         results[precision.value] = export(run, folder / f"{precision.value}.onnx", options)
     files = {name: result.path.read_bytes() for name, result in results.items()}
-    pictures = held_out_pictures(run)
+    pictures = held_out_pictures(RunFolder(run))
     opening, answering = timed(files, run, rounds)
     labels = {name: predicted_labels(data, pictures) for name, data in files.items()}
     print(f"{len(pictures)} held-out images, {rounds} rounds, one thread")
-    table = Table("", *(Column(name, justify="right") for name in _FIGURES), box=None)
+    rows = [("", "MB", "open ms", "ms", "accuracy", "agreement")]
     for name, data in files.items():
         same = np.mean([one == other for one, other in zip(labels["fp32"], labels[name], strict=True)])
-        ms = (f"{opening[name]:.1f}", f"{answering[name]:.2f}")
-        table.add_row(name, f"{len(data) / 1e6:.1f}", *ms, f"{accuracy(labels[name], pictures):.2%}", f"{same:.2%}")
-    Console().print(table)
+        size, opened, answered = f"{len(data) / 1e6:.1f}", f"{opening[name]:.1f}", f"{answering[name]:.2f}"
+        rows.append((name, size, opened, answered, f"{accuracy(labels[name], pictures):.2%}", f"{same:.2%}"))
+    print(*aligned(rows, names=1), sep="\n")
     refused = export(run, folder / "gated.onnx", ExportOptions(precision=Precision.INT8)).int8
     assert refused is not None
     print("\n".join(int8_lines(refused)))
@@ -86,7 +83,7 @@ def compare(run: Path, folder: Path, rounds: int) -> None:
 
 def export_b0(folder: Path) -> None:
     """Time export and proof of a large network on small data."""
-    config = TrainConfig(data="digits", arch="efficientnet_b0", weights="none", mode="head", epochs=1, size=224)
+    config = TrainConfig.of("digits", arch="efficientnet_b0", weights="none", mode="head", epochs=1, size=224)
     train(config, folder / "b0")
     started = time.perf_counter()
     result = export(folder / "b0", folder / "b0.onnx", ExportOptions(verify_count=80))

@@ -26,16 +26,17 @@ import torch
 from PIL import Image
 
 from tl_export import ExportOptions, export
-from tl_export.graph.trace import trace
 from tl_export.proof.independent import independent_tensor
 from tl_infer.classifier import Classifier
 from tl_infer.cli.job import Job
-from tl_infer.cli.job import Run as JobRun
+from tl_infer.cli.options import Options
 from tl_infer.images import load_image
+from tl_infer.limits import Limits
 from tl_infer.model.contract import PreprocessSpec
 from tl_infer.results import Classification
 from tl_infer.system.finding import find_files
 from tl_infer.system.parallel import available_threads
+from tl_train.models.trace import trace
 from tl_train.run_folder.folder import load_model
 from turns import Run, Worker, in_turn
 
@@ -69,10 +70,10 @@ print(time.perf_counter() - started, usage.ru_maxrss)
 def ours(model: Path, files: Sequence[Path], out: Path) -> Run:
     """What tl-infer does, from the files to a CSV file."""
     classifier = Classifier(model, for_many=True)
-    job = Job(paths=tuple(map(str, files)), out=out, overwrite=True)
+    options = Options(model=model, paths=tuple(map(str, files)), out=out, overwrite=True)
 
     def run() -> float:
-        return JobRun(classifier, job).execute(lambda _: None, lambda _: None).done
+        return Job(classifier, options).run(lambda _: None, lambda _: None).done
 
     return run
 
@@ -233,7 +234,7 @@ def fast_decode(model: Path, files: Sequence[Path], rounds: int, scratch: Path) 
         large.append(scratch / f"large{number}.jpg")
         with Image.open(path) as picture:
             picture.convert("RGB").resize(TWELVE_MEGAPIXELS, Image.Resampling.BICUBIC).save(large[-1], quality=90)
-    exact, fast = Classifier(model, for_many=True), Classifier(model, for_many=True, fast_decode=True)
+    exact, fast = Classifier(model, for_many=True), Classifier(model, for_many=True, limits=Limits(fast_decode=True))
     spent: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(rounds):
         for is_fast, classifier in ((False, exact), (True, fast)):

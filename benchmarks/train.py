@@ -17,14 +17,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tl_infer.model.contract import PreprocessSpec
+from tl_infer import PreprocessSpec
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Sample, batches
-from tl_train.head.features import cached_part, fit_head
-from tl_train.models.network import build_model, find_architecture, prepare_for_training
+from tl_train.data.batches import batches, load_batches
+from tl_train.data.samples import Sample
+from tl_train.head.features import cached_part
+from tl_train.head.steps import train_head
+from tl_train.models.architectures import find_architecture
+from tl_train.models.network import Network, build_network
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
-from tl_train.training.loop import load_batches, train_one_epoch
+from tl_train.training.loop import Step, train_one_epoch
 from tl_train.training.memory import keep_freed_memory
 from tl_train.training.optim import make_optimizer
 from turns import Run, Worker, in_turn
@@ -47,15 +50,15 @@ def preprocessor(arch: str, size: int) -> Preprocessor:
     return Preprocessor(PreprocessSpec(size=(size, size), mean=architecture.mean, std=architecture.std))
 
 
-def build(arch: str) -> nn.Module:
+def build(arch: str) -> Network:
     """The network with a new head; the same weights each time."""
     torch.manual_seed(0)
-    return build_model(find_architecture(arch), "none", 2)
+    return build_network(find_architecture(arch), "none", 2)
 
 
 def chapter_epoch(arch: str, size: int) -> Run:
     """The chapter's loop as written there: contiguous tensors, Adam, batches of 8; returns the mean loss."""
-    model = build(arch)
+    model = build(arch).module
     for parameter in model.parameters():  # not Module.to, which leaves 1 x 1 kernels in whichever format they are
         parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
     model.train()
@@ -83,19 +86,19 @@ def chapter_epoch(arch: str, size: int) -> Run:
 def our_epoch(arch: str, size: int, mode: Literal["full", "head"] = "full") -> Run:
     """Our loop with the same settings, preprocessing included; returns the mean loss."""
     keep_freed_memory()
-    config = TrainConfig(data="random", arch=arch, size=size, batch_size=BATCH, mode=mode)
+    config = TrainConfig.of("random", arch=arch, size=size, batch_size=BATCH, mode=mode)
     fabric = Fabric(accelerator="cpu", devices=1)
-    model = build(arch)
-    prepare_for_training(model, find_architecture(arch), mode)
-    optimizer = fabric.setup_optimizers(make_optimizer(model, config))
-    wrapped = fabric.setup_module(model)
+    network = build(arch)
+    network.prepare_for_training(mode)
+    optimizer = fabric.setup_optimizers(make_optimizer(network.module, config.steps))
+    step = Step(fabric, fabric.setup_module(network.module), optimizer, None, None)
     samples, preprocess = pictures(), preprocessor(arch, size)
     parts = list(batches(range(PICTURES), BATCH))
 
     def run() -> float:
         torch.manual_seed(1)
         stream = load_batches(samples, preprocess, parts, fabric.device)
-        return train_one_epoch(fabric, wrapped, optimizer, stream, config, [0.0] * len(parts), None, None)[0]
+        return train_one_epoch(step, stream, config, [0.0] * len(parts))[0]
 
     return run
 
@@ -103,14 +106,14 @@ def our_epoch(arch: str, size: int, mode: Literal["full", "head"] = "full") -> R
 def cached_head(arch: str, size: int) -> Run:
     """All epochs on features computed once, which is what `--mode head` does; returns the last loss."""
     keep_freed_memory()
-    config = TrainConfig(data="random", arch=arch, size=size, batch_size=BATCH, mode="head", epochs=EPOCHS)
-    architecture, preprocess, samples = find_architecture(arch), preprocessor(arch, size), pictures()
+    config = TrainConfig.of("random", arch=arch, size=size, batch_size=BATCH, mode="head", epochs=EPOCHS)
+    preprocess, samples = preprocessor(arch, size), pictures()
 
     def run() -> float:
-        model = build(arch)
-        prepare_for_training(model, architecture, "head")
-        part = cached_part(model, architecture, samples, preprocess, Progress())
-        return fit_head(model.get_submodule(architecture.head), part, None, config, Progress())[-1].train_loss
+        network = build(arch)
+        network.prepare_for_training("head")
+        part = cached_part(network, samples, preprocess, Progress())
+        return train_head(network.head, part, None, config, Progress())[-1].train_loss
 
     return run
 

@@ -1,5 +1,6 @@
 """Pictures and models that several tests share; all real, all made here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,14 @@ import pytest
 from PIL import Image
 
 from support.pictures import SHARED, draw_shape
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that tests compute is kept in the user's cache, and nothing is taken from there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TL_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,11 +48,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="session")
 def tiny_run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run: a very small network, one epoch on the drawn shapes."""
-    from tl_train.config import TrainConfig
-    from tl_train.run import train
+    from support.loading import BY_STEPS
+    from tl_train import TrainConfig, train
 
     out = tmp_path_factory.mktemp("run")
-    config = TrainConfig(data=str(shapes), arch="timm:test_efficientnet", weights="none", size=64, epochs=1)
+    config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=64, epochs=1, **BY_STEPS)
     train(config, out)
     return out
 

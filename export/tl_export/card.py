@@ -4,12 +4,11 @@ The front matter is that of Hugging Face's model cards, for other tools to read;
 Source of the headings: Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import jinja2
@@ -17,12 +16,12 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from tl_export.options import Precision
 from tl_export.proof.precision import STORED
+from tl_export.proof.trained import Trained
 from tl_export.results import ExportResult
 from tl_infer.cli.console import printable
 from tl_infer.model.contract import ModelSpec
 from tl_train.errors import RunError
 from tl_train.models.architectures import Architecture
-from tl_train.run_folder.folder import METRICS
 
 _TEMPLATE = "model_card.md.j2"
 _MAX_CLASSES = 100
@@ -43,63 +42,29 @@ _METRICS = {
 _LICENCES = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "mit")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RunMetrics:
-    """What tl-train measured, as metrics.json has it.
-
-    Attributes:
-        path: of metrics.json.
-        held_out: of the held-out images; empty where there were none.
-        calibration: how the temperature was fitted.
-        run: facts about the run.
-
-    """
-
-    path: Path
-    held_out: Mapping[str, Any]
-    calibration: Mapping[str, Any]
-    run: Mapping[str, Any]
-
-    @staticmethod
-    def read(run: Path) -> "RunMetrics":
-        """Read a run's metrics.json.
-
-        Raises:
-            RunError: no such file, or not what tl-train writes.
-
-        """
-        path = run / METRICS
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{path}: cannot be read: {error}; train again with tl-train") from error
-        parts = ("held_out", "calibration", "run")
-        if not isinstance(found, dict) or not all(isinstance(found.get(part), dict) for part in parts):
-            raise RunError(
-                f"{path}: expected {', '.join(parts)}; written by another version, train again with tl-train"
-            )
-        return RunMetrics(path, *(found[part] for part in parts))
+Metrics = Mapping[str, Mapping[str, Any]]
 
 
-def model_card(result: ExportResult, spec: ModelSpec, metrics: RunMetrics, architecture: Architecture) -> str:
+def model_card(result: ExportResult, spec: ModelSpec, trained: Trained, metrics: Metrics) -> str:
     """The card as Markdown with front matter; the same run and proof give the same text.
 
     Args:
         result: the file, and what was proven of it.
         spec: as stored in the file.
-        metrics: of the run.
-        architecture: of the network; knows the licence of its published weights.
+        trained: the run that the file was exported from.
+        metrics: the run's, as `RunFolder.metrics` gives them.
 
     Raises:
         RunError: the run's metrics.json is not what tl-train writes.
 
     """
-    licence = _weights_licence(spec, architecture)
+    licence = _weights_licence(spec, trained.route.architecture)
     try:
         front_matter = _front_matter(result, metrics, licence)
         body = _body(result, spec, metrics, licence)
     except (jinja2.UndefinedError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{metrics.path}: not as this tl-toolkit writes it ({error}); train again") from error
+        path = trained.run.metrics_file
+        raise RunError(f"{path}: not as this tl-toolkit writes it ({error}); train again") from error
     return str(ModelCard(f"---\n{front_matter.to_yaml()}\n---\n\n{body}"))
 
 
@@ -109,7 +74,7 @@ def _weights_licence(spec: ModelSpec, architecture: Architecture) -> str:
     return architecture.licence if published and architecture.licence != "unknown" else ""
 
 
-def _front_matter(result: ExportResult, metrics: RunMetrics, licence: str) -> ModelCardData:
+def _front_matter(result: ExportResult, metrics: Metrics, licence: str) -> ModelCardData:
     identifier = licence.lower()
     known = identifier in _LICENCES
     return ModelCardData(
@@ -123,12 +88,12 @@ def _front_matter(result: ExportResult, metrics: RunMetrics, licence: str) -> Mo
     )
 
 
-def _eval_results(result: ExportResult, metrics: RunMetrics) -> list[EvalResult] | None:
+def _eval_results(result: ExportResult, metrics: Metrics) -> list[EvalResult] | None:
     """What was measured on held-out images: of this very file, or of the float32 model where its name says so."""
-    if not metrics.held_out:
+    if not metrics["held_out"]:
         return None
     precision = result.proof.precision
-    values = {key: metrics.held_out[key] for key in _METRICS}
+    values = {key: metrics["held_out"][key] for key in _METRICS}
     if precision is Precision.INT8 and result.int8 is not None:
         values = {"accuracy": result.int8.int8.accuracy}
     of_model = " (float32 model)" if precision is Precision.FP16 else ""
@@ -146,7 +111,7 @@ def _eval_results(result: ExportResult, metrics: RunMetrics) -> list[EvalResult]
     ]
 
 
-def _body(result: ExportResult, spec: ModelSpec, metrics: RunMetrics, licence: str) -> str:
+def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown, not HTML: every text of the user's goes through `escape`
@@ -166,9 +131,9 @@ def _body(result: ExportResult, spec: ModelSpec, metrics: RunMetrics, licence: s
         stored=STORED[result.proof.precision],
         golden=result.golden,
         megabytes=result.size_bytes / 1e6,
-        run=metrics.run,
-        held_out=metrics.held_out,
-        calibration=metrics.calibration,
+        run=metrics["run"],
+        held_out=metrics["held_out"],
+        calibration=metrics["calibration"],
         licence=licence,
         data=_data_name(metrics),
         part=_part(metrics),
@@ -176,12 +141,12 @@ def _body(result: ExportResult, spec: ModelSpec, metrics: RunMetrics, licence: s
     )
 
 
-def _data_name(metrics: RunMetrics) -> str:
-    return PurePath(str(metrics.run["data"])).name
+def _data_name(metrics: Metrics) -> str:
+    return PurePath(str(metrics["run"]["data"])).name
 
 
-def _part(metrics: RunMetrics) -> str:
-    return _PARTS.get(metrics.held_out.get("part", ""), "held-out")
+def _part(metrics: Metrics) -> str:
+    return _PARTS.get(metrics["held_out"].get("part", ""), "held-out")
 
 
 def escape(text: object) -> str:

@@ -7,11 +7,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tl_export.card import RunMetrics, model_card
+from tl_export.card import model_card
 from tl_export.errors import ExportError
 from tl_export.graph.assemble import assemble, leave_outputs, set_spec
 from tl_export.graph.taps import TappedNetwork, chosen_outputs
-from tl_export.graph.trace import trace
 from tl_export.options import ExportOptions
 from tl_export.proof.golden import Golden, golden_samples
 from tl_export.proof.precision import RULES
@@ -21,8 +20,10 @@ from tl_export.results import ExportResult
 from tl_export.smaller.form import Formed, give_form
 from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.system.files import replacing
+from tl_train.errors import TracingError
+from tl_train.models.trace import trace
 from tl_train.progress import Progress
-from tl_train.run_folder.folder import EXPORTED
+from tl_train.run_folder.folder import RunFolder
 
 
 def export(
@@ -50,17 +51,18 @@ def export(
 
     """
     run = Path(run)
-    out = run / EXPORTED[0] if out is None else Path(out)
+    out = RunFolder(run).model_file if out is None else Path(out)
     options, progress = options or ExportOptions(), progress or Progress()
     _check_names(out, overwrite)
-    trained, metrics = Trained.load(run, options.images, options.verify_count), RunMetrics.read(run)
+    trained = Trained.load(run, options.images, options.verify_count)
+    metrics = trained.run.metrics()
     formed, outputs = _proven_file(trained, options, progress)
     golden = _golden_samples(formed, trained, options, progress)
     spec = _completed(formed, trained.spec, golden)
     data = formed.file.SerializeToString()
     result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8)
     parity = parity_json(formed.proof, golden.document(), hashlib.sha256(data).hexdigest(), run, formed.document())
-    card = model_card(result, spec, metrics, trained.route.architecture)
+    card = model_card(result, spec, trained, metrics)
     _write({out: data, parity_path(out): _utf8(parity), card_path(out): _utf8(card)})
     return result
 
@@ -74,7 +76,10 @@ def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -
         progress.note(f"No output 'heatmap': {route.taps.reason}")
     # The proof looks at the logits and int8 is made by them, also where the file does not give them.
     traced = (LOGITS, *(name for name in chosen if name != LOGITS))
-    network = trace(TappedNetwork(route.model, route.taps, traced), spec.preprocess.size, traced)
+    try:
+        network = trace(TappedNetwork(route.model, route.taps, traced), spec.preprocess.size, traced)
+    except TracingError as error:
+        raise ExportError(str(error)) from error
     whole = assemble(network, spec, (PROBABILITIES, *traced))
     formed = give_form(whole, options.precision, trained, progress, max_drop=options.max_drop)
     outputs = (PROBABILITIES, *chosen)

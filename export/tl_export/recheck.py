@@ -13,6 +13,7 @@ from tl_export.proof.precision import RULES, precision_of
 from tl_export.proof.trained import Trained
 from tl_export.proof.verify import verify
 from tl_export.results import CheckResult
+from tl_infer.errors import first_line
 from tl_infer.model.contract import NAMES_KEY, PROBABILITIES, ModelSpec
 from tl_infer.model.modelfile import read_model
 from tl_infer.model.selftest import run_self_test
@@ -73,7 +74,7 @@ def _check_structure(model: onnx.ModelProto, spec: ModelSpec, where: str) -> int
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise VerificationError(f"{where}: not valid ONNX: {str(error).strip().splitlines()[0][:200]}") from error
+        raise VerificationError(f"{where}: not valid ONNX: {first_line(error)}") from error
     return OPSET
 
 

@@ -1,20 +1,11 @@
 """What the program prints of a result, line by line; plain text."""
 
-import io
-import shutil
-import sys
 from collections.abc import Iterator
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tl_export.proof.proof import Proof
 from tl_export.results import CheckResult, ExportResult
 from tl_export.smaller.int8 import QuantizeResult
-
-# Lines that go to a file or another program are not folded.
-_UNFOLDED = 1000
+from tl_train.tables import aligned
 
 
 def export_lines(result: ExportResult) -> Iterator[str]:
@@ -45,21 +36,21 @@ def check_lines(model: str, result: CheckResult) -> Iterator[str]:
 
 def proof_lines(proof: Proof) -> Iterator[str]:
     """A table with a row per stage and check, and the agreement."""
-    table = _table("stage", "largest", "mean", "allowed", "unit; worst image")
+    rows = [("stage", "largest", "mean", "allowed", "unit; worst image")]
     for row in proof.stages:
         worst = f"; {row.worst.name}" if row.largest else ""
-        _add(table, row.stage, f"{row.largest:.2g}", f"{row.mean:.2g}", row.allowed, f"{row.unit}{worst}")
+        rows.append((row.stage, f"{row.largest:.2g}", f"{row.mean:.2g}", row.allowed, f"{row.unit}{worst}"))
     for check in proof.checks:
         unit = f"of probability, {check.pictures} images"
-        _add(table, check.name, f"{check.largest:.2g}", "", f"{check.tolerance:.2g}", unit)
+        rows.append((check.name, f"{check.largest:.2g}", "", f"{check.tolerance:.2g}", unit))
     beside = proof.independent
     if beside.pictures:
         found = (
             f"of probability, {beside.pictures} images, top-1 the same on {beside.top1_agreement:.1%}, "
             f"preprocessed images up to {beside.gray_levels:.1f} grey levels apart"
         )
-        _add(table, "independent", f"{beside.largest:.2g}", "", "", found)
-    yield from _lines(table)
+        rows.append(("independent", f"{beside.largest:.2g}", "", "", found))
+    yield from aligned(rows, names=1, notes=1)
     others = proof.other_labels
     same = "all" if others == 0 else f"{proof.pictures - others}, another on {others}"
     yield f"Verified on {proof.pictures} images: the same top-1 on {same}"
@@ -67,11 +58,11 @@ def proof_lines(proof: Proof) -> Iterator[str]:
 
 def int8_lines(result: QuantizeResult) -> Iterator[str]:
     """Both forms side by side, what was tried, and what was kept."""
-    table = _table("", "MB", "ms", "accuracy", "agreement")
+    rows = [("", "MB", "ms", "accuracy", "agreement")]
     for row in result.rows():
-        figures = (f"{row.size_bytes / 1e6:.1f}", f"{row.ms:.2f}", f"{row.accuracy:.2%}", f"{row.agreement:.2%}")
-        _add(table, row.name, *figures)
-    yield from _lines(table)
+        size = f"{row.size_bytes / 1e6:.1f}"
+        rows.append((row.name, size, f"{row.ms:.2f}", f"{row.accuracy:.2%}", f"{row.agreement:.2%}"))
+    yield from aligned(rows, names=1)
     if len(result.attempts) > 1:
         for tried in result.attempts:
             yield (
@@ -79,23 +70,3 @@ def int8_lines(result: QuantizeResult) -> Iterator[str]:
                 f"{tried.speedup:.2f} times as fast"
             )
     yield result.reason
-
-
-def _table(*headings: str) -> Table:
-    """The first column and a last one of words to the left, figures to the right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for place, heading in enumerate(headings):
-        words = place == 0 or ";" in heading
-        table.add_column(heading, justify="left" if words else "right", overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(cell) for cell in cells))  # as text, not as rich's markup: file names hold brackets
-
-
-def _lines(table: Table) -> Iterator[str]:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNFOLDED
-    page = io.StringIO()
-    Console(file=page, width=width, color_system=None).print(table)
-    yield from (line.rstrip() for line in page.getvalue().splitlines())

@@ -4,17 +4,17 @@ import onnx
 import pytest
 
 from tl_export.graph.taps import TappedNetwork, find_taps
-from tl_export.graph.trace import trace
 from tl_export.options import ALL_OUTPUTS, OPTIONAL_OUTPUTS
 from tl_export.proof.routes import TorchRoute
 from tl_export.proof.trained import Trained
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.models.trace import trace
+from tl_train.run_folder.folder import RunFolder
 
 
 @pytest.fixture(scope="session")
 def traced(tiny_run):
     """The network of `tiny_run` with all outputs, and its spec; `assemble` must get a copy."""
-    model, spec, architecture = load_model(tiny_run)
+    model, spec, architecture = RunFolder(tiny_run).load_model()
     taps = find_taps(model, architecture, spec.preprocess.size)
     return trace(TappedNetwork(model, taps, OPTIONAL_OUTPUTS), spec.preprocess.size, OPTIONAL_OUTPUTS), spec
 
@@ -37,7 +37,9 @@ def trained_on():
     """Makes the trained side of a proof from a run; another spec or other images where given."""
 
     def build(run, pictures=None, spec=None) -> Trained:
-        model, own_spec, architecture = load_model(run)
-        return Trained(run, TorchRoute(model, spec or own_spec, architecture), pictures or held_out_files(run))
+        folder = RunFolder(run)
+        model, own_spec, architecture = folder.load_model()
+        route = TorchRoute(model, spec or own_spec, architecture)
+        return Trained(folder, route, folder.held_out_files() if pictures is None else pictures)
 
     return build

@@ -11,7 +11,6 @@ from torch import nn
 
 from tl_export.graph.assemble import assemble
 from tl_export.graph.taps import TappedNetwork, chosen_outputs
-from tl_export.graph.trace import trace
 from tl_export.options import ALL_OUTPUTS
 from tl_export.proof.routes import TorchRoute
 from tl_export.proof.trained import Trained
@@ -19,9 +18,11 @@ from tl_export.proof.verify import verify
 from tl_infer.images import load_image
 from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec, PreprocessSpec
 from tl_train.models.architectures import find_architecture
-from tl_train.models.network import new_head
+from tl_train.models.new_head import put_new_head
+from tl_train.models.trace import trace
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
+from tl_train.run_folder.folder import RunFolder
 
 # Name, side of the input (None: its own), and whether it has a heatmap.
 FAST = [("timm:resnet18", 64, True), ("timm:mobilenetv3_small_050", 64, False)]
@@ -49,7 +50,7 @@ def random_network(name: str, side: int | None, head: str, photos: list[Path]) -
     architecture = find_architecture(name)
     torch.manual_seed(0)
     model = architecture.build()
-    new_head(model, architecture, 3, head)
+    put_new_head(model, architecture, 3, head)
     size = (side or architecture.size,) * 2
     preprocess = PreprocessSpec(size=size, mean=architecture.mean, std=architecture.std)
     preprocessor = Preprocessor(preprocess)
@@ -71,7 +72,7 @@ def test_exports_and_verifies(name, side, heatmap, photos):
     assert (HEATMAP in outputs) == heatmap
     network = trace(TappedNetwork(model, route.taps, outputs), spec.preprocess.size, (LOGITS, *outputs[1:]))
     file = assemble(network, spec, (PROBABILITIES, *outputs)).SerializeToString()
-    proof = verify(Trained(Path("run"), route, photos[:2]), file, Progress())
+    proof = verify(Trained(RunFolder(Path("run")), route, photos[:2]), file, Progress())
     assert proof.top1_agreement == 1
     assert [stage.stage for stage in proof.stages if stage.stage == HEATMAP] == [HEATMAP] * heatmap
 
@@ -81,5 +82,5 @@ def test_an_output_less_changes_nothing_else(photos):
     route = TorchRoute(model, dataclasses.replace(spec, temperature=2.0), find_architecture("timm:resnet18"))
     network = trace(TappedNetwork(model, route.taps, (LOGITS,)), (64, 64), (LOGITS,))
     file = assemble(network, route.spec, (PROBABILITIES, LOGITS))
-    proof = verify(Trained(Path("run"), route, photos[:1]), file.SerializeToString(), Progress())
+    proof = verify(Trained(RunFolder(Path("run")), route, photos[:1]), file.SerializeToString(), Progress())
     assert [result.stage for result in proof.stages] == ["decode", "tensor", "logits", "probabilities", "label"]

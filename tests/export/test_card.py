@@ -6,16 +6,18 @@ import json
 import re
 import subprocess
 import sys
+from types import MappingProxyType
 
 import pytest
 from huggingface_hub import ModelCard
 
 from tl_export import ExportResult, export
-from tl_export.card import RunMetrics, escape, model_card
+from tl_export.card import escape, model_card
 from tl_export.pipeline import card_path, parity_path
 from tl_infer import Classifier
 from tl_infer.cli.console import printable
 from tl_train.models.architectures import find_architecture
+from tl_train.run_folder.folder import RunFolder
 
 LITE0 = find_architecture("efficientnet_lite0")
 
@@ -26,13 +28,15 @@ def exported(tiny_run, tmp_path_factory) -> ExportResult:
 
 
 @pytest.fixture
-def loaded(exported, tiny_run, tmp_path):
+def loaded(exported, tiny_run, trained_on, tmp_path):
     """Writes a card of changed facts and reads it with huggingface_hub."""
 
-    def load(metrics=None, architecture=LITE0, name="shapes.onnx", **fields) -> ModelCard:
+    def load(metrics=MappingProxyType({}), architecture=LITE0, name="shapes.onnx", **fields) -> ModelCard:
         spec = dataclasses.replace(Classifier(exported.path).spec, **fields)
         result = dataclasses.replace(exported, path=tmp_path / name)
-        text = model_card(result, spec, metrics or RunMetrics.read(tiny_run), architecture)
+        trained = trained_on(tiny_run)
+        trained.route.architecture = architecture
+        text = model_card(result, spec, trained, {**trained.run.metrics(), **metrics})
         written = text.encode("utf-8", errors="backslashreplace")
         (tmp_path / "card.md").write_bytes(written)
         card = ModelCard.load(tmp_path / "card.md")
@@ -69,9 +73,8 @@ def test_the_call_in_the_card_works(tiny_model, tiny_run, shapes):
     assert done.stdout.split()[0] in ("circle", "cross", "square")
 
 
-def test_a_card_of_a_run_without_held_out_images_and_with_odd_names(loaded, tiny_run):
-    metrics = dataclasses.replace(RunMetrics.read(tiny_run), held_out={})
-    card = loaded(metrics, labels=("<b>", "a|b", "line\nbreak"))
+def test_a_card_of_a_run_without_held_out_images_and_with_odd_names(loaded):
+    card = loaded({"held_out": {}}, labels=("<b>", "a|b", "line\nbreak"))
     assert "Not measured: the run held out no images." in card.text
     assert r"\<b\>, a\|b, line\\nbreak" in card.text
     assert escape("`*_[]#") == r"\`\*\_\[\]\#"
@@ -120,9 +123,8 @@ def test_the_licence_is_that_of_the_published_weights_where_it_is_stated(loaded,
 
 @pytest.mark.parametrize("name", ['a: "b" # c', "--- x", "line\n---\nbreak", "ä 🐶 {{ x }}", "bytes \udce9", "'"])
 def test_any_name_survives_the_front_matter(loaded, tiny_run, name):
-    metrics = RunMetrics.read(tiny_run)
-    metrics = dataclasses.replace(metrics, run={**metrics.run, "data": name})
-    card = loaded(metrics, name=f"{name}.onnx")
+    run = {**RunFolder(tiny_run).metrics()["run"], "data": name}
+    card = loaded({"run": run}, name=f"{name}.onnx")
     assert card.data.model_name == printable(name)
     assert {result.dataset_name for result in card.data.eval_results} == {printable(name)}
     assert card.text.lstrip().startswith(f"# {escape(name)}.onnx\n")

@@ -61,7 +61,7 @@ def spec_with(run: Path, **fields) -> None:
 
 def test_a_run_of_another_version_and_labels_that_do_not_fit(run, tmp_path):
     spec_with(run, version=2)
-    with pytest.raises(RunError, match=r"field 'version' is 2, this tl-toolkit reads 1"):
+    with pytest.raises(RunError, match=r"version: found 2, expected 1"):
         export(run, tmp_path / "model.onnx")
     spec_with(run, version=1, labels=["circle", "square"])
     with pytest.raises(RunError, match=r"weights.safetensors does not fit spec.json: .*train again"):

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from huggingface_hub import ModelCard
 from PIL import Image
 
+from support.loading import BY_STEPS
 from tl_export import ExportError, ExportOptions, Precision, VerificationError, check, export
 from tl_export.cli import command
 from tl_export.graph.assemble import assemble
@@ -28,10 +29,9 @@ from tl_export.smaller.gates import median_estimate, paired_difference
 from tl_export.smaller.int8 import QuantizeSettings, quantize
 from tl_export.summary import int8_lines
 from tl_infer import Classifier
-from tl_train.config import TrainConfig
+from tl_train import TrainConfig, train
 from tl_train.progress import Progress
-from tl_train.run import train
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.run_folder.folder import RunFolder
 
 ANY_DROP = ExportOptions(precision=Precision.INT8, max_drop=1.0)
 FP16 = ExportOptions(precision=Precision.FP16)
@@ -46,8 +46,15 @@ def data(shapes, tmp_path_factory):
 def run(data, tmp_path_factory):
     """A network that tells the shapes apart, of a size at which int8 is faster."""
     out = tmp_path_factory.mktemp("run")
-    config = TrainConfig(
-        data=str(data), arch="timm:test_efficientnet", weights="none", size=160, epochs=12, lr=0.01, batch_size=6
+    config = TrainConfig.of(
+        str(data),
+        arch="timm:test_efficientnet",
+        weights="none",
+        size=160,
+        epochs=12,
+        lr=0.01,
+        batch_size=6,
+        **BY_STEPS,
     )
     train(config, out)
     return out
@@ -115,7 +122,7 @@ def test_the_same_run_gives_the_same_bytes(run, halved, int8, tmp_path):
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
 def test_faults_are_refused_in_every_form(run, halved, int8, precision, trained_on):
-    spec = load_model(run)[1]
+    spec = RunFolder(run).load_model()[1]
     file = onnx.load({Precision.FP16: halved, Precision.INT8: int8}[precision].path)
 
     def prove(spoiled: onnx.ModelProto, changed=spec) -> None:
@@ -177,11 +184,11 @@ def test_layers_go_back_to_float_by_training_pictures_alone(run, plain):
     """With nothing to be lost at all, something is excluded; the held-out pictures see one file."""
     file = onnx.load(plain.path)
     settings = QuantizeSettings(max_drop=0.0, sensitivity_pictures=2, timing_rounds=10)
-    training = training_pictures(run, load_model(run)[1], 24)
-    result = quantize(file, training, held_out_pictures(run), settings)
+    training = training_pictures(RunFolder(run), RunFolder(run).load_model()[1], 24)
+    result = quantize(file, training, held_out_pictures(RunFolder(run)), settings)
     assert [attempt.layers for attempt in result.attempts][:3] == [0, 1, 2][: len(result.attempts)]
     assert result.attempts[0].lost > 0 or len(result.attempts) == 1
-    other_labels = [dataclasses.replace(item, label="cross") for item in held_out_pictures(run)]
+    other_labels = [dataclasses.replace(item, label="cross") for item in held_out_pictures(RunFolder(run))]
     again = quantize(file, training, other_labels, settings)
     assert again.attempts[0].lost == result.attempts[0].lost
     assert all(line for line in int8_lines(again))
@@ -189,7 +196,7 @@ def test_layers_go_back_to_float_by_training_pictures_alone(run, plain):
 
 def test_int8_that_loses_accuracy_is_refused_and_fp32_written(run, data, tmp_path):
     """Ranges measured on black pictures fit no others."""
-    kept = {path.resolve() for path in held_out_files(run)}
+    kept = {path.resolve() for path in RunFolder(run).held_out_files()}
     changed = [path for path in data.rglob("*.png") if path.resolve() not in kept]
     before = {path: path.read_bytes() for path in changed}
     for path in changed:
@@ -220,7 +227,7 @@ def test_pictures_that_are_missing_are_named(run, plain, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "predictions.csv").write_text("path,label\n")
     with pytest.raises(ExportError, match=r"predictions.csv: no held-out images, so nothing to measure int8 on"):
-        held_out_pictures(tmp_path / "run")
+        held_out_pictures(RunFolder(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +254,7 @@ def test_the_interval_of_a_median_is_of_order_statistics():
 
 def test_synthetic_golden_samples_hold_no_picture(run, plain, tmp_path):
     result = export(run, tmp_path / "a.onnx", ExportOptions(golden="synthetic"))
-    one = ExportOptions(golden="synthetic", images=held_out_files(run)[:1])
+    one = ExportOptions(golden="synthetic", images=RunFolder(run).held_out_files()[:1])
     others = export(run, tmp_path / "c.onnx", one)
     samples = {sample.png for sample in result.golden.samples.samples}
     assert {sample.png for sample in others.golden.samples.samples} == samples

@@ -8,12 +8,14 @@ import onnx
 import pytest
 from PIL import Image
 
+from support.loading import BY_STEPS
 from tl_export import ExportError, ExportOptions, VerificationError, export
 from tl_export.graph.assemble import assemble
 from tl_export.proof.verify import verify
 from tl_infer import Classifier, ModelSpec
+from tl_train import TrainConfig, train
 from tl_train.progress import Progress
-from tl_train.run_folder.folder import held_out_files
+from tl_train.run_folder.folder import RunFolder
 
 TL_EXPORT = [sys.executable, "-m", "tl_export"]
 
@@ -74,7 +76,7 @@ def test_a_failed_proof_leaves_no_file_and_an_old_one_as_it_was(tiny_run, tmp_pa
     out = tmp_path / "model.onnx"
     picture = tmp_path / "broken.png"
     picture.write_text("no picture")
-    with pytest.raises(VerificationError, match=r"broken.png: not a picture.*cannot verify"):
+    with pytest.raises(VerificationError, match=r"broken.png: not an image.*cannot verify"):
         export(run, out, ExportOptions(images=[picture]))
     assert not out.exists()
     out.write_text("old")
@@ -112,11 +114,8 @@ def test_export_from_the_shell(tiny_run, tmp_path):
 
 
 def test_gray_pictures_export_too(shapes, tmp_path):
-    from tl_train.config import TrainConfig
-    from tl_train.run import train
-
-    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, "color": "gray"}
-    train(TrainConfig(data=str(shapes), **fields), tmp_path / "run")
+    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS, "color": "gray"}
+    train(TrainConfig.of(str(shapes), **fields), tmp_path / "run")
     result = export(tmp_path / "run", tmp_path / "gray.onnx")
     classifier = Classifier(result.path)
     assert classifier.spec.preprocess.color == "gray"
@@ -125,11 +124,8 @@ def test_gray_pictures_export_too(shapes, tmp_path):
 
 
 def test_an_appended_head_exports_too(shapes, tmp_path):
-    from tl_train.config import TrainConfig
-    from tl_train.run import train
-
-    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, "mode": "head"}
-    train(TrainConfig(data=str(shapes), head="append", **fields), tmp_path / "run")
+    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS, "mode": "head"}
+    train(TrainConfig.of(str(shapes), head="append", **fields), tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["run"]
     assert metrics["head"] == "append"
     assert metrics["trained_parameters"] == 1000 * 3 + 3
@@ -151,15 +147,14 @@ def test_an_appended_head_exports_too(shapes, tmp_path):
 def test_every_fit_is_proven_on_photographs(traced, tiny_run, trained_on, photos, fit, fields, resample):
     import dataclasses
 
-    from tl_train.config import TrainConfig
     from tl_train.preprocess.graph import spec_for
 
     network, spec = traced
-    config = TrainConfig(data="digits", fit=fit, resample=resample, **fields)
-    preprocess = spec_for(config, spec.preprocess.size, spec.preprocess.mean, spec.preprocess.std)
+    config = TrainConfig.of("digits", fit=fit, resample=resample, **fields)
+    preprocess = spec_for(config.input, spec.preprocess.size, spec.preprocess.mean, spec.preprocess.std)
     changed = dataclasses.replace(spec, preprocess=preprocess)
     file = assemble(copy(network), changed).SerializeToString()
-    pictures = [*held_out_files(tiny_run), *photos[::10]]
+    pictures = [*RunFolder(tiny_run).held_out_files(), *photos[::10]]
     assert verify(trained_on(tiny_run, pictures, changed), file, Progress()).top1_agreement == 1
     images = np.random.default_rng(0).integers(0, 256, (3, 90, 40, 3), dtype=np.uint8)
     assert len({result.probability for result in Classifier(file).classify_many(images)}) == 3

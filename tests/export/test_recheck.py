@@ -77,7 +77,7 @@ def other_answers(file):
         (stale_shape, r"value_info \(tensor\), expected none"),
         (other_names, "found names .*cross.*, expected the labels of tl.spec"),
         (without_golden, "has no golden samples"),
-        (damaged_golden, "tl.golden: is not valid JSON"),
+        (damaged_golden, "tl.golden: not valid JSON"),
         (other_answers, r"self-test failed: sample 'square' differs by 0\.\d+ in a probability"),
     ],
 )
@@ -102,11 +102,11 @@ def test_labels_that_are_not_the_runs(tiny_model, tiny_run, tmp_path):
     import dataclasses
 
     from tl_infer.model.golden import GoldenSet
-    from tl_train.run_folder.folder import load_model
+    from tl_train.run_folder.folder import RunFolder
 
     def rename(file):
         (entry,) = [entry for entry in file.metadata_props if entry.key == "tl.golden"]
-        spec = load_model(tiny_run)[1]
+        spec = RunFolder(tiny_run).load_model()[1]
         set_spec(file, dataclasses.replace(spec, labels=("a", "b", "c")), GoldenSet.from_json(entry.value, 3))
 
     with pytest.raises(VerificationError, match="first at stage 'label'"):

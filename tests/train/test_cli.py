@@ -79,6 +79,11 @@ def test_help_is_instant_and_says_what_follows():
         assert word in done.stdout
 
 
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "tl_train", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("tl-train, version ")
+
+
 def test_without_the_extra_one_line_says_what_to_install(tmp_path):
     # What a base installation lacks is hidden from the import system; nothing of ours is replaced.
     code = (
@@ -96,7 +101,7 @@ def test_a_dry_run_stops_after_looking_at_the_pictures(shapes, tmp_path):
     done = run(shapes, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert "Warning: 6 test pictures only" in done.stderr
+    assert "Warning: only 6 test images" in done.stderr
     assert list(tmp_path.iterdir()) == []
     assert run(shapes, "--dry-run", "--overwrite", cwd=tmp_path).returncode == 2
 
@@ -105,6 +110,6 @@ def test_without_a_recipe_the_head_is_fitted_at_once_and_idle_options_are_named(
     tiny = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32"]
     done = run(shapes, "--out", tmp_path / "run", *tiny, "--epochs", "7")
     assert done.returncode == 0, done.stderr
-    assert "Without effect on the closed fit of a head: --epochs; add --mode full" in done.stderr
+    assert "No effect on a penalised head, it takes no steps: --epochs; add --mode full" in done.stderr
     config = TrainConfig.load(tmp_path / "run" / "config.toml")
-    assert (config.mode, config.head_fit, config.prior) == ("head", "penalised", "auto")
+    assert (config.model.mode, config.head.fit, config.head.prior) == ("head", "penalised", "auto")

@@ -6,10 +6,10 @@ from tl_train.errors import ConfigError
 
 def test_what_is_saved_is_loaded(tmp_path):
     for config in (
-        TrainConfig(data="digits"),
-        TrainConfig(data='a "b"\n', size=96, lr=1e-5, skip_bad=True),
-        TrainConfig(data="digits", fit="crop", resize_px=300, resample="bicubic", augment="light"),
-        TrainConfig(data="digits", fit="pad", anchor="top-right", fill="#a0B1c2"),
+        TrainConfig.of("digits"),
+        TrainConfig.of('a "b"\n', size=96, lr=1e-5, skip_bad=True),
+        TrainConfig.of("digits", fit="crop", resize_px=300, resample="bicubic", augment="light"),
+        TrainConfig.of("digits", fit="pad", anchor="top-right", fill="#a0B1c2"),
     ):
         config.save(tmp_path / "config.toml")
         assert TrainConfig.load(tmp_path / "config.toml") == config
@@ -18,35 +18,38 @@ def test_what_is_saved_is_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"mode": "half"}, "mode: found half, expected full or head"),
-        ({"color": "blue"}, "color: found blue"),
+        ({"mode": "half"}, "mode: found 'half', expected full or head"),
+        ({"color": "blue"}, "color: found 'blue'"),
         ({"size": 31}, "size: found 31, expected 32 to 4096"),
         ({"epochs": 0}, "epochs: found 0"),
         ({"batch_size": 1}, "batch_size: found 1, expected 2 or more"),
         ({"lr": 0.0}, "lr: found 0.0"),
-        ({"lr": float("nan")}, "lr: found nan"),
+        ({"lr": float("nan")}, "lr: found nan, expected a finite number"),
         ({"seed": -1}, "seed: found -1"),
         ({"val_split": 1.0}, "val_split: found 1.0"),
-        ({"head_fit": "best"}, "head_fit: found best, expected sgd or penalised"),
-        ({"prior": "x.toml"}, "prior: found x.toml with head_fit sgd, expected head_fit penalised, or prior none"),
+        ({"head_fit": "best"}, "head_fit: found 'best', expected sgd or penalised"),
+        (
+            {"prior": "x.toml", "head_fit": "sgd"},
+            "prior: found x.toml with head_fit sgd, expected head_fit penalised, or prior none",
+        ),
         ({"test_split": -0.1}, "test_split: found -0.1"),
-        ({"fit": "stretch"}, "fit: found stretch, expected squash or letterbox or pad or crop"),
-        ({"fit": "pad", "anchor": "left"}, "anchor: found left, expected center or top-left"),
+        ({"fit": "stretch"}, "fit: found 'stretch', expected squash or letterbox or pad or crop"),
+        ({"fit": "pad", "anchor": "left"}, "anchor: found 'left', expected center or top-left"),
         ({"anchor": "top-left"}, "anchor: found top-left, expected center with fit squash; only letterbox and pad"),
         ({"fit": "crop", "fill": "white"}, "fill: found white, expected black with fit crop"),
         ({"fit": "pad", "fill": "red"}, "fill: found red, expected black, white or #rrggbb"),
         ({"fit": "pad", "fill": "#fff"}, "fill: found #fff"),
         ({"fit": "pad", "fill": "#ffffff\n"}, "fill: found #ffffff"),
-        ({"resample": "nearest"}, "resample: found nearest, expected bilinear or bicubic"),
+        ({"resample": "nearest"}, "resample: found 'nearest', expected bilinear or bicubic"),
         ({"resize_px": 256}, "resize_px: found 256, expected nothing with fit squash"),
         ({"fit": "crop", "resize_px": 31}, "resize_px: found 31, expected 32 to 4096"),
         ({"fit": "crop", "size": 64, "resize_px": 63}, "resize_px: found 63, expected 64 to 4096"),
-        ({"augment": "lots"}, "augment: found lots, expected none or light or standard"),
+        ({"augment": "lots"}, "augment: found 'lots', expected none or light or standard"),
     ],
 )
 def test_values_out_of_range_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
-        TrainConfig(data="digits", **fields)
+        TrainConfig.of("digits", **fields)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_values_out_of_range_are_named(fields, message):
     [
         ("data = ", "config.toml: not valid TOML"),
         ('dat = "digits"', "config.toml: dat: unknown field; expected one of anchor, arch"),
-        ('data = "digits"\nepochs = "5"', "config.toml: epochs: found '5', expected int"),
+        ('data = "digits"\nepochs = "5"', "config.toml: epochs: found '5', expected an integer"),
         ('data = "digits"\nepochs = true', "config.toml: epochs: found True"),
         ('data = "digits"\nepochs = 0', "config.toml: epochs: found 0"),
         ("epochs = 5", "config.toml: data: the field is missing"),
@@ -70,7 +73,7 @@ def test_a_broken_file_is_refused_by_the_name_of_the_field(tmp_path, text, messa
 def test_whole_numbers_may_stand_where_floats_do(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('data = "digits"\nval_split = 0')
-    assert TrainConfig.load(path).val_split == 0
+    assert TrainConfig.load(path).data.val_split == 0
 
 
 def test_an_absent_file_is_named(tmp_path):

@@ -20,10 +20,15 @@ def test_every_recipe_is_a_valid_configuration_and_says_what_it_is(name):
 
 def test_the_tutorial_is_the_chapter_to_the_letter():
     config = TrainConfig.from_fields({**load_recipe("tutorial"), "data": "cats-dogs"})
-    assert (config.arch, config.weights, config.mode) == ("efficientnet_b0", "default", "full")
-    assert (config.size, config.color, config.lr, config.optimizer) == (256, "gray", 1e-3, "adam")
-    assert (config.batch_size, config.epochs, config.seed) == (8, 10, 6020)
-    assert (config.val_split, config.redraw_val, config.schedule) == (0.1, True, "constant")
+    assert (config.model.arch, config.model.weights, config.model.mode) == ("efficientnet_b0", "default", "full")
+    assert (config.input.size, config.input.color, config.steps.lr, config.steps.optimizer) == (
+        256,
+        "gray",
+        1e-3,
+        "adam",
+    )
+    assert (config.steps.batch_size, config.steps.epochs, config.seed) == (8, 10, 6020)
+    assert (config.data.val_split, config.steps.redraw_val, config.steps.schedule) == (0.1, True, "constant")
 
 
 def test_a_file_extends_a_recipe_and_overrides_it(tmp_path):

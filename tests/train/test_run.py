@@ -11,14 +11,15 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from support.loading import BY_STEPS
 from support.pictures import draw_shape
 from tl_infer import ModelSpec
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError, RunError, TrainingError, WeightsError
 from tl_train.run import train
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.run_folder.folder import RunFolder
 
-TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1}
+TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS}
 
 
 def weights_of(run):
@@ -75,7 +76,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(tiny_run):
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(shapes, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train(TrainConfig(data=str(shapes), seed=seed, **TINY), tmp_path / name)
+        train(TrainConfig.of(str(shapes), seed=seed, **TINY), tmp_path / name)
     first, again, other = (weights_of(tmp_path / name) for name in "abc")
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
@@ -83,10 +84,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(shapes, tmp_p
 
 def test_the_head_mode_leaves_the_backbone_as_it_was(shapes, tmp_path):
     torch.manual_seed(3)
-    train(TrainConfig(data=str(shapes), **TINY), tmp_path / "start")
+    train(TrainConfig.of(str(shapes), **TINY), tmp_path / "start")
     start = tmp_path / "start" / "weights.safetensors"
     fields = {**TINY, "weights": str(start), "mode": "head"}
-    train(TrainConfig(data=str(shapes), **fields), tmp_path / "head")
+    train(TrainConfig.of(str(shapes), **fields), tmp_path / "head")
     before, after = weights_of(tmp_path / "start"), weights_of(tmp_path / "head")
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert changed == ["classifier.bias", "classifier.weight"]
@@ -100,7 +101,7 @@ def test_class_names_give_the_head_that_is_started_from(tmp_path):
         for number in range(8):
             draw_shape(shape, number).save(tmp_path / "data" / name / f"{number}.png")
     fields = {"size": 32, "mode": "head", "head_fit": "penalised", "prior": "auto"}
-    result = train(TrainConfig(data=str(tmp_path / "data"), **fields), tmp_path / "run")
+    result = train(TrainConfig.of(str(tmp_path / "data"), **fields), tmp_path / "run")
     mapping = json.loads((tmp_path / "run" / "prior.json").read_text())
     assert [match["label"] for match in mapping["matches"]] == ["Dogs", "house_cat"]
     assert [len(match["rows"]) for match in mapping["matches"]] == [118, 5]
@@ -114,7 +115,7 @@ def test_class_names_give_the_head_that_is_started_from(tmp_path):
 def test_class_names_that_say_nothing_change_nothing(shapes, tmp_path):
     fields = {**TINY, "mode": "head", "head_fit": "penalised"}
     for prior in ("none", "auto"):
-        train(TrainConfig(data=str(shapes), prior=prior, **fields), tmp_path / prior)
+        train(TrainConfig.of(str(shapes), **{**fields, "prior": prior}), tmp_path / prior)
     assert torch.equal(
         weights_of(tmp_path / "none")["classifier.weight"], weights_of(tmp_path / "auto")["classifier.weight"]
     )
@@ -122,8 +123,8 @@ def test_class_names_that_say_nothing_change_nothing(shapes, tmp_path):
 
 
 def test_full_training_may_start_from_the_penalised_head(shapes, tmp_path):
-    fields = {**TINY, "lr": 1e-9}
-    started = train(TrainConfig(data=str(shapes), head_fit="penalised", **fields), tmp_path / "run")
+    fields = {**TINY, "lr": 1e-9, "head_fit": "penalised"}
+    started = train(TrainConfig.of(str(shapes), **fields), tmp_path / "run")
     assert len(started.history) == 1
     head = weights_of(tmp_path / "run")["classifier.weight"].numpy()
     np.testing.assert_allclose(head, started.penalised.weight, atol=1e-6)
@@ -131,20 +132,19 @@ def test_full_training_may_start_from_the_penalised_head(shapes, tmp_path):
 
 def test_training_learns(shapes, tmp_path):
     fields = {**TINY, "epochs": 12, "lr": 3e-3, "val_split": 0.0}
-    result = train(TrainConfig(data=str(shapes), **fields), tmp_path / "run")
+    result = train(TrainConfig.of(str(shapes), **fields), tmp_path / "run")
     assert result.history[-1].train_loss < 0.7 * result.history[0].train_loss
     assert result.history[0].val_loss is None
 
 
 def test_pictures_that_are_no_files_are_written_losslessly(tmp_path):
-    config = TrainConfig(data="digits", **{**TINY, "batch_size": 256})
+    config = TrainConfig.of("digits", **{**TINY, "batch_size": 256})
     train(config, tmp_path / "run")
+    from support.loading import load_with
     from tl_infer import load_image
-    from tl_train.data.dataset import load_dataset
-    from tl_train.progress import Progress
 
-    samples = load_dataset(config, Progress()).test
-    files = held_out_files(tmp_path / "run")
+    samples = load_with(config).test
+    files = RunFolder(tmp_path / "run").held_out_files()
     assert len(files) == len(samples) == 359
     for path, sample in zip(files, samples, strict=True):
         assert path.parent.name == str(sample.label)
@@ -152,15 +152,15 @@ def test_pictures_that_are_no_files_are_written_losslessly(tmp_path):
 
 
 def test_a_run_without_held_out_pictures_reports_no_accuracy(shapes, tmp_path):
-    result = train(TrainConfig(data=str(shapes), val_split=0.0, test_split=0.0, **TINY), tmp_path / "run")
+    result = train(TrainConfig.of(str(shapes), val_split=0.0, test_split=0.0, **TINY), tmp_path / "run")
     assert result.evaluation is None
     assert "no accuracy to report" in (tmp_path / "run" / "report.html").read_text()
-    with pytest.raises(RunError, match=r"no list of held-out pictures .* --images"):
-        held_out_files(tmp_path / "run")
+    with pytest.raises(RunError, match=r"no list of held-out images .* --images"):
+        RunFolder(tmp_path / "run").held_out_files()
 
 
 def test_an_earlier_run_and_other_files_are_never_lost(tiny_run, shapes, tmp_path):
-    config = TrainConfig(data=str(shapes), **TINY)
+    config = TrainConfig.of(str(shapes), **TINY)
     before = (tiny_run / "metrics.json").read_bytes()
     with pytest.raises(RunError, match=r"holds a run already; .* --overwrite"):
         train(config, tiny_run)
@@ -184,9 +184,9 @@ def test_overwrite_touches_nothing_before_all_is_tried_and_leaves_nothing_old(ti
     before = snapshot(run)
     for fields, error in (({"weights": "no.pth"}, WeightsError), ({"arch": "timm:vit_tiny_patch16_224"}, ConfigError)):
         with pytest.raises(error, match=r"no.pth: no such file|found 32, expected 224, the only one"):
-            train(TrainConfig(data=str(shapes), **{**TINY, **fields}), run, overwrite=True)
+            train(TrainConfig.of(str(shapes), **{**TINY, **fields}), run, overwrite=True)
         assert snapshot(run) == before
-    train(TrainConfig(data=str(shapes), val_split=0.0, test_split=0.0, **TINY), run, overwrite=True)
+    train(TrainConfig.of(str(shapes), val_split=0.0, test_split=0.0, **TINY), run, overwrite=True)
     assert {path.name for path in run.iterdir()} == {
         "config.toml", "spec.json", "weights.safetensors", "history.csv", "metrics.json", "curves.png", "report.html",
         "preflight.json", "notes.txt",
@@ -195,7 +195,7 @@ def test_overwrite_touches_nothing_before_all_is_tried_and_leaves_nothing_old(ti
 
 def test_a_run_that_diverges_says_so(shapes, tmp_path):
     with pytest.raises(TrainingError, match=r"epoch 1: the loss is nan, training has diverged; lower --lr"):
-        train(TrainConfig(data=str(shapes), lr=1e30, **TINY), tmp_path / "run")
+        train(TrainConfig.of(str(shapes), lr=1e30, **TINY), tmp_path / "run")
 
 
 def test_pictures_with_odd_names_are_found_again(tmp_path):
@@ -203,15 +203,15 @@ def test_pictures_with_odd_names_are_found_again(tmp_path):
         (tmp_path / "data" / label).mkdir(parents=True)
         for number, name in enumerate([b"x\ry.png", b"caf\xe9.png", b'a "b", c.png', b"new\nline.png"]):
             draw_shape("circle", number).save(tmp_path / "data" / label / os.fsdecode(name), "PNG")
-    train(TrainConfig(data=str(tmp_path / "data"), test_split=0.6, val_split=0.0, **TINY), tmp_path / "run")
-    files = held_out_files(tmp_path / "run")
+    train(TrainConfig.of(str(tmp_path / "data"), test_split=0.6, val_split=0.0, **TINY), tmp_path / "run")
+    files = RunFolder(tmp_path / "run").held_out_files()
     assert len(files) == 4
     assert all(path.is_file() for path in files)
 
 
 def test_a_head_that_is_no_linear_layer_is_refused(shapes, tmp_path):
     with pytest.raises(ConfigError, match=r"'timm:resnetv2_50' has no single linear layer as its head"):
-        train(TrainConfig(data=str(shapes), **{**TINY, "arch": "timm:resnetv2_50"}), tmp_path / "run")
+        train(TrainConfig.of(str(shapes), **{**TINY, "arch": "timm:resnetv2_50"}), tmp_path / "run")
 
 
 def test_labels_that_look_like_markup_stay_text(tmp_path):
@@ -219,33 +219,33 @@ def test_labels_that_look_like_markup_stay_text(tmp_path):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(5):
             draw_shape("circle", number).save(tmp_path / "data" / name / f"{number}.png")
-    train(TrainConfig(data=str(tmp_path / "data"), **TINY), tmp_path / "run")
+    train(TrainConfig.of(str(tmp_path / "data"), **TINY), tmp_path / "run")
     assert "<b>" not in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_damaged_run_is_explained(tiny_run, tmp_path):
     with pytest.raises(RunError, match="no such folder"):
-        load_model(tmp_path / "absent")
+        RunFolder(tmp_path / "absent").load_model()
     with pytest.raises(RunError, match=r"config.toml is missing; expected a finished run"):
-        load_model(tmp_path)
+        RunFolder(tmp_path).load_model()
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     spec = (run / "spec.json").read_text()
     (run / "spec.json").write_text(spec.replace('"cross", ', ""))
     with pytest.raises(RunError, match=r"weights.safetensors does not fit spec.json: size mismatch for classifier"):
-        load_model(run)
+        RunFolder(run).load_model()
     (run / "spec.json").write_text("{}")
-    with pytest.raises(RunError, match=r"field 'version' is None.*train again"):
-        load_model(run)
+    with pytest.raises(RunError, match=r"version: found None.*train again"):
+        RunFolder(run).load_model()
     (run / "spec.json").write_text(spec)
     (run / "weights.safetensors").write_bytes(b"garbage")
     with pytest.raises(RunError, match="cannot be read as weights"):
-        load_model(run)
+        RunFolder(run).load_model()
 
 
 def test_enough_validation_pictures_calibrate_what_is_stored_and_reported(shapes, tmp_path):
     out = tmp_path / "run"
-    result = train(TrainConfig(data=str(shapes), val_split=0.85, **TINY), out, command="tl-train 'my shapes' --out x")
+    result = train(TrainConfig.of(str(shapes), val_split=0.85, **TINY), out, command="tl-train 'my shapes' --out x")
     spec = ModelSpec.from_json((out / "spec.json").read_text())
     metrics = json.loads((out / "metrics.json").read_text())
     assert result.calibration.pictures == 21
@@ -255,5 +255,5 @@ def test_enough_validation_pictures_calibrate_what_is_stored_and_reported(shapes
     assert held_out["uncalibrated"]["log_loss"] == pytest.approx(result.evaluation.before().log_loss)
     assert held_out["log_loss"] != held_out["uncalibrated"]["log_loss"]
     page = (out / "report.html").read_text()
-    assert f"Temperature {spec.temperature:.3f}, fitted on 21 validation pictures" in page
+    assert f"Temperature {spec.temperature:.3f}, fitted on 21 validation images" in page
     assert "tl-train &#39;my shapes&#39; --out x" in page

@@ -1,1 +1,35 @@
-"""Fine-tune a pretrained network on your own pictures: the program `tl-train`, the call `tl_train.run.train`."""
+"""Fine-tune a pretrained network on your own images: the program `tl-train`, and these names for Python.
+
+They load their modules when first used, so that `tl-train --help` needs none of the libraries that train.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tl_train.comparison import compare
+    from tl_train.config import TrainConfig
+    from tl_train.run import dry_run, train
+    from tl_train.run_folder.result import TrainResult
+
+__all__ = ["TrainConfig", "TrainResult", "compare", "dry_run", "train"]
+
+_HOME = {
+    "TrainConfig": "config",
+    "TrainResult": "run_folder.result",
+    "compare": "comparison",
+    "dry_run": "run",
+    "train": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value  # found directly from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,7 @@ import platformdirs
 import pooch
 import requests
 
+from tl_infer.errors import first_line
 from tl_train.errors import DownloadError
 from tl_train.progress import Progress
 
@@ -82,4 +83,4 @@ def _reason(error: Exception) -> str:
         return f"no answer within {TIMEOUT_S} s"
     if isinstance(error, ValueError) and "hash" in str(error):
         return "the content has another SHA-256 than expected and was thrown away"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)

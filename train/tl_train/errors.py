@@ -27,5 +27,9 @@ class RunError(TlError, ValueError):
     """A run's folder is incomplete, damaged, or not made by tl-train."""
 
 
+class TracingError(TlError, RuntimeError):
+    """torch cannot express the network in ONNX."""
+
+
 class CalibrationError(TlError, ValueError):
     """The answers cannot be calibrated."""

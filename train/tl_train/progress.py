@@ -1,6 +1,7 @@
 """What a long run tells the person who waits: silent in a library call, lines and bars on a terminal."""
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
@@ -21,6 +22,9 @@ from tl_infer.cli.console import printable
 from tl_train.history import Epoch, table_header, table_row
 
 Item = TypeVar("Item")
+
+# How often a log file is told how far a long step is, seconds.
+PLAIN_INTERVAL_S = 10.0
 
 
 class DownloadBar(Protocol):
@@ -73,10 +77,23 @@ class TerminalProgress(Progress):
         self._console.print(printable(text), markup=False)
 
     def steps(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-        """Iterate with a bar."""
+        """Iterate with a bar; where stderr is no terminal, with a line every ten seconds."""
+        if not self._console.is_terminal:
+            yield from self._plain_steps(items, description, total)
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with self._bars(*columns) as bars:
             yield from bars.track(items, total=total, description=description)
+
+    def _plain_steps(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+        started = told = time.monotonic()
+        for done, item in enumerate(items, start=1):
+            yield item
+            now = time.monotonic()
+            if now - told >= PLAIN_INTERVAL_S:
+                told = now
+                left_s = (now - started) * (total - done) / done
+                self.note(f"{description}: {done} of {total}, about {left_s:.0f} s left")
 
     @contextlib.contextmanager
     def download(self, name: str) -> Iterator[DownloadBar]:

@@ -9,7 +9,8 @@ from torch import nn
 
 from tl_export.options import OPTIONAL_OUTPUTS
 from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS
-from tl_train.models.network import AppendedHead, Architecture
+from tl_train.models.architectures import Architecture
+from tl_train.models.new_head import AppendedHead
 
 # Pooled features and the mean of the map agree to some 1e-7 of their size when they are the same thing. Another
 # pooling, or a layer between pooling and head, changes them by about their size.

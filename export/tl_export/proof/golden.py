@@ -20,7 +20,6 @@ from tl_infer.classifier import Classifier
 from tl_infer.images import Pixels, load_image
 from tl_infer.model.contract import PROBABILITIES
 from tl_infer.model.golden import GoldenSample, GoldenSet
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
 
 _FAULT_MARGIN = 4  # the tolerance is at most this part of what the weakest fault does
@@ -128,8 +127,8 @@ def _alternating(classifier: Classifier, pictures: Sequence[Path]) -> list[Pixel
 
 
 def _harmless_changes(file: bytes, images: Sequence[Pixels], expected: Sequence[Probabilities]) -> dict[str, float]:
-    plain = Session(ModelFile(file, "the exported file"), threads=1)
-    unoptimized = Session(ModelFile(file, "the exported file"), threads=1, optimized=False)
+    plain = Session.from_bytes(file, "the exported file")
+    unoptimized = Session.from_bytes(file, "the exported file", optimized=False)
     twice = [plain.run(np.stack([image, image[::-1]]), [PROBABILITIES])[0][0] for image in images]
     return {
         "one thread": _apart(expected, [_run(plain, image) for image in images]),
@@ -142,7 +141,7 @@ def _fault_differences(file: bytes, images: Sequence[Pixels], expected: Sequence
     model = onnx.load_model_from_string(file)
     differences = {}
     for name, spoil in FAULTS.items():
-        session = Session(ModelFile(spoil(model).SerializeToString(), name), threads=1)
+        session = Session.from_bytes(spoil(model).SerializeToString(), name)
         differences[name] = _apart(expected, [_run(session, image) for image in images])
     return differences
 

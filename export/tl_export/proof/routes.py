@@ -17,7 +17,6 @@ from tl_export.proof.stages import DECODE, TENSOR, Answer
 from tl_infer.classifier import Classifier
 from tl_infer.images import Pixels, load_image
 from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
 from tl_infer.system.parallel import available_threads
 from tl_train.models.architectures import Architecture
@@ -36,7 +35,7 @@ class TorchRoute:
     """
 
     def __init__(self, model: nn.Module, spec: ModelSpec, architecture: Architecture) -> None:
-        """Take a run's network, as `load_model` gives it, and run it once to find its taps."""
+        """Take a run's network, as `RunFolder.load_model` gives it, and run it once to find its taps."""
         self.model = model.eval()
         self.spec = spec
         self.architecture = architecture
@@ -91,9 +90,9 @@ class FileRoute:
         """
         self.classifier = Classifier(file)
         self.outputs, probe = _with_inner_outputs(file)
-        self._probe = Session(ModelFile(probe, "the exported file"), available_threads())
-        self._unoptimized = Session(
-            ModelFile(file, "the exported file, not optimised"), available_threads(), optimized=False
+        self._probe = Session.from_bytes(probe, "the exported file", available_threads())
+        self._unoptimized = Session.from_bytes(
+            file, "the exported file, not optimised", available_threads(), optimized=False
         )
 
     def __call__(self, picture: Path | bytes) -> Answer:

@@ -9,7 +9,7 @@ from tl_export.proof.routes import TorchRoute
 from tl_export.run_pictures import evenly
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.finding import find_files
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.run_folder.folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -17,13 +17,13 @@ class Trained:
     """A finished run and the images that a file is compared with it on.
 
     Attributes:
-        run: its folder.
+        run: where it lies.
         route: from an image file to the label, through its network in PyTorch.
         pictures: image files to compare on.
 
     """
 
-    run: Path
+    run: RunFolder
     route: TorchRoute
     pictures: Sequence[Path]
 
@@ -48,5 +48,6 @@ class Trained:
         """
         if isinstance(images, str | os.PathLike):
             raise TypeError(f"images: found {os.fspath(images)!r}, expected a list of paths")
-        route = TorchRoute(*load_model(run))
-        return Trained(run, route, evenly(find_files(images) if images else held_out_files(run), count))
+        folder = RunFolder(run)
+        route = TorchRoute(*folder.load_model())
+        return Trained(folder, route, evenly(find_files(images) if images else folder.held_out_files(), count))

@@ -15,7 +15,6 @@ from tl_infer.classifier import Classifier
 from tl_infer.errors import ImageError
 from tl_infer.images import ImageSource, load_image
 from tl_infer.model.contract import PROBABILITIES
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
 from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
 
@@ -128,7 +127,7 @@ def compare_speed(first: bytes, second: bytes, pictures: Sequence[ImageSource], 
         rounds: how many pairs of runs to time.
 
     """
-    sessions = [Session(ModelFile(data, "model"), threads=1) for data in (first, second)]
+    sessions = [Session.from_bytes(data, "model") for data in (first, second)]
     arrays = [load_image(picture)[np.newaxis] for picture in pictures]
     seconds: list[tuple[float, float]] = []
     for number in range(-WARM_UP_ROUNDS, rounds):

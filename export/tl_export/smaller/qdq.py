@@ -21,6 +21,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from tl_export.errors import ExportError
 from tl_export.graph.network_part import leads_to
+from tl_infer.errors import first_line
 from tl_infer.model.contract import LOGITS
 from tl_train.preprocess.graph import TENSOR_NAME
 
@@ -153,8 +154,9 @@ def _explained(verb: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ExportError(f"onnxruntime cannot {verb} the network: {lines[0][:200]}; export without --int8") from error
+        raise ExportError(
+            f"onnxruntime cannot {verb} the network: {first_line(error)}; export without --int8"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from tl_export.smaller.gates import compare_speed
 from tl_export.smaller.qdq import Layer, QuantizableNetwork
 from tl_infer.images import load_image
 from tl_infer.model.contract import LOGITS, PROBABILITIES
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
@@ -155,7 +154,7 @@ class Search:
 
     def _run(self, data: bytes, output: str, pictures: int | None = None) -> npt.NDArray[np.float32]:
         """One output (N, C) of a file on the first N training images; on all for None."""
-        session = Session(ModelFile(data, "model"), threads=1)
+        session = Session.from_bytes(data, "model")
         return np.concatenate([session.run(picture[np.newaxis], [output])[0] for picture in self._pictures[:pictures]])
 
 

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from support.loading import BY_STEPS
 from tl_export import export
 from tl_export.proof.faults import FAULTS, with_swapped_channels, without_antialias
 from tl_export.proof.golden import golden_samples
@@ -17,9 +18,8 @@ from tl_infer import Classifier
 from tl_infer.images import load_image
 from tl_infer.model.contract import PreprocessSpec
 from tl_infer.model.golden import GoldenSet
-from tl_train.config import TrainConfig
-from tl_train.run import train
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train import TrainConfig, train
+from tl_train.run_folder.folder import RunFolder
 
 SPEC = PreprocessSpec(size=(96, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 CROP = PreprocessSpec(size=(96, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), fit="crop", resize_px=100)
@@ -29,8 +29,15 @@ CROP = PreprocessSpec(size=(96, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), 
 def trained_run(shapes, tmp_path_factory):
     """A network that really tells the shapes apart, so that its answers change with its input."""
     out = tmp_path_factory.mktemp("trained")
-    config = TrainConfig(
-        data=str(shapes), arch="timm:test_efficientnet", weights="none", size=64, epochs=12, lr=0.01, batch_size=6
+    config = TrainConfig.of(
+        str(shapes),
+        arch="timm:test_efficientnet",
+        weights="none",
+        size=64,
+        epochs=12,
+        lr=0.01,
+        batch_size=6,
+        **BY_STEPS,
     )
     train(config, out)
     return out
@@ -122,7 +129,7 @@ def test_only_the_fine_pattern_shows_a_missing_antialias(trained_model):
 
 
 def test_gray_models_and_a_network_that_says_the_same_of_everything(traced, tiny_run, assembled):
-    model, spec, architecture = load_model(tiny_run)
+    model, spec, architecture = RunFolder(tiny_run).load_model()
     for parameter in model.get_submodule(architecture.head).parameters():
         parameter.data.zero_()
     file = assembled()
@@ -130,7 +137,7 @@ def test_gray_models_and_a_network_that_says_the_same_of_everything(traced, tiny
         if tensor.name.startswith("classifier."):
             zeros = np.zeros_like(onnx.numpy_helper.to_array(tensor))
             tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
-    trained = Trained(tiny_run, TorchRoute(model, spec, architecture), held_out_files(tiny_run))
+    trained = Trained(RunFolder(tiny_run), TorchRoute(model, spec, architecture), RunFolder(tiny_run).held_out_files())
     golden = golden_samples(file.SerializeToString(), trained)
     assert golden.missed() == list(FAULTS)
     assert golden.samples.tolerance == 1e-4

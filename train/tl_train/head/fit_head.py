@@ -1,126 +1,119 @@
-"""Fitting the head while the backbone is frozen: features once, then steps of Adam or the penalised fit."""
+"""Fitting the head on the features of the frozen backbone: at once with a penalty, or by steps of Adam."""
 
+import copy
 import dataclasses
 import time
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset
-from tl_train.evaluation.calibration import MIN_PICTURES
+from tl_train.config.groups import StepsConfig
+from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import cross_fitted_logits
-from tl_train.head.features import CachedPart, Features, cached_part, fit_head, judge_head
+from tl_train.head.features import CachedPart, Features, part_of
 from tl_train.head.penalised import PenalisedHead, fit_penalised_head
+from tl_train.head.steps import judge_head, train_head
 from tl_train.history import Epoch
-from tl_train.models.network import Architecture, prepare_for_training, pretrained_head
-from tl_train.preprocess.graph import Preprocessor
-from tl_train.prior.prior import Prior
+from tl_train.models.new_head import set_linear
 from tl_train.progress import Progress
+from tl_train.setup import Setup
 
-GivenHead = tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]  # weight (C, D) and bias (C,) to be drawn to
+# What training on cached features takes from the steps' configuration, or what does not concern a head alone.
+_TAKEN = ("epochs", "batch_size", "lr", "weight_decay", "head_epochs", "finetune_lr")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class FrozenFit:
+class FittedHead:
     """A head fitted behind a frozen backbone.
 
     Attributes:
-        history: a row per epoch; one row for the penalised fit.
+        epochs: a row per epoch; one row for the penalised fit.
         penalised: what the penalised fit chose; None for steps of Adam.
-        cross_fitted: logits (N, C) of the training pictures, each from a head fitted without it, where the validation
-            pictures are too few to calibrate on; else None.
+        cross_fitted: logits (N, C) of the training images, each from a head fitted without it, where the validation
+            images are too few to calibrate on; else None.
 
     """
 
-    history: list[Epoch]
+    epochs: list[Epoch]
     penalised: PenalisedHead | None = None
     cross_fitted: Features | None = None
 
 
-def fit_frozen(
-    model: nn.Module,
-    architecture: Architecture,
-    dataset: Dataset,
-    preprocessor: Preprocessor,
-    config: TrainConfig,
-    prior: Prior | None,
-    progress: Progress,
-) -> FrozenFit:
-    """Fit the head of `model` in place as `config.head_fit` says; the backbone stays as it is.
+class HeadFit(Protocol):
+    """A way to fit a head in place on cached features."""
 
-    Args:
-        model: with its new head.
-        architecture: of the model.
-        dataset: its training pictures are fitted on, its validation pictures watched.
-        preprocessor: makes the network's input.
-        config: the choices of the run.
-        prior: whose head the penalised fit is drawn to; None for zero.
-        progress: shows what goes on.
+    def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
+        """Fit `head` on `train`; `val` is watched, where there is any."""
+
+
+def features_suffice(config: TrainConfig) -> bool:
+    """Whether features computed once give the head that training would: nothing changes the images or the steps."""
+    if config.head.fit == "penalised":
+        return True
+    plain = dataclasses.replace(StepsConfig(), **{name: getattr(config.steps, name) for name in _TAKEN})
+    return config.model.mode == "head" and config.head.kind == "replace" and config.steps == plain
+
+
+def fit_head(setup: Setup, progress: Progress) -> FittedHead:
+    """Fit the network's head in place on the features of the data set; the backbone stays as it is.
 
     Raises:
-        DataError: too few pictures to choose the penalty.
-        ConfigError: the prior does not fit the weights.
+        DataError: too few images to choose the penalty.
 
     """
-    prepare_for_training(model, architecture, "head")
-    model.to(Fabric(accelerator="auto", devices=1).device)
-    started = time.perf_counter()
-    train = cached_part(model, architecture, dataset.train, preprocessor, progress)
-    val = cached_part(model, architecture, dataset.val, preprocessor, progress) if dataset.val else None
-    model.to("cpu")
-    progress.note(
-        f"Features of {len(dataset.train) + len(dataset.val)} pictures: {time.perf_counter() - started:.1f} s"
-    )
-    head = model.get_submodule(architecture.head)
-    given = prior.head(*pretrained_head(architecture, config.weights)) if prior else None
+    config, dataset, network = setup.config, setup.dataset, setup.network
+    network.prepare_for_training("head")
+    train = part_of(dataset, dataset.train)
+    val = part_of(dataset, dataset.val) if dataset.val else None
+    fit = _head_fit(setup)
     cross_fitted = None
-    if config.mode == "head" and len(dataset.val) < MIN_PICTURES <= len(dataset.train):
+    if config.model.mode == "head" and len(dataset.val) < MIN_IMAGES <= len(dataset.train):
         progress.note("Fitting heads without a fifth of the training pictures each, to calibrate on those left out")
-        cross_fitted = cross_fitted_logits(
-            head, train, lambda copy, part: _fit_silently(copy, part, config, given), config.seed
+        cross_fitted = cross_fitted_logits(copy.deepcopy(network.head), train, fit, config.seed)
+    return dataclasses.replace(fit(network.head, train, val, progress), cross_fitted=cross_fitted)
+
+
+def _head_fit(setup: Setup) -> HeadFit:
+    """The way that the configuration asks for."""
+    if setup.config.head.fit == "sgd":
+        return _Steps(setup.config)
+    pretrained = setup.network.pretrained_head
+    given = setup.prior.head(*pretrained) if setup.prior and pretrained else None
+    return _Penalised(given, setup.config.seed)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Steps:
+    """By steps of Adam."""
+
+    config: TrainConfig
+
+    def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
+        return FittedHead(train_head(head, train, val, self.config, progress))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Penalised:
+    """At once, with a penalty towards a given head, weight (C, D) and bias (C,), or towards zero."""
+
+    given: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+    seed: int
+
+    def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
+        started = time.perf_counter()
+        weight, bias = self.given or (None, None)
+        found = fit_penalised_head(train.features, train.labels, weight, bias, self.seed, classes=head.out_features)
+        set_linear(head, torch.from_numpy(found.weight), torch.from_numpy(found.bias))
+        train_loss, train_accuracy = judge_head(head, train)
+        val_loss, val_accuracy = judge_head(head, val) if val else (None, None)
+        row = Epoch(1, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started)
+        towards = "the head that the class names suggest" if self.given else "zero"
+        progress.note(
+            f"Head fitted with a penalty of {found.strength:.3g} towards {towards}, chosen by cross-validation"
         )
-    if config.head_fit == "sgd":
-        return FrozenFit(fit_head(head, train, val, config, progress), None, cross_fitted)
-    history, found = _fit_penalised(head, train, val, config, given, progress)
-    return FrozenFit(history, found, cross_fitted)
-
-
-def _fit_silently(head: nn.Module, part: CachedPart, config: TrainConfig, given: GivenHead | None) -> None:
-    """Fit one of the heads of cross-fitting as the one that is kept, choice of the penalty included."""
-    if config.head_fit == "sgd":
-        fit_head(head, part, None, config, Progress())
-    else:
-        _put_penalised(head, part, config, given)
-
-
-def _put_penalised(head: nn.Module, part: CachedPart, config: TrainConfig, given: GivenHead | None) -> PenalisedHead:
-    assert isinstance(head, nn.Linear)
-    weight, bias = given or (None, None)
-    found = fit_penalised_head(part.features, part.labels, weight, bias, config.seed, classes=head.out_features)
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(found.weight))
-        head.bias.copy_(torch.from_numpy(found.bias))
-    return found
-
-
-def _fit_penalised(
-    head: nn.Module,
-    train: CachedPart,
-    val: CachedPart | None,
-    config: TrainConfig,
-    given: GivenHead | None,
-    progress: Progress,
-) -> tuple[list[Epoch], PenalisedHead]:
-    started = time.perf_counter()
-    found = _put_penalised(head, train, config, given)
-    train_loss, train_accuracy = judge_head(head, train)
-    val_loss, val_accuracy = judge_head(head, val) if val else (None, None)
-    row = Epoch(1, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started)
-    towards = "the head that the class names suggest" if given else "zero"
-    progress.note(f"Head fitted with a penalty of {found.strength:.3g} towards {towards}, chosen by cross-validation")
-    progress.epoch(row)
-    return [row], found
+        progress.epoch(row)
+        return FittedHead([row], found)

@@ -9,9 +9,10 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tl_train.errors import ConfigError
+from tl_train.models.timm_models import NO_HEAD, TIMM_PREFIX, timm_configuration, timm_source
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +24,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALVES = (0.5, 0.5, 0.5)
 IMAGENET_CLASSES = 1000
-
-TIMM_PREFIX = "timm:"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,23 +89,6 @@ def find_architecture(name: str) -> Architecture:
     )
 
 
-def timm_configuration(timm_name: str) -> Any:
-    """What timm notes of a model's default weights: `input_size`, `mean`, `std`, `classifier`, `license`, ...
-
-    Raises:
-        ConfigError: the model has no head that is one layer.
-
-    """
-    import timm
-
-    config = timm.get_pretrained_cfg(timm_name)
-    if config is None or not isinstance(config.classifier, str):
-        raise ConfigError(f"arch: '{TIMM_PREFIX}{timm_name}' {_NO_HEAD}")
-    if config.input_size[0] != 3:
-        raise ConfigError(f"arch: '{TIMM_PREFIX}{timm_name}' takes {config.input_size[0]} channels, expected 3 (RGB)")
-    return config
-
-
 def _timm_architecture(timm_name: str) -> Architecture:
     """Any timm model whose head is one linear layer."""
     import timm
@@ -121,7 +103,7 @@ def _timm_architecture(timm_name: str) -> Architecture:
         structure = build()
     heads = [layer for name, layer in structure.named_modules() if name == config.classifier]
     if not heads or not isinstance(heads[0], nn.Linear):
-        raise ConfigError(f"arch: '{TIMM_PREFIX}{timm_name}' {_NO_HEAD}")
+        raise ConfigError(f"arch: '{TIMM_PREFIX}{timm_name}' {NO_HEAD}")
     return Architecture(
         name=TIMM_PREFIX + timm_name,
         size=config.input_size[1],
@@ -137,23 +119,13 @@ def _timm_architecture(timm_name: str) -> Architecture:
     )
 
 
-def timm_source(config: Any) -> str:
-    """Where a timm model's default weights come from."""
-    if config.hf_hub_id:
-        return f"huggingface.co/{config.hf_hub_id}"
-    return str(config.url or "none")
-
-
-_NO_HEAD = "has no single linear layer as its head, so it cannot be fine-tuned here"
-
-
 def _channels(values: Sequence[float]) -> Channels:
     red, green, blue = values
     return red, green, blue
 
 
 def _pretrained_timm(timm_name: str, classes: int) -> Mapping[str, torch.Tensor]:
-    from tl_train.models.weight_files import timm_weights
+    from tl_train.models.published import timm_weights
 
     return timm_weights(timm_name, classes)
 
@@ -168,7 +140,7 @@ def _build_torchvision(name: str) -> nn.Module:
 def _pretrained_torchvision(weights: str) -> Mapping[str, torch.Tensor]:
     from torchvision.models import get_weight
 
-    from tl_train.models.weight_files import download
+    from tl_train.models.published import download
 
     return download(get_weight(weights).url)
 
@@ -181,7 +153,7 @@ def _build_lite0() -> nn.Module:
 
 
 def _pretrained_lite0() -> Mapping[str, torch.Tensor]:
-    from tl_train.models.weight_files import lite0_weights
+    from tl_train.models.published import lite0_weights
 
     return lite0_weights(_build_lite0())
 

@@ -10,14 +10,8 @@ from tl_infer.errors import OutputPathError
 from tl_infer.system.files import write_text
 from tl_train.downloads import cache_folder
 from tl_train.errors import ConfigError
-from tl_train.models.architectures import (
-    ARCHITECTURES,
-    TIMM_PREFIX,
-    Architecture,
-    find_architecture,
-    timm_configuration,
-    timm_source,
-)
+from tl_train.models.architectures import ARCHITECTURES, Architecture, find_architecture
+from tl_train.models.timm_models import TIMM_PREFIX, timm_configuration, timm_source
 
 LICENCES = (
     "Licences are those that the publishers of the weights name; the pictures they were trained on may bring terms "

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from tl_infer.images import Pixels
 from tl_infer.model.contract import INPUT_NAME, PreprocessSpec
-from tl_train.config import TrainConfig, parse_color
+from tl_train.config.groups import InputConfig
 from tl_train.errors import ConfigError
 from tl_train.preprocess.onnx_builder import GraphBuilder
 from tl_train.preprocess.placement import fit_picture
@@ -30,7 +30,7 @@ _CROP_SHARE = 0.875
 
 
 def spec_for(
-    config: TrainConfig, size: tuple[int, int], mean: tuple[float, float, float], std: tuple[float, float, float]
+    config: InputConfig, size: tuple[int, int], mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> PreprocessSpec:
     """The preprocessing that a configuration asks for.
 
@@ -50,7 +50,7 @@ def spec_for(
     try:
         return PreprocessSpec(
             size=size, mean=mean, std=std, color=config.color, fit=config.fit, anchor=config.anchor,
-            fill=parse_color(config.fill), resample=config.resample, resize_px=resize_px,
+            fill=config.fill_rgb, resample=config.resample, resize_px=resize_px,
         )  # fmt: skip
     except ValueError as error:
         raise ConfigError(f"{error}; the input is {size[0]} x {size[1]} pixels") from error

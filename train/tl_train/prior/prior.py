@@ -15,10 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tl_infer.errors import and_more, first_line
 from tl_train.errors import ConfigError
 from tl_train.prior.wordnet import IMAGENET_CLASSES, Synset, look_up, row_name, synset_of_row
 
 Rule = Literal["auto", "file"]
+
+_NAMES_SHOWN = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,13 +77,27 @@ class Prior:
         """A line per class, for people."""
         return [
             f"{match.label}: {'; '.join(match.meanings)}, {_counted(len(match.rows), 'ImageNet class', 'es')} "
-            f"({_shortened(match.names)})"
+            f"({and_more(match.names, _NAMES_SHOWN)})"
             for match in self.matches
         ]
 
     def to_json(self) -> str:
         """The whole mapping, as prior.json holds it."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    def check_head(self, pretrained: tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]) -> None:
+        """Say early that a pretrained head, weight (K, D) and bias (K,), is not one of ImageNet's 1000 classes.
+
+        Raises:
+            ConfigError: it has other outputs.
+
+        """
+        weight, bias = pretrained
+        if weight.shape[:1] != (IMAGENET_CLASSES,) or bias.shape != (IMAGENET_CLASSES,):
+            raise ConfigError(
+                f"prior: the pretrained head has {len(bias)} outputs, expected ImageNet's {IMAGENET_CLASSES}; "
+                "use --prior none"
+            )
 
     def head(
         self, weight: npt.NDArray[np.floating], bias: npt.NDArray[np.floating]
@@ -98,11 +115,7 @@ class Prior:
             ConfigError: the head has other outputs than ImageNet's 1000 classes.
 
         """
-        if weight.shape[:1] != (IMAGENET_CLASSES,) or bias.shape != (IMAGENET_CLASSES,):
-            raise ConfigError(
-                f"prior: the pretrained head has {len(bias)} outputs, expected ImageNet's {IMAGENET_CLASSES}; "
-                "use --prior none"
-            )
+        self.check_head((weight, bias))
         rows = [list(match.rows) for match in self.matches]
         weights = np.stack([weight[r].mean(axis=0, dtype=np.float64) for r in rows])
         return weights, np.array([bias[r].mean(dtype=np.float64) for r in rows])
@@ -151,7 +164,7 @@ def _from_file(path: Path, labels: Sequence[str]) -> Prior:
         entries: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"prior {path}: cannot be read: {error.strerror or error}; expected auto, none or a TOML file"
+            f"prior {path}: cannot be read: {first_line(error)}; expected auto, none or a TOML file"
         ) from error
     except ValueError as error:
         raise ConfigError(f"prior {path}: not valid TOML: {error}") from error
@@ -184,8 +197,3 @@ def _entry(label: str, entry: object) -> Synset:
 
 def _counted(count: int, noun: str, plural: str) -> str:
     return f"{count} {noun}{'' if count == 1 else plural}"
-
-
-def _shortened(names: Sequence[str], shown: int = 4) -> str:
-    more = [f"and {len(names) - shown} more"] if len(names) > shown else []
-    return ", ".join([*names[:shown], *more])

@@ -4,7 +4,6 @@ Written after every epoch, whole and with a checksum; the last two are kept, so 
 more, not the run. Everything random is drawn from (seed, epoch), so no generator's state needs to be stored.
 """
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -16,50 +15,13 @@ from typing import Any
 import torch
 
 from tl_infer.system.files import write_bytes
-from tl_train.config import TrainConfig
 from tl_train.errors import RunError
 from tl_train.progress import Progress
+from tl_train.setup import Identity
 
 FOLDER = "resume"
 KEPT = 2
 _NAME = re.compile(r"epoch-(\d{6})-([0-9a-f]{64})\.pt")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Identity:
-    """What a checkpoint belongs to; it is continued only where all of this is the same.
-
-    Attributes:
-        config: of the run.
-        data_fingerprint: of its pictures, labels and split.
-        versions: of the libraries that compute.
-        threads: of torch; sums are split among them.
-
-    """
-
-    config: TrainConfig
-    data_fingerprint: str
-    versions: dict[str, str]
-    threads: int
-
-    def difference(self, stored: dict[str, Any]) -> list[str]:
-        """What differs from the identity stored in a checkpoint, in words."""
-        differences = []
-        here = self.as_dict()
-        for name in ("versions", "config"):
-            for key in sorted(here[name].keys() | stored[name].keys()):
-                was, now = stored[name].get(key), here[name].get(key)
-                if was != now:
-                    differences.append(f"{key} was {was}, is {now}")
-        if stored["threads"] != self.threads:
-            differences.append(f"threads were {stored['threads']}, are {self.threads}")
-        if stored["data_fingerprint"] != self.data_fingerprint:
-            differences.append("the pictures, labels or their split have changed")
-        return differences
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
 
 
 def save_checkpoint(out: Path, epoch: int, identity: Identity, state: dict[str, Any]) -> None:

@@ -7,42 +7,43 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tl_train.config import TrainConfig
-from tl_train.data.dataset import Sample
+from tl_train.config.groups import ClassWeights, StepsConfig
+from tl_train.data.samples import Sample, labels_of
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(module: nn.Module, steps: StepsConfig) -> torch.optim.Optimizer:
     """Adam or AdamW over all parameters; those that are frozen have no gradient and are passed over.
 
     AdamW decays weights of two and more axes only: decaying biases and normalisation hurts and helps nothing.
     """
-    if config.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=config.lr)
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr)
+    if steps.optimizer == "adam":
+        return torch.optim.Adam(module.parameters(), lr=steps.lr)
+    decayed = [parameter for parameter in module.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": steps.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=steps.lr)
 
 
-def learning_rate(config: TrainConfig, progress: float) -> float:
+def learning_rate(steps: StepsConfig, progress: float, *, gradual: bool) -> float:
     """The rate at a point of the training; a function of that point alone, so there is no state to resume.
 
     Args:
-        config: rate, schedule, warm-up and, with mode `gradual`, the two phases, each with its own schedule.
+        steps: rate, schedule and warm-up.
         progress: epochs done, as a fraction: 2.5 is the middle of the third epoch.
+        gradual: whether there are two phases, the head alone and then all parameters, each with its own schedule.
 
     """
-    peak, start, end = config.lr, 0.0, float(config.epochs)
-    if config.mode == "gradual":
-        if progress < config.head_epochs:
-            end = float(config.head_epochs)
+    peak, start, end = steps.lr, 0.0, float(steps.epochs)
+    if gradual:
+        if progress < steps.head_epochs:
+            end = float(steps.head_epochs)
         else:
-            peak, start = config.finetune_lr or config.lr / 10, float(config.head_epochs)
+            peak, start = steps.finetune_lr or steps.lr / 10, float(steps.head_epochs)
     done, length = progress - start, end - start
-    warmup = min(config.warmup_epochs, length / 2)
+    warmup = min(steps.warmup_epochs, length / 2)
     if done < warmup:
         return peak * max(done, 0.01 * warmup) / warmup
-    if config.schedule == "constant":
+    if steps.schedule == "constant":
         return peak
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / (length - warmup))))
 
@@ -53,20 +54,20 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def class_weights(config: TrainConfig, samples: Sequence[Sample], classes: int) -> torch.Tensor | None:
+def class_weights(wanted: ClassWeights, samples: Sequence[Sample], classes: int) -> torch.Tensor | None:
     """Weights of the loss: float32 (C,), N / (C * count), so that each class counts the same; None when not asked for.
 
     Source: scikit-learn's `compute_class_weight("balanced")`.
     """
-    if config.class_weights == "none":
+    if wanted == "none":
         return None
-    counts = torch.bincount(torch.tensor([sample.label for sample in samples]), minlength=classes)
+    counts = torch.bincount(torch.from_numpy(labels_of(samples)), minlength=classes)
     return len(samples) / (classes * counts.clamp(min=1).float())
 
 
-def make_average(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
-    """The moving average of the weights and of batch-norm statistics; None when not asked for."""
-    if config.ema == 0:
+def make_average(module: nn.Module, decay: float) -> AveragedModel | None:
+    """The moving average of the weights and of batch-norm statistics; None for a decay of 0."""
+    if decay == 0:
         return None
-    update = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(module, multi_avg_fn=update, use_buffers=True)

@@ -1,0 +1,216 @@
+"""The five groups of a configuration: data, input, model, head, steps. Each checks its own values."""
+
+import dataclasses
+import math
+import re
+from typing import Literal
+
+from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
+from tl_train.config.options import check, check_types, option
+
+Mode = Literal["full", "head", "gradual"]
+HeadFit = Literal["sgd", "penalised"]
+HeadKind = Literal["replace", "append"]
+Optimizer = Literal["adam", "adamw"]
+Schedule = Literal["constant", "cosine"]
+ClassWeights = Literal["none", "balanced"]
+Augment = Literal["none", "light", "standard"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+MatOrder = Literal["column", "row"]
+
+# The deepest EfficientNet stage sees 1/32 of the input's side.
+MIN_SIDE_PX = 32
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where the images come from and how they are split."""
+
+    source: str = option(
+        name="data", on_command_line=False,  # there it is the argument
+        help="cats-dogs, digits, a folder with one sub-folder per class (or train/, val/, test/ with those), a CSV "
+        "file with the columns path,label[,split][,group], or a .mat file.",
+    )  # fmt: skip
+    val_split: float = option(0.1, help="Share of the training pictures held back to watch the training.")
+    test_split: float = option(
+        0.2, help="Share of a folder's pictures used for the final figures only; built-in sets bring their own."
+    )
+    skip_bad: bool = option(False, help="Leave unreadable pictures out instead of stopping.")
+    no_cache: bool = option(False, help="Neither use nor keep what was computed of the images before.")
+    mat_keys: str = option("", metavar="A,B", shown="", help="Of a .mat file: the variables, one per class.")
+    mat_shape: str = option("", metavar="HxW", shown="", help="Of a .mat file: a picture's height and width, 64x64.")
+    mat_order: MatOrder = option(
+        "column",
+        help="Of a .mat file: whether a picture's values run down its columns (as MATLAB's do) or along its rows.",
+    )
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(0 <= self.val_split <= 0.9, "val_split", self.val_split, "0 to 0.9")
+        check(0 <= self.test_split <= 0.9, "test_split", self.test_split, "0 to 0.9")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InputConfig:
+    """How an image becomes the network's input; see `tl_infer.PreprocessSpec`."""
+
+    color: Color = option("rgb", help="gray takes the colour away, in the exported file too.")
+    size: int | None = option(None, metavar="PX", shown="the architecture's", help="Side of the input.")
+    fit: Fit = option(
+        "squash",
+        help="Pictures of another shape: squash ignores the aspect ratio, letterbox keeps it and fills the rest, pad "
+        "does so without enlarging, crop takes the centre.",
+    )
+    anchor: Anchor = option("center", help="Where letterbox and pad put the picture.")
+    fill: str = option("black", metavar="black|white|#rrggbb", help="What letterbox and pad put around it.")
+    resample: Resample = option("bilinear", help="Interpolation when resizing.")
+    resize_px: int | None = option(
+        None, metavar="PX", shown="size / 0.875", help="What crop resizes the shorter side to."
+    )
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        size_fits = self.size is None or MIN_SIDE_PX <= self.size <= MAX_SIDE_PX
+        check(size_fits, "size", self.size, f"{MIN_SIDE_PX} to {MAX_SIDE_PX} pixels")
+        parse_color(self.fill)
+        if self.fit in ("squash", "crop"):  # which leave nothing of the canvas to see
+            only = f"with fit {self.fit}; only letterbox and pad have a canvas"
+            check(self.anchor == "center", "anchor", self.anchor, f"center {only}")
+            check(self.fill == "black", "fill", self.fill, f"black {only}")
+        if self.resize_px is not None:
+            check(self.fit == "crop", "resize_px", self.resize_px, f"nothing with fit {self.fit}; it is for crop")
+            least = self.size or MIN_SIDE_PX
+            fits = least <= self.resize_px <= MAX_SIDE_PX
+            check(fits, "resize_px", self.resize_px, f"{least} to {MAX_SIDE_PX} pixels, no less than the size")
+
+    @property
+    def fill_rgb(self) -> tuple[int, int, int]:
+        """Red, green and blue of `fill`, 0..255."""
+        return parse_color(self.fill)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which network, from which weights, and which of its parameters are trained."""
+
+    arch: str = option(
+        "efficientnet_lite0",
+        help="efficientnet_lite0 (its weights are installed), efficientnet_b0 and others (they download), or "
+        "timm:NAME.",
+    )
+    weights: str = option(
+        "default",
+        metavar="default|none|FILE",
+        help="Start from pretrained weights, random ones, or a .safetensors or torch state dict file.",
+    )
+    mode: Mode = option(
+        "head",
+        help="Train all parameters, only the new last layer on a frozen backbone, or first the one and then the other "
+        "with batch-norm statistics frozen.",
+    )
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HeadConfig:
+    """The new last layer: where it is put, and how it is fitted on the frozen backbone."""
+
+    kind: HeadKind = option(
+        "replace", name="head", help="Put the new last layer in the place of the pretrained one, or behind it."
+    )
+    fit: HeadFit = option(
+        "penalised",
+        name="head_fit",
+        help="Fit the head by steps of Adam, or at once with a penalty chosen by cross-validation; modes full and "
+        "gradual start from that head.",
+    )
+    prior: str = option(
+        "auto",
+        metavar="auto|none|FILE",
+        help="Draw the penalised head to what the class names say, to zero, or to the ImageNet classes in a TOML file.",
+    )
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        prior_is_used = self.prior in ("none", "auto") or self.fit == "penalised"
+        check(prior_is_used, "prior", f"{self.prior} with head_fit sgd", "head_fit penalised, or prior none")
+        replaces = self.fit == "sgd" or self.kind == "replace"
+        check(replaces, "head", f"{self.kind} with head_fit penalised", "replace, or head_fit sgd with it")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StepsConfig:
+    """Training by steps; nothing of it matters to a penalised head on a frozen backbone."""
+
+    augment: Augment = option(
+        "none",
+        help="Random changes of the training pictures: light mirrors, crops and shifts brightness a little; standard "
+        "does more of it, and turns, shears, recolours.",
+    )
+    epochs: int = option(10, help="Passes over the training pictures.")
+    head_epochs: int = option(3, help="Of these, on the head alone with mode gradual.")
+    batch_size: int = option(8, help="Pictures per step.")
+    lr: float = option(1e-3, help="Learning rate.")
+    finetune_lr: float | None = option(
+        None, shown="a tenth of --lr", help="Learning rate of all parameters with mode gradual."
+    )
+    optimizer: Optimizer = option("adam", help="Optimizer; adamw decays the weights.")
+    weight_decay: float = option(0.01, help="Of adamw, on all weights but biases and norms.")
+    schedule: Schedule = option("constant", help="Of the learning rate.")
+    warmup_epochs: float = option(0.0, help="Epochs in which the rate grows from zero; may be a fraction.")
+    label_smoothing: float = option(0.0, help="Share of the target probability that is spread over all classes.")
+    class_weights: ClassWeights = option("none", help="balanced: rare classes count as much as frequent ones.")
+    ema: float = option(0.0, metavar="DECAY", shown="", help="Keep a moving average of the weights, often 0.99.")
+    patience: int | None = option(
+        None,
+        metavar="EPOCHS",
+        shown="",
+        help="Stop after so many epochs without a lower validation loss and keep the best epoch's weights.",
+    )
+    devices: int = option(1, help="Processes that share each batch.")
+    precision: Precision = option("32-true", help="Of the computation, as lightning-fabric names them.")
+    redraw_val: bool = option(
+        False,
+        on_command_line=False,
+        help="Draw the validation pictures anew every epoch, as the chapter does. They are trained on in other epochs, "
+        "so the validation curves flatter the model.",
+    )
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        # Batch normalisation has no statistics of a single picture whose features are one pixel.
+        check(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
+        self._check_rates()
+        check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 to below 1")
+        check(0 <= self.ema < 1, "ema", self.ema, "0 (none) to below 1, often 0.99")
+        check(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
+        steady = self.patience is None or not self.redraw_val
+        check(steady, "patience", self.patience, "nothing with redraw_val, whose validation pictures change")
+        check(1 <= self.devices <= 64, "devices", self.devices, "1 to 64")
+        shared = self.batch_size % self.devices == 0 and self.batch_size >= 2 * self.devices
+        expected = f"two or more for each of {self.devices} devices, the same number"
+        check(shared, "batch_size", self.batch_size, expected)
+
+    def _check_rates(self) -> None:
+        check(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "a number above zero")
+        check(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to below 1")
+        within = 0 <= self.warmup_epochs < self.epochs
+        check(within, "warmup_epochs", self.warmup_epochs, f"0 to below the {self.epochs} epochs")
+        positive = self.finetune_lr is None or (math.isfinite(self.finetune_lr) and self.finetune_lr > 0)
+        check(positive, "finetune_lr", self.finetune_lr, "a number above zero")
+
+
+def parse_color(text: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of `black`, `white` or `#rrggbb`.
+
+    Raises:
+        ConfigError: the text is none of these.
+
+    """
+    code = {"black": "#000000", "white": "#ffffff"}.get(text, text)
+    check(re.fullmatch("#[0-9a-fA-F]{6}", code) is not None, "fill", text, "black, white or #rrggbb, as in #7f7f7f")
+    red, green, blue = bytes.fromhex(code[1:])
+    return red, green, blue

@@ -1,0 +1,156 @@
+"""`TrainConfig`: the five groups together; flat names in and out, as recipes, config.toml and callers use them."""
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tl_infer.system.files import write_text
+from tl_train.config.groups import DataConfig, HeadConfig, InputConfig, ModelConfig, StepsConfig
+from tl_train.config.options import Option, check, check_types, option, options_of
+from tl_train.errors import ConfigError
+
+# In the order of `--help`.
+_GROUPS: Mapping[str, type] = {
+    "model": ModelConfig,
+    "head": HeadConfig,
+    "input": InputConfig,
+    "steps": StepsConfig,
+    "data": DataConfig,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training run. `TrainConfig.of("photos/", epochs=5)` builds one from flat names.
+
+    Attributes:
+        data: where the images come from and how they are split.
+        input: how an image becomes the network's input.
+        model: which network, and which of its parameters are trained.
+        head: the new last layer.
+        steps: training by steps.
+        seed: of the new head, the order of the images and the splits.
+
+    Raises:
+        ConfigError: a value is out of range, or two do not fit together; the message names the field.
+
+    """
+
+    data: DataConfig
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
+    steps: StepsConfig = dataclasses.field(default_factory=StepsConfig)
+    seed: int = option(0, help="Of the new head, the order and the splits.")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, DataConfig):
+            raise ConfigError(f"data: found {self.data!r}, expected a DataConfig; TrainConfig.of(...) takes flat names")
+        check_types(self)
+        steps = self.steps
+        check(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+        if self.model.mode == "gradual":
+            check(1 <= steps.head_epochs < steps.epochs, "head_epochs", steps.head_epochs, f"1 to {steps.epochs - 1}")
+        redraws = not steps.redraw_val or self.data.val_split > 0
+        check(redraws, "redraw_val", steps.redraw_val, "val_split above 0 with it")
+
+    @staticmethod
+    def of(data: str, **fields: Any) -> "TrainConfig":
+        """A configuration from flat names, as `tl-train` has them with underscores: `TrainConfig.of("d", lr=1e-4)`.
+
+        Raises:
+            ConfigError: a field unknown, of the wrong type or out of range.
+
+        """
+        return TrainConfig.from_fields({"data": data, **fields})
+
+    @staticmethod
+    def from_fields(fields: Mapping[str, Any]) -> "TrainConfig":
+        """A configuration from plain values, as a TOML file or a recipe has them.
+
+        Raises:
+            ConfigError: a field unknown, missing, of the wrong type or out of range.
+
+        """
+        known = {found.name: (group, found) for group, found in all_options()}
+        values: dict[str, dict[str, Any]] = {group: {} for group in ("", *_GROUPS)}
+        for name, value in fields.items():
+            if name not in known:
+                raise ConfigError(f"{name}: unknown field; expected one of {', '.join(sorted(known))}")
+            group, found = known[name]
+            values[group][found.attribute] = value
+        if "data" not in fields:
+            raise ConfigError("data: the field is missing")
+        groups = {group: kind(**values[group]) for group, kind in _GROUPS.items()}
+        return TrainConfig(**groups, **values[""])
+
+    def fields(self) -> dict[str, Any]:
+        """Flat names and values of all options, those that are None too."""
+        return {
+            found.name: getattr(getattr(self, group) if group else self, found.attribute)
+            for group, found in all_options()
+        }
+
+    def changed(self, **fields: Any) -> "TrainConfig":
+        """A copy with other values for some flat names.
+
+        Raises:
+            ConfigError: as `from_fields`.
+
+        """
+        return TrainConfig.from_fields({**self.fields(), **fields})
+
+    def difference(self, other: "TrainConfig") -> list[str]:
+        """The fields in which `other` differs, as `name: here, there`."""
+        theirs = other.fields()
+        return [f"{name}: {value}, {theirs[name]}" for name, value in self.fields().items() if value != theirs[name]]
+
+    def idle_fields(self, names: Iterable[str]) -> list[str]:
+        """Those of the fields `names` that change nothing: steps, where the head is fitted at once."""
+        if self.model.mode != "head" or self.head.fit != "penalised":
+            return []
+        of_steps = {found.name for found in options_of(StepsConfig)}
+        return [name for name in names if name in of_steps]
+
+    def save(self, path: Path) -> None:
+        """Write the configuration as TOML; fields that are None are left out.
+
+        Raises:
+            OutputPathError: the file cannot be written.
+
+        """
+        write_text(path, self.to_toml())
+
+    def to_toml(self) -> str:
+        """The configuration as TOML; fields that are None are left out."""
+        import tomli_w  # of the extra; `--help` does without
+
+        return tomli_w.dumps({name: value for name, value in self.fields().items() if value is not None})
+
+    @staticmethod
+    def load(path: Path) -> "TrainConfig":
+        """Read a configuration that `save` wrote, or one written by hand.
+
+        Raises:
+            ConfigError: no such file, not TOML, or a field unknown, of the wrong type or out of range.
+
+        """
+        try:
+            fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        try:
+            return TrainConfig.from_fields(fields)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+
+def all_options() -> Iterator[tuple[str, Option]]:
+    """Every option with the name of its group, in the order of `--help`; "" is the configuration itself."""
+    for group, kind in {**_GROUPS, "": TrainConfig}.items():
+        for found in options_of(kind):
+            yield group, found

@@ -1,0 +1,70 @@
+"""Batches: which images make up each step of an epoch, and their tensors, preprocessed ahead of the network."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tl_infer.images import Pixels
+from tl_infer.system.parallel import available_threads, ordered_map
+from tl_train.config import TrainConfig
+from tl_train.data.samples import Sample
+from tl_train.preprocess.graph import Preprocessor
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+Change = Callable[[Pixels, int], Pixels]
+
+
+def batches(order: Sequence[int], batch_size: int, smallest: int = 2) -> Iterator[Sequence[int]]:
+    """Cut `order` into batches; a last one below `smallest` joins the one before, as batch normalisation needs two."""
+    starts = list(range(0, len(order), batch_size))
+    if len(starts) > 1 and len(order) - starts[-1] < smallest:
+        starts.pop()
+    for start, end in itertools.pairwise([*starts, len(order)]):
+        yield order[start:end]
+
+
+def epoch_batches(images: int, config: TrainConfig, epoch: int) -> list[Sequence[int]]:
+    """Shuffled indices of each step, for all processes together."""
+    order: list[int] = np.random.default_rng(seed_of(config.seed, epoch, 0)).permutation(images).tolist()
+    return list(batches(order, config.steps.batch_size, smallest=2 * config.steps.devices))
+
+
+def seed_of(*parts: int) -> int:
+    """One seed from several numbers, far from that of neighbouring numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def load_batches(
+    samples: Sequence[Sample],
+    preprocessor: Preprocessor,
+    parts: Sequence[Sequence[int]],
+    device: torch.device,
+    change: Change | None = None,
+) -> Iterator[Batch]:
+    """Batches of preprocessed images, float32 (N, 3, h, w) in channels_last, with their labels, int64 (N,).
+
+    Images are decoded and preprocessed on threads, ahead of the network.
+
+    Args:
+        samples: what the indices in `parts` refer to.
+        preprocessor: makes the network's input.
+        parts: the indices of each batch.
+        device: where the batches go.
+        change: what to do to an image before preprocessing, given its pixels and index; nothing when None.
+
+    """
+
+    def load(index: int) -> npt.NDArray[np.float32]:
+        pixels = samples[index].load()
+        return preprocessor(pixels if change is None else change(pixels, index))
+
+    tensors = ordered_map(load, (index for part in parts for index in part), available_threads())
+    for part in parts:
+        stacked = np.stack([next(tensors) for _ in part])
+        # The memory format in which convolutions are fastest: B0's training step takes 0.6 of the time.
+        images = torch.from_numpy(stacked).to(device, memory_format=torch.channels_last)
+        labels = torch.tensor([samples[i].label for i in part], device=device)
+        yield images, labels

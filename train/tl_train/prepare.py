@@ -1,0 +1,74 @@
+"""`prepare(config)`: everything that the user can get wrong, tried before the first step -> `Setup`."""
+
+import platform
+from importlib.metadata import version
+
+import torch
+
+from tl_train.config import TrainConfig
+from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.data.sources import read_source
+from tl_train.errors import WeightsError
+from tl_train.head.features import BackboneFeatures
+from tl_train.head.fit_head import features_suffice
+from tl_train.models.architectures import find_architecture
+from tl_train.models.network import Network, build_network
+from tl_train.preflight.preflight import preflight
+from tl_train.preprocess.graph import Preprocessor, spec_for
+from tl_train.prior.prior import Prior, find_prior
+from tl_train.progress import Progress
+from tl_train.setup import Identity, Setup
+
+_LIBRARIES = ("tl-toolkit", "torch", "torchvision", "timm", "onnxruntime", "numpy", "pillow")
+
+
+def prepare(config: TrainConfig, progress: Progress) -> Setup:
+    """Find the images, look at them, build the network.
+
+    Raises:
+        TlError: the data cannot be trained on, the weights do not fit, or options contradict each other.
+
+    """
+    architecture = find_architecture(config.model.arch)
+    side_px = config.input.size or architecture.size
+    architecture.check_size(side_px)
+    preprocess = spec_for(config.input, (side_px, side_px), architecture.mean, architecture.std)
+    source = read_source(config, progress)
+    torch.manual_seed(config.seed)
+    network = build_network(architecture, config.model.weights, len(source.labels), config.head.kind)
+    network.check_input(preprocess.size)
+    preprocessor = Preprocessor(preprocess)
+    features = BackboneFeatures.of(network, preprocessor, progress) if features_suffice(config) else None
+    dataset = load_dataset(config, source, progress, features)
+    return Setup(
+        identity=Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads()),
+        dataset=dataset,
+        findings=preflight(dataset),
+        preprocessor=preprocessor,
+        network=network,
+        prior=_find_prior(config, network, dataset.labels, progress),
+    )
+
+
+def _find_prior(config: TrainConfig, network: Network, labels: tuple[str, ...], progress: Progress) -> Prior | None:
+    """The prior that the configuration asks for; what came of `auto` is told."""
+    wanted, weights = config.head.prior, config.model.weights
+    if wanted == "auto" and weights == "none":
+        progress.note("Prior: not used, random weights know no classes.")
+        return None
+    if wanted == "auto" and config.head.fit == "sgd":
+        progress.note("Prior: not used, only the penalised head is drawn to one (--head-fit penalised).")
+        return None
+    finding = find_prior(wanted, labels)
+    for line in finding.notes:
+        progress.note(line)
+    if finding.prior is not None:
+        if network.pretrained_head is None:
+            raise WeightsError(f"weights {weights}: no pretrained head, so they know no classes; use --prior none")
+        finding.prior.check_head(network.pretrained_head)
+    return finding.prior
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
