@@ -11,7 +11,7 @@ from tl_train.data.dataset import Dataset
 from tl_train.data.looks import Looks
 from tl_train.data.samples import PARTS
 from tl_train.preflight.duplicates import exact_groups, near_groups
-from tl_train.preflight.findings import Duplicates, Picture, Preflight, Range
+from tl_train.preflight.findings import Duplicates, PlacedImage, Preflight, Range
 from tl_train.preflight.preflight_warnings import find_warnings
 
 
@@ -19,7 +19,7 @@ def preflight(dataset: Dataset) -> Preflight:
     """What the looks of a data set's images tell."""
     placed = [(part, sample) for part in PARTS for sample in dataset.part(part)]
     looks = dataset.looks[[sample.row for _, sample in placed]]
-    pictures = [Picture(sample.name, part, dataset.labels[sample.label]) for part, sample in placed]
+    images = [PlacedImage(sample.name, part, dataset.labels[sample.label]) for part, sample in placed]
     groups = [(group, True) for group in exact_groups(looks)] + [(group, False) for group in near_groups(looks)]
     gray = int(looks["is_gray"].sum())
     findings = Preflight(
@@ -29,8 +29,8 @@ def preflight(dataset: Dataset) -> Preflight:
         longer_px=_range(np.maximum(looks["height"], looks["width"])),
         gray=gray,
         color=len(looks) - gray,
-        gray_shares=_gray_shares(pictures, looks),
-        duplicates=tuple(Duplicates(tuple(pictures[i] for i in group), exact) for group, exact in groups),
+        gray_shares=_gray_shares(images, looks),
+        duplicates=tuple(Duplicates(tuple(images[i] for i in group), exact) for group, exact in groups),
     )
     return dataclasses.replace(findings, warnings=tuple(find_warnings(findings)))
 
@@ -44,9 +44,7 @@ def _range(lengths: npt.NDArray[np.uint32]) -> Range:
     return Range(int(lengths.min()), float(np.median(lengths)), int(lengths.max()))
 
 
-def _gray_shares(pictures: Sequence[Picture], looks: Looks) -> dict[str, float]:
-    total = collections.Counter(picture.label for picture in pictures)
-    gray = collections.Counter(
-        picture.label for picture, is_gray in zip(pictures, looks["is_gray"], strict=True) if is_gray
-    )
+def _gray_shares(images: Sequence[PlacedImage], looks: Looks) -> dict[str, float]:
+    total = collections.Counter(image.label for image in images)
+    gray = collections.Counter(image.label for image, is_gray in zip(images, looks["is_gray"], strict=True) if is_gray)
     return {label: gray[label] / count for label, count in total.items()}
