@@ -26,7 +26,7 @@ continues with --resume.
 Examples:
   tl-train digits --out runs/digits
   tl-train photos/ --out runs/photos       (photos/cat/*.jpg, photos/dog/*.jpg, ...)
-  tl-train photos/ --out runs/comparison --recipe default --recipe gradual --seeds 3
+  tl-train photos/ --out runs/comparison --recipe head --recipe gradual --seeds 3
 
 \b
 Then:
@@ -191,7 +191,7 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
     config = next(iter(configs.values()))
     if len(configs) == 1 and (idle := config.idle_fields(given)):
         named = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        progress.note(f"No effect on a penalised head, it takes no steps: {named}; add --mode full or --head-fit sgd")
+        progress.note(f"No effect with mode {config.model.mode} and head_fit {config.head.fit}: {named}")
     if job.dry_run:
         dry_run(config, job.out, progress=progress)
         return
