@@ -20,7 +20,8 @@ from PIL import Image
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
-from tl_train.head.penalised import folds
+from tl_train.data.sources import read_source
+from tl_train.head.cross_validation import folds
 from tl_train.progress import Progress
 from tl_train.recipes import load_recipe
 from tl_train.run import train
@@ -87,7 +88,8 @@ def main() -> None:
     parser.add_argument("--size", type=int)
     parser.add_argument("--per-class", type=int, default=40)
     options = parser.parse_args()
-    dataset = load_dataset(TrainConfig.of(options.data, val_split=0), Progress())
+    config = TrainConfig.of(options.data, val_split=0)
+    dataset = load_dataset(config, read_source(config, Progress()), Progress())
     with tempfile.TemporaryDirectory() as name:
         rows = write_pictures(dataset, options.per_class, Path(name))
         print(f"{options.data}: {len(rows)} training pictures, {options.folds} folds, {options.size or 'native'} px")

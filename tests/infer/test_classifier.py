@@ -118,7 +118,7 @@ def test_a_file_that_is_no_model_of_ours_is_refused(model, message):
 def test_metadata_that_are_no_text_are_refused():
     model = onnx_bytes.color_model()
     at = model.index(b"mean-colour", model.index(b"tl.spec"))
-    with pytest.raises(ModelFileError, match="metadata are not valid UTF-8"):
+    with pytest.raises(ModelFileError, match="metadata is not valid UTF-8"):
         Classifier(model[:at] + b"\xff\xfe" + model[at + 2 :])
 
 

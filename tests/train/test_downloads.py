@@ -1,6 +1,6 @@
 import hashlib
-import logging
 import http.server
+import logging
 import threading
 from collections.abc import Iterator
 

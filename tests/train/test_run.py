@@ -144,11 +144,10 @@ def test_training_learns(shapes, tmp_path):
 def test_pictures_that_are_no_files_are_written_losslessly(tmp_path):
     config = TrainConfig.of("digits", **{**TINY, "batch_size": 256})
     train(config, tmp_path / "run")
+    from support.loading import load_with
     from tl_infer import load_image
-    from tl_train.data.dataset import load_dataset
-    from tl_train.progress import Progress
 
-    samples = load_dataset(config, Progress()).test
+    samples = load_with(config).test
     files = RunFolder(tmp_path / "run").held_out_files()
     assert len(files) == len(samples) == 359
     for path, sample in zip(files, samples, strict=True):

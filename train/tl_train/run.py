@@ -13,11 +13,14 @@ from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
 from tl_train.data.samples import Sample, labels_of
+from tl_train.data.sources import read_source
 from tl_train.errors import TrainingError
 from tl_train.evaluation.answers import Answers
-from tl_train.evaluation.calibration import Calibration, fit_calibration
+from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
 from tl_train.evaluation.metrics import Evaluation
+from tl_train.head.features import part_of
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head
+from tl_train.head.steps import head_logits
 from tl_train.history import History
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
@@ -71,7 +74,7 @@ def train(
     started = time.perf_counter()
     head, history = _learn(setup, fabric, out, progress)
     seconds = time.perf_counter() - started
-    calibration = _calibrate(setup, head.cross_fitted)
+    calibration = _calibrate(setup, head)
     for note in calibration.notes:
         progress.note(note)
     result = TrainResult(
@@ -107,7 +110,7 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
 
     """
     progress = progress or Progress()
-    findings = preflight(load_dataset(config.changed(skip_bad=True), progress), progress)
+    findings = preflight(load_dataset(config.changed(skip_bad=True), read_source(config, progress), progress))
     if out is not None:
         RunFolder(out).check_writable(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
         RunFolder(out).start(config)
@@ -163,21 +166,29 @@ def _calibration_pictures(dataset: Dataset, config: TrainConfig) -> tuple[Sequen
     return dataset.val, "validation images"
 
 
-def _calibrate(setup: Setup, cross_fitted: npt.NDArray[np.float32] | None) -> Calibration:
+def _calibrate(setup: Setup, head: FittedHead) -> Calibration:
     """Temperature and threshold, from images that the model was neither trained on nor selected by."""
     dataset = setup.dataset
-    if cross_fitted is not None:
-        source = "training images, each judged by a head fitted without it"
-        return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
     samples, source = _calibration_pictures(dataset, setup.config)
-    no_logits = np.zeros((0, 2), np.float32)
-    logits = predict(setup.network.module, samples, setup.preprocessor) if samples else no_logits
+    behind_frozen = setup.config.model.mode == "head" and head.cross_fitted is not None
+    if behind_frozen and len(samples) < MIN_IMAGES <= len(dataset.train):
+        assert head.cross_fitted is not None
+        source = "training images, each judged by a head fitted without it"
+        return fit_calibration(Answers(head.cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
+    logits = _logits(setup, samples) if samples else np.zeros((0, 2), np.float32)
     return fit_calibration(Answers(logits, labels_of(samples)), source=source)
+
+
+def _logits(setup: Setup, samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
+    """The network's answers; behind a frozen backbone the head's, to the features that are there already."""
+    if setup.config.model.mode == "head" and setup.dataset.features is not None:
+        return head_logits(setup.network.head, part_of(setup.dataset, samples))
+    return predict(setup.network.module, samples, setup.preprocessor)
 
 
 def _evaluate(setup: Setup, calibration: Calibration) -> Evaluation | None:
     part, samples = setup.dataset.held_out()
     if not samples:
         return None
-    answers = Answers(predict(setup.network.module, samples, setup.preprocessor), labels_of(samples))
+    answers = Answers(_logits(setup, samples), labels_of(samples))
     return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)

@@ -14,8 +14,8 @@ from tl_infer.errors import ModelFileError
 Record = TypeVar("Record")
 
 
-def read(kind: type[Record], value: object, error: Callable[[str], Exception], *, complete: bool = True) -> Record:
-    """A dataclass from a document in which every value has the type that its field declares.
+def read(kind: type[Record], value: object, error: Callable[[str], Exception]) -> Record:
+    """A dataclass from a document that has all its fields, each with a value of the type that the field declares.
 
     A field's type is one of `bool`, `int`, `str`, `float` (finite; an integer may stand for it), `bytes` (base64 in the
     document), `Literal`, `tuple`, `Mapping[str, ...]`, another dataclass, or one of these or None. Nothing else is
@@ -25,23 +25,27 @@ def read(kind: type[Record], value: object, error: Callable[[str], Exception], *
         kind: the dataclass; its `__post_init__` raises ValueError, with a message that begins with the field.
         value: as `json.loads` or `tomllib.loads` gives it.
         error: makes an exception of a message such as `preprocess.size[0]: found 1.5, expected an integer`.
-        complete: refuse a document that leaves out a field that has a default.
 
     Raises:
         Exception: made by `error`: a field is missing, unknown, of the wrong type or out of range.
 
     """
     try:
-        record: Record = _read_record(kind, value, "", complete)
+        record: Record = _read_record(kind, value, "")
     except ValueError as problem:
         raise error(str(problem)) from problem
     return record
 
 
 def read_value(hint: Any, value: object, name: str, error: Callable[[str], Exception]) -> Any:
-    """One value of the type `hint`, as `read` reads a field; `name` is what a message calls it."""
+    """One value of the type `hint`, as `read` reads a field; messages begin with `name`.
+
+    Raises:
+        Exception: made by `error`: the value has another type.
+
+    """
     try:
-        return _read(hint, value, name, complete=False)
+        return _read(hint, value, name)
     except ValueError as problem:
         raise error(str(problem)) from problem
 
@@ -76,50 +80,48 @@ def brief(value: object) -> str:
     return short.repr(value)
 
 
-def _read(hint: Any, value: Any, path: str, complete: bool) -> Any:
+def _read(hint: Any, value: Any, path: str) -> Any:
     if hint in _SCALARS:
         return _SCALARS[hint](value, path)
     if dataclasses.is_dataclass(hint):
-        return _read_record(hint, value, path, complete)
+        return _read_record(hint, value, path)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         known = any(type(value) is type(choice) and value == choice for choice in arguments)
         return _check(known, path, value, " or ".join(map(str, arguments)))
     if origin is tuple:
-        return _read_tuple(arguments, value, path, complete)
+        return _read_tuple(arguments, value, path)
     if origin is Mapping:
         _check(isinstance(value, dict), path, value, "an object")
-        return {key: _read(arguments[1], item, f"{path}[{brief(key)}]", complete) for key, item in value.items()}
+        return {key: _read(arguments[1], item, f"{path}[{brief(key)}]") for key, item in value.items()}
     if origin in (Union, types.UnionType) and len(arguments) == 2 and arguments[1] is types.NoneType:
-        return None if value is None else _read(arguments[0], value, path, complete)
+        return None if value is None else _read(arguments[0], value, path)
     raise TypeError(f"{path}: there is no rule for reading {hint}")
 
 
-def _read_record(kind: Any, value: Any, path: str, complete: bool) -> Any:
+def _read_record(kind: Any, value: Any, path: str) -> Any:
     _check(isinstance(value, dict), path, value, "an object")
     hints = get_type_hints(kind)
-    fields = dataclasses.fields(kind)
-    names = sorted(field.name for field in fields)
-    needed = {field.name for field in fields if complete or field.default is field.default_factory}  # both are MISSING
+    names = sorted(field.name for field in dataclasses.fields(kind))
     prefix = f"{path}." if path else ""
-    if missing := sorted(needed - value.keys()):
+    if missing := sorted(set(names) - value.keys()):
         raise ValueError(f"{prefix}{missing[0]}: the field is missing")
     if unknown := sorted(value.keys() - names):
         raise ValueError(f"{prefix}{brief(unknown[0])}: unknown field, expected one of {', '.join(names)}")
-    values = {name: _read(hints[name], item, prefix + name, complete) for name, item in value.items()}
+    values = {name: _read(hints[name], item, prefix + name) for name, item in value.items()}
     try:
         return kind(**values)
     except ValueError as error:
         raise ValueError(f"{prefix}{error}") from error
 
 
-def _read_tuple(hints: tuple[Any, ...], value: Any, path: str, complete: bool) -> tuple[Any, ...]:
+def _read_tuple(hints: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
     _check(isinstance(value, list), path, value, "a list")
     if hints[-1] is ...:
         hints = hints[:1] * len(value)
     _check(len(hints) == len(value), path, value, f"{len(hints)} values")
     pairs = enumerate(zip(hints, value, strict=True))
-    return tuple(_read(hint, item, f"{path}[{i}]", complete) for i, (hint, item) in pairs)
+    return tuple(_read(hint, item, f"{path}[{i}]") for i, (hint, item) in pairs)
 
 
 def _exactly(kind: type, name: str) -> Callable[[Any, str], Any]:

@@ -1,4 +1,4 @@
-"""Whole-file writes: a file that we make is either complete or not there. Reads: from regular files only."""
+"""Whole-file writes: a file that we write is complete or not there at all. Reads: from regular files only."""
 
 import contextlib
 import errno
@@ -15,19 +15,19 @@ from tl_infer.errors import OutputPathError, TlError, first_line
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; it takes the place of `path` when the block ends without an error.
+    """Open a temporary file beside `path`; it replaces `path` when the block ends without an error.
 
-    The data are flushed to the disk before the name changes, so a crash leaves the old file or the new one,
-    never a part of either. When the block raises, the temporary file is removed and `path` stays as it was.
+    The data is flushed to disk before the name changes, so a crash leaves the old file or the new one, never a part of
+    either. If the block raises, the temporary file is removed and `path` stays as it was.
 
     Raises:
         OutputPathError: the folder does not exist, is not writable, or the disk is full.
 
     """
-    target = Path(os.path.realpath(path))  # a link stays a link; the file that it names is replaced
+    target = Path(os.path.realpath(path))  # a link stays; the file it points to is replaced
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        # "x": never through a link that somebody else put there. The umask decides the mode, as for any new file.
+        # "x": never through a link that somebody else put there. The umask sets the mode, as for any new file.
         with temporary.open("xb") as file:
             yield file
             file.flush()
@@ -58,7 +58,7 @@ def open_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> 
 
     """
     _check_regular(Path(path).stat(), path)
-    # The file can have been exchanged since, so it must not block, and what was opened is looked at again.
+    # It may have been replaced since, so opening must not block, and what was opened is checked again.
     flags = ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
     descriptor = os.open(path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in flags))
     try:
@@ -78,12 +78,12 @@ def _check_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None
 
 
 def open_to_append(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for writing at its end, made where it is not there; nobody else gets it this way meanwhile.
+    """Open a file for appending, creating it if needed; no other process can open it this way meanwhile.
 
-    For rows that must outlive a killed process; everything else is written by `replacing`.
+    For rows that must survive a killed process; everything else is written by `replacing`.
 
     Raises:
-        OutputPathError: it cannot be written, is a link or no regular file, or another process has it.
+        OutputPathError: it cannot be written, is a link or not a regular file, or another process has it open.
 
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -97,7 +97,7 @@ def open_to_append(path: str | os.PathLike[str]) -> BinaryIO:
         _lock(file)
     except OSError as error:
         file.close()
-        reason = "another program is writing it" if isinstance(error, BlockingIOError) else first_line(error)
+        reason = "another program is writing to it" if isinstance(error, BlockingIOError) else first_line(error)
         raise OutputPathError(f"{path}: cannot be written: {reason}") from error
     return file
 
@@ -130,7 +130,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself durable; some file systems refuse this, and then the rename is all there is."""
+    """Flush the new name to disk too; some file systems refuse, and then the rename must do."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

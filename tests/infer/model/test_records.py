@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import json
-import tomllib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_infer.model.records import brief, read
+from tl_infer.model.records import brief, read, read_value
 
 
 class ConfigError(ValueError):
@@ -57,14 +56,19 @@ def test_an_integer_stands_for_a_float_and_becomes_one():
     assert (rate, type(rate)) == (2.0, float)
 
 
-def test_fields_with_a_default_may_be_absent_where_the_caller_says_so():
-    assert read(Config, tomllib.loads("name = 'a'\nsteps.count = 3"), ConfigError, complete=False) == Config(
-        name="a", steps=Steps(count=3)
-    )
-    with pytest.raises(ConfigError, match=r"^steps.count: the field is missing$"):
-        read(Config, tomllib.loads("name = 'a'\nsteps.rate = 3"), ConfigError, complete=False)
-    with pytest.raises(ConfigError, match=r"^blob: the field is missing$"):
-        read(Config, {"name": "a"}, ConfigError)
+@pytest.mark.parametrize(
+    ("missing", "message"), [("name", "^name: the field is missing$"), ("blob", "^blob: the field is missing$")]
+)
+def test_every_field_must_be_there(missing, message):
+    with pytest.raises(ConfigError, match=message):
+        read(Config, {name: value for name, value in TEXT.items() if name != missing}, ConfigError)
+
+
+def test_one_value_is_read_as_a_field_is():
+    assert read_value(float | None, 2, "rate", ConfigError) == 2.0
+    assert read_value(Literal["a", "b"], "a", "kind", ConfigError) == "a"
+    with pytest.raises(ConfigError, match=r"^rate: found 'x', expected a number$"):
+        read_value(float, "x", "rate", ConfigError)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +77,13 @@ def test_fields_with_a_default_may_be_absent_where_the_caller_says_so():
         ("name", 1, "name: found 1, expected a string"),
         ("name", None, "name: found None, expected a string"),
         ("steps", [], r"steps: found \[\], expected an object"),
-        ("steps", {"count": 0}, "steps.count: found 0, expected 1 or more"),
-        ("steps", {"count": 1.0}, "steps.count: found 1.0, expected an integer"),
-        ("steps", {"count": True}, "steps.count: found True, expected an integer"),
+        ("steps", {"count": 0, "rate": 1}, "steps.count: found 0, expected 1 or more"),
+        ("steps", {"count": 1.0, "rate": 1}, "steps.count: found 1.0, expected an integer"),
+        ("steps", {"count": True, "rate": 1}, "steps.count: found True, expected an integer"),
         ("steps", {"count": 1, "rate": False}, "steps.rate: found False, expected a number"),
         ("steps", {"count": 1, "rate": float("nan")}, "steps.rate: found nan, expected a finite number"),
         ("steps", {"count": 1, "rate": 10**400}, "steps.rate: found 10000.*, expected a finite number"),
-        ("steps", {"count": 1, "a\nb": 2}, r"steps.'a\\nb': unknown field, expected one of count, rate"),
+        ("steps", {"count": 1, "rate": 1, "a\nb": 2}, r"steps.'a\\nb': unknown field, expected one of count, rate"),
         ("skip", 1, "skip: found 1, expected true or false"),
         ("mode", "all", "mode: found 'all', expected full or head"),
         ("mode", [], r"mode: found \[\], expected full or head"),
@@ -96,7 +100,7 @@ def test_fields_with_a_default_may_be_absent_where_the_caller_says_so():
 )  # fmt: skip
 def test_what_the_hints_do_not_declare_is_refused_by_the_name_of_the_field(field, value, message):
     with pytest.raises(ConfigError, match=f"^{message}$"):
-        read(Config, {"name": "a", field: value}, ConfigError, complete=False)
+        read(Config, {**TEXT, field: value}, ConfigError)
 
 
 def test_the_callers_error_has_the_cause():
@@ -132,8 +136,8 @@ values = st.recursive(
 @given(st.dictionaries(st.sampled_from([*TEXT, "other"]), values))
 def test_any_document_is_read_or_refused_on_one_line(document):
     try:
-        config = read(Config, {"name": "a", **document}, ConfigError, complete=False)
+        config = read(Config, {**TEXT, **document}, ConfigError)
     except ConfigError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is right, this is about its form
     else:
-        assert read(Config, {"name": "a", **document}, ConfigError, complete=False) == config
+        assert read(Config, {**TEXT, **document}, ConfigError) == config

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.loading import Notes, load
+from support.loading import Notes, load, load_with
 from support.pictures import SHARED, draw_shape
 from tl_infer import load_image
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.data.dataset import fingerprint
 from tl_train.data.samples import Sample
 from tl_train.data.sources import CATS_DOGS_FILES
 from tl_train.data.split import split
@@ -116,11 +116,11 @@ def test_an_unreadable_picture_stops_unless_it_may_be_skipped(shapes, tmp_path):
     (root / "circle" / "a.jpg").write_text("no picture")
     (root / "cross" / "b.jpg").write_text("no picture")
     with pytest.raises(
-        DataError, match=r"a.jpg: not a picture.*, and 1 more; repair or remove such files, .* --skip-bad"
+        DataError, match=r"a.jpg: not an image.*, and 1 more; repair or remove such files, .* --skip-bad"
     ):
         load(root)
     notes = Notes()
-    dataset = load_dataset(TrainConfig.of(str(root), skip_bad=True), notes)
+    dataset = load_with(TrainConfig.of(str(root), skip_bad=True), notes)
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 30
     assert len(notes.lines) == 2
     assert "a.jpg" in notes.lines[0]

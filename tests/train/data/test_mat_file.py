@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+from support.loading import load_with
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import load_dataset
 from tl_train.data.mat_file import MatLayout, MatLimits, read_mat
 from tl_train.errors import ConfigError, DataError
-from tl_train.progress import Progress
 
 
 def columns(count: int, seed: int = 0) -> np.ndarray:
@@ -33,7 +32,7 @@ def mat(tmp_path):
 
 
 def load(path, **fields):
-    return load_dataset(TrainConfig.of(str(path), **fields), Progress())
+    return load_with(TrainConfig.of(str(path), **fields))
 
 
 @pytest.mark.parametrize("style", [{"format": "4"}, {"format": "5"}, {"format": "5", "do_compression": True}])

@@ -3,10 +3,9 @@ import shutil
 
 import pytest
 
-from support.loading import Notes, load
+from support.loading import Notes, load, load_with
 from support.pictures import draw_shape
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import load_dataset
 from tl_train.errors import DataError
 
 
@@ -70,7 +69,7 @@ def test_a_csv_with_parts_and_unused_columns(tmp_path):
     rows = [(part, i, f"p/{i}.png", "ab"[i % 2]) for i, part in enumerate(parts)]
     path = write_csv(tmp_path / "list.csv", [("split", "id", "path", "label"), *rows])
     notes = Notes()
-    dataset = load_dataset(TrainConfig.of(str(path)), notes)
+    dataset = load_with(TrainConfig.of(str(path)), notes)
     assert [len(part) for part in (dataset.train, dataset.val, dataset.test)] == [4, 2, 2]
     assert notes.lines == [f"{path}: columns not used: id"]
     assert dataset.test[1].path == tmp_path / "p" / "7.png", "paths are relative to the list"

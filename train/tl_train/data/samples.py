@@ -1,4 +1,4 @@
-"""`Sample`, one labelled image; `Source`, what was found before splitting; decoding all of it once."""
+"""`Sample`, one labelled image; `Source`, what was found before splitting."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,15 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tl_infer.errors import ImageError
-from tl_infer.images import Pixels, load_image
-from tl_infer.system.parallel import available_threads, ordered_map
-from tl_train.progress import Progress
+from tl_infer.images import Pixels, decode, read_file
 
 PARTS = ("train", "val", "test")
-
-# Decoded images are kept in memory up to this many bytes in all; the others are decoded again for each use.
-DECODED_CACHE_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +22,7 @@ class Sample:
         path: the file, None for an image that is not a file.
         pixels: uint8 (H, W, 3) when decoded already, else None.
         group: images of one group (a person, an animal, a day) stay in one part; None belongs to no group.
+        row: its row in the tables of its data set; -1 before there are any.
 
     """
 
@@ -36,6 +31,7 @@ class Sample:
     path: Path | None = None
     pixels: Pixels | None = None
     group: str | None = None
+    row: int = -1
 
     def load(self) -> Pixels:
         """The image: uint8 (H, W, 3).
@@ -44,10 +40,28 @@ class Sample:
             ImageError: the file cannot be read as an image.
 
         """
+        return self.pixels if self.pixels is not None else self.decode(self.content())
+
+    def content(self) -> bytes:
+        """What the image is made of, to know it again: the bytes of its file, or its shape and pixels.
+
+        Raises:
+            ImageError: the file cannot be read.
+
+        """
         if self.pixels is not None:
-            return self.pixels
+            return f"{self.pixels.shape} ".encode() + self.pixels.tobytes()
         assert self.path is not None
-        return load_image(self.path)
+        return read_file(self.path)
+
+    def decode(self, content: bytes) -> Pixels:
+        """The image, uint8 (H, W, 3), from its content.
+
+        Raises:
+            ImageError: the content is no image that can be read.
+
+        """
+        return self.pixels if self.pixels is not None else decode(content, str(self.path))
 
 
 def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
@@ -70,41 +84,3 @@ class Source:
     train: Sequence[Sample]
     val: Sequence[Sample] | None = None
     test: Sequence[Sample] | None = None
-
-
-class Decoder:
-    """Decodes every image once, so that a bad one is known before the first training step.
-
-    Attributes:
-        broken: the images that could not be decoded, in the order met.
-
-    """
-
-    def __init__(self, progress: Progress) -> None:
-        self.broken: list[ImageError] = []
-        self._progress = progress
-        self._cached_bytes = 0
-
-    def decode(self, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples whose image can be decoded, with their pixels while these fit into the cache."""
-        if all(sample.pixels is not None for sample in samples):
-            return list(samples)
-        good: list[Sample] = []
-        results = ordered_map(_try_load, samples, available_threads())
-        shown = self._progress.steps(results, "Checking images", len(samples))
-        for sample, result in zip(samples, shown, strict=True):
-            if isinstance(result, ImageError):
-                self.broken.append(result)
-            elif self._cached_bytes + result.nbytes <= DECODED_CACHE_BYTES:
-                self._cached_bytes += result.nbytes
-                good.append(dataclasses.replace(sample, pixels=result))
-            else:
-                good.append(sample)
-        return good
-
-
-def _try_load(sample: Sample) -> Pixels | ImageError:
-    try:
-        return sample.load()
-    except ImageError as error:
-        return error

@@ -2,6 +2,8 @@
 
 import time
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -62,12 +64,18 @@ def train_head(
 
 def judge_head(head: nn.Module, part: CachedPart) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy of a head on cached features."""
-    features, labels = _on(next(head.parameters()).device, part)
+    logits, labels = torch.from_numpy(head_logits(head, part)), torch.from_numpy(part.labels)
+    loss = functional.cross_entropy(logits, labels)
+    return loss.item(), float((logits.argmax(dim=1) == labels).double().mean())
+
+
+def head_logits(head: nn.Module, part: CachedPart) -> npt.NDArray[np.float32]:
+    """What a head says to cached features: float32 (N, C). Leaves it in evaluation mode."""
+    features, _ = _on(next(head.parameters()).device, part)
     head.eval()
     with torch.inference_mode():
-        logits = head(features)
-        loss = functional.cross_entropy(logits, labels)
-        return loss.item(), float((logits.argmax(dim=1) == labels).double().mean())
+        logits: npt.NDArray[np.float32] = head(features).cpu().numpy()
+        return logits
 
 
 def _on(device: torch.device, part: CachedPart) -> tuple[torch.Tensor, torch.Tensor]:
