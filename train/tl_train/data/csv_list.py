@@ -16,7 +16,7 @@ _OPTIONAL = ("split", "group")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Row:
+class _ListedImage:
     """One image of the list; `number` counts as a spreadsheet does, the header being row 1."""
 
     number: int
@@ -57,8 +57,8 @@ def read_csv(path: Path, progress: Progress) -> Source:
     return Source(labels, parts["train"], parts.get("val"), parts.get("test"))
 
 
-def _read_rows(path: Path, progress: Progress) -> list[_Row]:
-    rows: list[_Row] = []
+def _read_rows(path: Path, progress: Progress) -> list[_ListedImage]:
+    rows: list[_ListedImage] = []
     listed: dict[Path, int] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -71,7 +71,7 @@ def _read_rows(path: Path, progress: Progress) -> list[_Row]:
             for number, cells in records:
                 if len(cells) != len(header):
                     raise DataError(f"{path}: row {number}: {len(cells)} cells, expected {len(header)} as in row 1")
-                row = _row(path, number, dict(zip(header, cells, strict=True)))
+                row = _listed_image(path, number, dict(zip(header, cells, strict=True)))
                 if row.path in listed:
                     raise DataError(f"{path}: row {number}: '{row.path}' is listed in row {listed[row.path]} already")
                 listed[row.path] = number
@@ -110,7 +110,7 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         raise DataError(f"{path}: row 1: column '{twice[0]}' is there {header.count(twice[0])} times, expected once")
 
 
-def _row(path: Path, number: int, cells: Mapping[str, str]) -> _Row:
+def _listed_image(path: Path, number: int, cells: Mapping[str, str]) -> _ListedImage:
     where = f"{path}: row {number}"
     if not cells["label"].strip():
         raise DataError(f"{where}: the label is empty; expected a class name")
@@ -126,11 +126,11 @@ def _row(path: Path, number: int, cells: Mapping[str, str]) -> _Row:
         status_found = f"not a usable path ({error})"
     if status_found:
         raise DataError(f"{where}: {image}: {status_found}; expected an image, relative to {path.parent.absolute()}")
-    return _Row(number, image, cells["label"], part, cells.get("group") or None)
+    return _ListedImage(number, image, cells["label"], part, cells.get("group") or None)
 
 
-def _check_groups(path: Path, rows: Sequence[_Row]) -> None:
-    first: dict[str, _Row] = {}
+def _check_groups(path: Path, rows: Sequence[_ListedImage]) -> None:
+    first: dict[str, _ListedImage] = {}
     for row in rows:
         if row.group is None or row.part is None:
             continue
