@@ -1,38 +1,25 @@
-"""What the frozen stages say of each image: computed once and kept on disk as float16, or computed again for each use.
+"""What the frozen stages of a network say of each image: read from disk, or computed again for each use.
 
 Either way the numbers are the same, rounded to float16.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tl_infer.system.files import replacing
 from tl_train.data.samples import Sample
-from tl_train.disk_cache import cache_subfolder, key_of, make_room, megabytes, touch
+from tl_train.disk_cache import key_of
 from tl_train.models.onnx_network import OnnxNetwork
 from tl_train.preprocess.graph import Preprocessor
-from tl_train.progress import Progress
-from tl_train.training.activation_file import (
-    ActivationFile,
-    ActivationWriter,
-    DamagedFileError,
-    Shape,
-    file_bytes,
-    to_half,
-)
+from tl_train.training.activation_file import ActivationFile, Half, Shape, to_half
 
 Floats = npt.NDArray[np.float32]
 Draw = tuple[int, bool]  # an image's index, and whether it is mirrored
 
-FOLDER = "activations"
-LIMIT_BYTES = 20_000_000_000
 _FORMAT = 1  # counts up when the same images and weights shall give other numbers
 _LIBRARIES = ("tl-toolkit", "onnxruntime", "numpy", "pillow")
 
@@ -45,23 +32,27 @@ class FrozenStages:
         trunk: the stages.
         preprocessor: makes their input.
         samples: the images; a `Draw` refers to them by index.
-        content: SHA-256 (hex) of the images' content, in their order.
 
     """
 
     trunk: OnnxNetwork
     preprocessor: Preprocessor
     samples: Sequence[Sample]
-    content: str
 
-    def compute(self, draws: Sequence[Sequence[Draw]]) -> Iterator[list[Floats]]:
-        """The activations for each sequence of draws of one image, which is decoded once; on all processors."""
-        return self.trunk.map(self._tensors, draws)
+    def compute(self, draws: Iterator[Sequence[Draw]]) -> Iterator[list[Half]]:
+        """The activations for each group of draws of one image, which is decoded once; on all processors.
+
+        Raises:
+            ImageError: an image cannot be read any more.
+            TrainingError: a value is too large for float16.
+
+        """
+        for rows in self.trunk.map(self._tensors, draws):
+            yield [to_half(row) for row in rows]
 
     def key(self, mirrored: bool) -> str:
-        """SHA-256 (hex) of all that the activations depend on."""
+        """SHA-256 (hex) of all that the activation of an image depends on, but for the image."""
         return key_of(
-            images=self.content,
             preprocess=dataclasses.asdict(self.preprocessor.spec),
             trunk=self.trunk.key,
             mirrored=mirrored,
@@ -70,31 +61,11 @@ class FrozenStages:
         )
 
     def _tensors(self, draws: Sequence[Draw]) -> list[Floats]:
+        if not draws:
+            return []
         pixels = self.samples[draws[0][0]].load()
-        return [
-            self.preprocessor(np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels) for _, mirrored in draws
-        ]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ActivationCache:
-    """How activations are kept.
-
-    Attributes:
-        keep: keep them on disk; else they are computed again in every epoch.
-        limit_bytes: of the folder; activations that need more are computed again in every epoch.
-        mirrored: also of the mirrored images.
-
-    """
-
-    keep: bool = True
-    limit_bytes: int = LIMIT_BYTES
-    mirrored: bool = True
-
-    @property
-    def versions(self) -> tuple[bool, ...]:
-        """What is computed of each image: mirrored or not."""
-        return (False, True) if self.mirrored else (False,)
+        mirror_image = np.ascontiguousarray(pixels[:, ::-1])
+        return [self.preprocessor(mirror_image if mirrored else pixels) for _, mirrored in draws]
 
 
 class Activations(Protocol):
@@ -110,11 +81,14 @@ class Activations(Protocol):
     def batches(self, parts: Sequence[Sequence[Draw]]) -> Iterator[Floats]:
         """The activations of each part: float32 (n, *shape)."""
 
+    def close(self) -> None:
+        """Let go of files."""
+
 
 class StoredActivations:
-    """Read from disk, a file for the images as they are and one for the mirrored ones."""
+    """Read from disk: a file for the images as they are, and one for the mirrored ones."""
 
-    def __init__(self, files: dict[bool, ActivationFile]) -> None:
+    def __init__(self, files: Mapping[bool, ActivationFile]) -> None:
         self.shape = files[False].shape
         self._files = files
 
@@ -124,8 +98,13 @@ class StoredActivations:
             result = np.empty((len(part), *self.shape), np.float32)
             for mirrored, file in self._files.items():
                 places = [place for place, draw in enumerate(part) if draw[1] == mirrored]
-                result[places] = file.read([part[place][0] for place in places])
+                result[places] = file.rows([part[place][0] for place in places])
             yield result
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self._files.values():
+            file.close()
 
 
 class StreamedActivations:
@@ -137,64 +116,9 @@ class StreamedActivations:
 
     def batches(self, parts: Sequence[Sequence[Draw]]) -> Iterator[Floats]:
         """The activations of each part: float32 (n, *shape)."""
-        rows = self._stages.compute([[draw] for part in parts for draw in part])
+        rows = self._stages.compute([draw] for part in parts for draw in part)
         for part in parts:
-            yield np.stack([to_half(next(rows)[0]) for _ in part]).astype(np.float32)
+            yield np.stack([next(rows)[0] for _ in part]).astype(np.float32)
 
-
-def activations(stages: FrozenStages, cache: ActivationCache, progress: Progress) -> Activations:
-    """The activations of all images of `stages`: those kept by an earlier run, computed now, or streamed.
-
-    Raises:
-        OutputPathError: the disk has no room for them, or the cache folder cannot be written.
-        TrainingError: a value is too large for float16.
-        ImageError: an image can no longer be read.
-
-    """
-    needed = len(cache.versions) * file_bytes(len(stages.samples), stages.trunk.shape)
-    each = "each image and its mirror image" if cache.mirrored else "each image"
-    if not cache.keep or needed > cache.limit_bytes:
-        reason = f"{megabytes(needed)} would be needed, the limit is {megabytes(cache.limit_bytes)}"
-        progress.note(
-            f"Activations of {each} are computed in every epoch: {reason if cache.keep else 'the cache is off'}"
-        )
-        return StreamedActivations(stages)
-    folder = cache_subfolder(FOLDER)
-    paths = {mirrored: folder / f"{stages.key(mirrored)}.npy" for mirrored in cache.versions}
-    files = {mirrored: _open(path, stages, progress) for mirrored, path in paths.items()}
-    missing = {mirrored: path for mirrored, path in paths.items() if files[mirrored] is None}
-    if missing:
-        progress.note(f"Activations of {each}: {megabytes(needed)} in {folder}")
-        make_room(folder, len(missing) * file_bytes(len(stages.samples), stages.trunk.shape), cache.limit_bytes)
-        _write(stages, missing, progress)
-        files |= {mirrored: _open(path, stages, progress) for mirrored, path in missing.items()}
-    opened = {mirrored: file for mirrored, file in files.items() if file is not None}
-    if len(opened) < len(paths):  # another run needed the room
-        progress.note(f"{folder}: other runs fill it; activations of {each} are computed in every epoch")
-        return StreamedActivations(stages)
-    return StoredActivations(opened)
-
-
-def _open(path: Path, stages: FrozenStages, progress: Progress) -> ActivationFile | None:
-    try:
-        file = ActivationFile(path, len(stages.samples), stages.trunk.shape, progress)
-    except FileNotFoundError:
-        return None
-    except DamagedFileError as error:
-        progress.note(f"{error}; computed again")
-        return None
-    touch(path)
-    return file
-
-
-def _write(stages: FrozenStages, paths: dict[bool, Path], progress: Progress) -> None:
-    count = len(stages.samples)
-    draws = [[(index, mirrored) for mirrored in paths] for index in range(count)]
-    with contextlib.ExitStack() as stack:
-        writers = [
-            ActivationWriter(stack.enter_context(replacing(path)), count, stages.trunk.shape) for path in paths.values()
-        ]
-        for rows in progress.steps(stages.compute(draws), "Computing activations", count):
-            for writer, row in zip(writers, rows, strict=True):
-                writer.add(row)
-        assert all(writer.complete for writer in writers)
+    def close(self) -> None:
+        """Nothing is held between two calls of `batches`."""
