@@ -6,7 +6,7 @@ one to take: the nearest to the given head, as near as the training pictures do 
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -157,34 +157,47 @@ def fit_penalised_head(
 
     """
     count, searched = _fold_counts(labels, len(given.bias))
-    parts = _Parts(len(STRENGTHS) + count - searched + 1, report)
+    parts = _Parts(len(STRENGTHS) + 2, report)
     with worker_threads() as workers:
         coordinates = Coordinates.of(features, parts.tick)
         problem = _regression(coordinates, labels, given, loss, workers)
-        validation = CrossValidation(
-            problem, torch.tensor(labels), torch.tensor(folds(labels, count, seed)), count, searched
-        )
-        candidates = []
-        for candidate in validation.candidates(parts.tick):
-            candidates.append(candidate)
-            parts.finish(len(candidates))
-        parts.finish(len(STRENGTHS))
-        table = tuple(candidate.tried for candidate in candidates)
-        strength = choose_strength(table, math.log(2) / len(labels))
-        chosen = candidates[STRENGTHS.index(strength)]
-        cross_fitted = validation.cross_fitted(chosen, parts.tick)
-        weights, _ = minimise(problem, strength, chosen.weights, parts.tick)
+        fold_of = torch.tensor(folds(labels, count, seed))
+        validation = CrossValidation(problem, torch.tensor(labels), fold_of, count, searched)
+        table, start = _search(validation, parts)
+        strength = choose_strength(table, _resolution(validation))
+        cross_fitted = validation.cross_fitted(strength, start.clone(), parts.tick)
+        parts.finish(len(STRENGTHS) + 1)
+        weights, _ = minimise(problem, strength, start, parts.tick)
         weight, bias = coordinates.to_features(weights[:, 0])
     parts.finish(parts.total)
     weight, bias = (given.weight + weight).astype(np.float32), (given.bias + bias).astype(np.float32)
-    return PenalisedHead(weight, bias, strength, table, cross_fitted.numpy())
+    return PenalisedHead(weight, bias, strength, table, cross_fitted.float().numpy())
 
 
-def choose_strength(table: tuple[StrengthTried, ...], resolution: float) -> float:
+def choose_strength(table: Sequence[StrengthTried], resolution: float) -> float:
     """The strongest penalty within one standard error of the best, an error that counts as at least `resolution`."""
     best = min(table, key=lambda tried: tried.log_loss)
     allowed = best.log_loss + max(best.standard_error, resolution)
     return max(tried.strength for tried in table if tried.log_loss <= allowed)
+
+
+def _search(validation: CrossValidation, parts: "_Parts") -> tuple[tuple[StrengthTried, ...], Tensor]:
+    """The table, and weights (R, 1, C) near those of the strength that it leads to."""
+    table: list[StrengthTried] = []
+    kept: dict[float, Tensor] = {}
+    for tried, weights in validation.search(parts.tick):
+        table.append(tried)
+        parts.finish(len(table))
+        strength = choose_strength(table, _resolution(validation))
+        # A stronger one may still be chosen, where errors grow; it will start from here then.
+        kept = {other: found for other, found in kept.items() if other <= strength} | {tried.strength: weights}
+    parts.finish(len(STRENGTHS))
+    return tuple(table), kept.get(strength, weights)
+
+
+def _resolution(validation: CrossValidation) -> float:
+    """What one undecided picture adds to the mean log-loss, nats."""
+    return math.log(2) / len(validation.labels)
 
 
 def _fold_counts(labels: Labels, classes: int) -> tuple[int, int]:
@@ -205,9 +218,11 @@ def _regression(
     coordinates: Coordinates, labels: Labels, given: LinearHead, loss: Loss, workers: Executor
 ) -> Regressions:
     """The fit on all pictures."""
+    design, classes = coordinates.values, len(given.bias)
+    targets, shares = loss.targets(labels, classes), loss.shares(labels)[:, None]
     return Regressions(
-        coordinates.values, coordinates.variances, coordinates.logits(given.weight, given.bias),
-        loss.targets(labels, len(given.bias)), loss.shares(labels)[:, None], workers,
+        design, coordinates.variances, coordinates.logits(given.weight, given.bias),
+        targets.to(design.dtype), shares.to(design.dtype), workers,
     )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ Part = TypeVar("Part")
 _TOLERANCE = 3e-6
 # What is below this is as good as nothing, nats.
 _LEAST_OBJECTIVE = 1e-4
-_MAX_STEPS = 200
-_MAX_TRIALS = 20
+_MAX_STEPS = 100
+_MAX_TRIALS = 10
 # A step is long enough when the slope along it has fallen to this fraction.
 _SLOPE_LEFT = 0.3
 # Pictures that one thread takes at a time: as many logits as fit its cache, and few enough that all threads have work.
@@ -52,11 +52,11 @@ class Regressions:
     The loss of a picture is -sum(targets * log_softmax(logits)), that of a regression the sum of these times its shares.
 
     Attributes:
-        design: float32 (N, R), uncorrelated columns.
-        variances: float32 (R,), mean squares of the columns.
-        offsets: float32 (N, C), logits of the head that the fit starts from and is drawn to.
-        targets: float32 (N, C), target probabilities, times the weights of the classes.
-        shares: float32 (N, B), of each picture in the mean loss of each regression; 0 where it is held out.
+        design: (N, R), uncorrelated columns.
+        variances: (R,), mean squares of the columns.
+        offsets: (N, C), logits of the head that the fit starts from and is drawn to.
+        targets: (N, C), target probabilities, times the weights of the classes.
+        shares: (N, B), of each picture in the mean loss of each regression; 0 where it is held out.
         workers: run parts of the pictures; the parts, and with them the results, are the same for any number of threads.
 
     """
@@ -70,7 +70,7 @@ class Regressions:
 
     def zeros(self) -> Tensor:
         """Weights (R, B, C) that leave the logits at the offsets."""
-        return torch.zeros(self.design.shape[1], self.shares.shape[1], self.targets.shape[1])
+        return self.design.new_zeros(self.design.shape[1], self.shares.shape[1], self.targets.shape[1])
 
     def products(self, weights: Tensor) -> Tensor:
         """The design matrix times weights (R, B, C): (N, B, C)."""
@@ -104,7 +104,7 @@ class Regressions:
             variance = (moved * change[rows]).sum(dim=2) - moved.sum(dim=2).square_()
             return (self._weights(rows) * variance).sum(dim=0)
 
-        return sum(self._parts(of), torch.zeros(logits.shape[1]))
+        return sum(self._parts(of), logits.new_zeros(logits.shape[1]))
 
     def class_curvature(self, logits: Tensor) -> Tensor:
         """The mean (B, C) of p (1 - p): how the loss curves where the logit of one class moves for all pictures."""
@@ -113,7 +113,7 @@ class Regressions:
             probabilities = logits[rows].softmax(dim=2)
             return (probabilities * (1 - probabilities)).mul_(self._weights(rows)[..., None]).sum(dim=0)
 
-        return sum(self._parts(of), torch.zeros(logits.shape[1:]))
+        return sum(self._parts(of), logits.new_zeros(logits.shape[1:]))
 
     def _weights(self, rows: slice) -> Tensor:
         return self.shares[rows] * self.targets[rows].sum(dim=1, keepdim=True)
@@ -131,7 +131,7 @@ def minimise(problem: Regressions, strength: float, start: Tensor, tick: Callabl
     Args:
         problem: the regressions.
         strength: of the penalty, above 0.
-        start: weights (R, B, C) to start from.
+        start: weights (R, B, C) to start from; overwritten.
         tick: called after each step.
 
     Source: Nocedal and Wright, Numerical Optimization, 2nd ed., 5.2 (method PR+) and 5.1 (preconditioning).
@@ -140,7 +140,7 @@ def minimise(problem: Regressions, strength: float, start: Tensor, tick: Callabl
     state = _State.at(problem, strength, start)
     spread = problem.class_curvature(state.logits)
     precondition = (problem.variances[:, None, None] * spread).add_(strength).reciprocal_()
-    direction, before, decrement_before = torch.zeros_like(start), state.gradient, torch.ones(start.shape[1])
+    direction, before, decrement_before = torch.zeros_like(start), state.gradient, start.new_ones(start.shape[1])
     for _ in range(_MAX_STEPS):
         scaled = precondition * state.gradient
         decrement = _dot(scaled, state.gradient)
@@ -149,7 +149,7 @@ def minimise(problem: Regressions, strength: float, start: Tensor, tick: Callabl
         conjugate = ((decrement - _dot(scaled, before)) / decrement_before.clamp(min=_TINY)).clamp_(min=0)
         direction.mul_(conjugate[:, None]).sub_(scaled)
         uphill = _dot(direction, state.gradient) >= 0
-        direction = torch.where(uphill[:, None], -scaled, direction)
+        direction[:, uphill] = -scaled[:, uphill]
         before, decrement_before = state.gradient, decrement
         state.move(direction, tick)
     return state.weights, state.logits
@@ -177,7 +177,7 @@ class _State:
     @staticmethod
     def at(problem: Regressions, strength: float, weights: Tensor) -> "_State":
         logits = problem.products(weights).add_(problem.offsets[:, None])
-        state = _State(problem, strength, weights.clone(), logits, torch.empty(0), torch.empty(0))
+        state = _State(problem, strength, weights, logits, torch.empty(0), torch.empty(0))
         state._evaluate()
         return state
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tl_infer.system.files import replacing
 from tl_infer.system.parallel import available_threads, ordered_map
+from tl_train.cache.disk import cache_subfolder, make_room, megabytes, touch
 from tl_train.data.samples import Sample
-from tl_train.disk_cache import cache_subfolder, make_room, megabytes, touch
 from tl_train.progress import Progress
 from tl_train.training.activation_file import ActivationFile, ActivationWriter, DamagedFileError, Half, file_bytes
 from tl_train.training.activations import Activations, FrozenStages, StoredActivations, StreamedActivations

@@ -12,6 +12,7 @@ import torch
 from scipy.special import log_softmax
 from torch import nn
 
+from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import fit_temperature
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -61,7 +62,7 @@ def try_alphas(
     for alpha in ALPHAS:
         interpolate(module, start, end, alpha)
         found = logits()
-        scaled = found.astype(np.float64) / fit_temperature(found, truth)
+        scaled = found.astype(np.float64) / fit_temperature(Answers(found, truth))
         losses = -log_softmax(scaled, axis=1)[np.arange(len(truth)), truth]
         tried.append(AlphaTried(alpha, losses, float((found.argmax(axis=1) == truth).mean())))
     module.load_state_dict(end)

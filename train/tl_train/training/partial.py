@@ -62,6 +62,10 @@ class StagesTrained:
     alpha: float
     images_per_s: float
 
+    def at(self, alpha: float) -> tuple[float, float] | None:
+        """Log-loss (nats) and accuracy of the images that chose, at an alpha; None where none chose."""
+        return next(((one.log_loss, one.accuracy) for one in self.tried if one.alpha == alpha), None)
+
 
 class OutOfTimeError(TrainingError):
     """There is no time left to train the last stages."""
@@ -97,7 +101,9 @@ def train_stages(setup: Setup, choosing: Sequence[Sample], out: Path, progress: 
     sources = [FrozenStages(trunk=frozen, preprocessor=setup.preprocessor, samples=part) for part in (train, held_back)]
     caches = [ActivationCache(keep=not config.data.no_cache, mirrored=mirrors) for mirrors in (mirrored, False)]
     activations = [
-        keep_activations(source, cache, progress) for source, cache in zip(sources, caches, strict=True) if source.samples
+        keep_activations(source, cache, progress)
+        for source, cache in zip(sources, caches, strict=True)
+        if source.samples
     ]
     try:
         course = _Course(setup, rest, activations, labels_of(held_back), progress)
@@ -142,7 +148,8 @@ class _Course:
 
     def run(self, cut: Cut, out: Path, deadline: float) -> StagesTrained:
         """All epochs, and the choice of alpha."""
-        start, history, epochs = copy_weights(self._rest), list[Epoch](), 0
+        start: Weights = copy_weights(self._rest)
+        history, epochs = list[Epoch](), 0
         if stored := load_checkpoint(out, self._setup.identity, self._progress):
             start, history, epochs = self._restore(stored)
             self._progress.note(f"Continuing after epoch {len(history)}")
@@ -234,7 +241,7 @@ class _Course:
         """The loss of each step, and how many of its images are right."""
         for part, rows in zip(parts, self._train.batches(parts), strict=True):
             labels = self._labels[[index for index, _ in part]]
-            logits = self._rest(torch.from_numpy(rows).to(memory_format=torch.channels_last))
+            logits = self._rest(_tensor(rows))
             loss = functional.cross_entropy(
                 logits, labels, self._class_weights, label_smoothing=self._config.model.label_smoothing
             )
@@ -245,7 +252,9 @@ class _Course:
         parts = [[(index, False) for index in part] for part in batches(range(len(self._truth)), _EVAL_BATCH, 1)]
         with torch.inference_mode():
             stream = self._held_back[0].batches(parts)
-            found = [self._rest(torch.from_numpy(rows).to(memory_format=torch.channels_last)).numpy() for rows in stream]
+            found = [
+                self._rest(torch.from_numpy(rows).to(memory_format=torch.channels_last)).numpy() for rows in stream
+            ]
         logits: npt.NDArray[np.float32] = np.concatenate(found)
         return logits
 
@@ -255,6 +264,12 @@ class _Course:
         logits, truth = torch.from_numpy(self._held_back_logits()), torch.from_numpy(self._truth)
         loss = functional.cross_entropy(logits, truth).item()
         return loss, float((logits.argmax(dim=1) == truth).double().mean())
+
+
+def _tensor(rows: npt.NDArray[np.float32]) -> torch.Tensor:
+    """Activations in the memory format in which convolutions are fastest; others have fewer axes."""
+    tensor = torch.from_numpy(rows)
+    return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 def one_cycle(progress: float) -> float:
