@@ -20,18 +20,19 @@ from PIL import Image
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
-from tl_train.head.penalised import folds
+from tl_train.data.sources import read_source
+from tl_train.head.cross_validation import folds
 from tl_train.progress import Progress
 from tl_train.recipes import load_recipe
 from tl_train.run import train
-from tl_train.run_folder.folder import save_table
+from tl_train.tables import write_csv
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "full": {"mode": "full", "lr": 1e-3},
-    "full-low": {"mode": "full", "lr": 1e-4},
-    "default-no-prior": {"mode": "head", "head_fit": "penalised"},
+    "full": {"mode": "full", "head_fit": "sgd", "prior": "none", "lr": 1e-3},
+    "full-low": {"mode": "full", "head_fit": "sgd", "prior": "none", "lr": 1e-4},
+    "head-no-prior": {"mode": "head", "prior": "none"},
 }
-RECIPES = ("default", "default-no-prior", "gradual", "full", "full-low")
+RECIPES = ("head", "head-no-prior", "gradual", "full", "full-low")
 
 
 def write_pictures(dataset: Dataset, per_class: int, folder: Path) -> list[tuple[str, int]]:
@@ -68,7 +69,7 @@ def cross_validate(
         parts = ["test" if of == fold else "train" for of in fold_of]
         table = folder / f"fold{fold}.csv"
         lines = [(path, labels[label], part) for (path, label), part in zip(rows, parts, strict=True)]
-        save_table(table, ("path", "label", "split"), lines)
+        write_csv(table, ("path", "label", "split"), lines)
         found.append(judge(fields, table, folder / "run"))
         print(".", end="", flush=True, file=sys.stderr)
     accuracy, loss = zip(*found, strict=True)
@@ -87,7 +88,8 @@ def main() -> None:
     parser.add_argument("--size", type=int)
     parser.add_argument("--per-class", type=int, default=40)
     options = parser.parse_args()
-    dataset = load_dataset(TrainConfig.of(options.data, val_split=0), Progress())
+    config = TrainConfig.of(options.data, val_split=0)
+    dataset = load_dataset(config, read_source(config, Progress()), Progress())
     with tempfile.TemporaryDirectory() as name:
         rows = write_pictures(dataset, options.per_class, Path(name))
         print(f"{options.data}: {len(rows)} training pictures, {options.folds} folds, {options.size or 'native'} px")

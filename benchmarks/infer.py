@@ -25,18 +25,19 @@ import onnxruntime
 import torch
 from PIL import Image
 
-from tl_export.pipeline import export
+from tl_export import ExportOptions, export
 from tl_export.proof.independent import independent_tensor
 from tl_infer.classifier import Classifier
 from tl_infer.cli.job import Job
-from tl_infer.cli.job import Run as JobRun
+from tl_infer.cli.options import Options
 from tl_infer.images import load_image
+from tl_infer.limits import Limits
 from tl_infer.model.contract import PreprocessSpec
 from tl_infer.results import Classification
 from tl_infer.system.finding import find_files
 from tl_infer.system.parallel import available_threads
 from tl_train.models.trace import trace
-from tl_train.run_folder.folder import load_model
+from tl_train.run_folder.folder import RunFolder
 from turns import Run, Worker, in_turn
 
 BATCH = 32
@@ -69,10 +70,10 @@ print(time.perf_counter() - started, usage.ru_maxrss)
 def ours(model: Path, files: Sequence[Path], out: Path) -> Run:
     """What tl-infer does, from the files to a CSV file."""
     classifier = Classifier(model, for_many=True)
-    job = Job(paths=tuple(map(str, files)), out=out, overwrite=True)
+    options = Options(model=model, paths=tuple(map(str, files)), out=out, overwrite=True)
 
     def run() -> float:
-        return JobRun(classifier, job).execute(lambda _: None, lambda _: None).done
+        return Job(classifier, options).run(lambda _: None, lambda _: None).done
 
     return run
 
@@ -132,7 +133,7 @@ class _Photos(torch.utils.data.Dataset[torch.Tensor]):
 
 def pytorch(folder: Path, files: Sequence[Path], workers: int) -> Run:
     """PyTorch eager with torchvision's transforms, in batches; with `workers` processes that load, or none."""
-    model, spec, _ = load_model(folder)
+    model, spec, _ = RunFolder(folder).load_model()
     model.eval()
     photos = _Photos(files, spec.preprocess)
     loader = torch.utils.data.DataLoader(photos, batch_size=BATCH, num_workers=workers)
@@ -170,7 +171,7 @@ def openvino(bare: Path, files: Sequence[Path], spec: PreprocessSpec) -> Run:
 
 def compare(folder: Path, model: Path, files: Sequence[Path], rounds: int, scratch: Path) -> None:
     """The first part: pictures per second of every way."""
-    trained, spec, _ = load_model(folder)
+    trained, spec, _ = RunFolder(folder).load_model()
     bare = scratch / "network.onnx"
     bare.write_bytes(trace(trained, spec.preprocess.size).SerializeToString())
     ways = {
@@ -233,7 +234,7 @@ def fast_decode(model: Path, files: Sequence[Path], rounds: int, scratch: Path) 
         large.append(scratch / f"large{number}.jpg")
         with Image.open(path) as picture:
             picture.convert("RGB").resize(TWELVE_MEGAPIXELS, Image.Resampling.BICUBIC).save(large[-1], quality=90)
-    exact, fast = Classifier(model, for_many=True), Classifier(model, for_many=True, fast_decode=True)
+    exact, fast = Classifier(model, for_many=True), Classifier(model, for_many=True, limits=Limits(fast_decode=True))
     spent: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(rounds):
         for is_fast, classifier in ((False, exact), (True, fast)):
@@ -287,7 +288,7 @@ def main() -> None:
     files = [found[number % len(found)] for number in range(options.pictures)]
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        model = export(options.run, scratch / "model.onnx", images=found[:20]).path
+        model = export(options.run, scratch / "model.onnx", ExportOptions(images=found[:20])).path
         print(f"{options.pictures} pictures ({len(found)} photos), {available_threads()} processors, {options.run}")
         compare(options.run, model, files, options.rounds, scratch)
         start_of_a_process(model, files[0], options.rounds)

@@ -30,6 +30,7 @@ from tl_train.progress import Progress
 from tl_train.training.loop import Step, train_one_epoch
 from tl_train.training.memory import keep_freed_memory
 from tl_train.training.optim import make_optimizer
+from turns import Run, Worker, in_turn
 
 PICTURES = 32
 BATCH = 8

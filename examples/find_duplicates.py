@@ -1,16 +1,16 @@
-"""Find pictures that look alike, by the embeddings of a model.
+"""Find images that look alike, by the embeddings of a model.
 
-    python find_duplicates.py photos.onnx pictures/ more/
+    python find_duplicates.py photos.onnx photos/ more/
 
-Two pictures belong together when the cosine of their embeddings is at least `--threshold`; groups are chains of these.
-The embedding says what the network sees: copies that were resized, compressed again or slightly cut are close, and
-so are different pictures of the same thing from the same place. It is a proposal to look at: nothing is deleted.
-With EfficientNet-Lite0, copies of 20 photographs (half size, JPEG quality 40, a tenth cut off, mirrored, brighter)
-were at least at 0.81, 50 photographs of different things at most at 0.48, but small grey portraits of dogs and cats at
-up to 0.89.
+Two images belong together if the cosine of their embeddings is at least `--threshold`; groups are chains of these.
+The embedding says what the network sees: copies that were resized, compressed again or slightly cropped are close, and
+so are different images of the same thing from the same place. The groups are suggestions: nothing is deleted. With
+EfficientNet-Lite0, copies of 20 photographs (half size, JPEG quality 40, a tenth cropped, mirrored, brighter) had a
+cosine of 0.81 or more, 50 photographs of different things 0.48 or less, but small grey portraits of dogs and cats up
+to 0.89.
 
-Every picture is compared with every other, in blocks: beside a block, memory holds one embedding per picture (5 KB for
-EfficientNet-Lite0). Exit code 0; 1 when the model is no good or has no embeddings, or there is no picture; 3 when a
+Every image is compared with every other, in blocks: apart from a block, memory holds one embedding per image (5 KB for
+EfficientNet-Lite0). Exit code 0; 1 if the model cannot be used or has no embeddings, or if there is no image; 3 if a
 file could not be read.
 """
 
@@ -27,7 +27,7 @@ from tl_infer import Classifier, ImageError, TlError
 
 
 def files(folders):
-    """Every file below the folders, hidden ones left out."""
+    """Every file below the folders, except hidden ones."""
     for folder in folders:
         if not folder.is_dir():
             raise NotADirectoryError(f"{folder}: expected a folder")
@@ -37,7 +37,7 @@ def files(folders):
 
 
 def embeddings(classifier, paths):
-    """The paths that could be read, their embeddings of length 1, float32 (N, D), and how many could not be read."""
+    """The paths that could be read, their embeddings as unit vectors, float32 (N, D), and how many could not."""
     found, rows, failed = [], [], 0
     names, to_classify = itertools.tee(paths)
     for path, result in zip(names, classifier.classify_many(to_classify, embedding=True), strict=True):
@@ -51,7 +51,7 @@ def embeddings(classifier, paths):
 
 
 def alike(vectors, threshold, block):
-    """Pairs of rows and their cosine, where it is at least the threshold."""
+    """Pairs of rows and their cosine, if it is at least the threshold."""
     for top in range(0, len(vectors), block):
         for left in range(top, len(vectors), block):
             cosines = vectors[top : top + block] @ vectors[left : left + block].T
@@ -61,7 +61,7 @@ def alike(vectors, threshold, block):
 
 
 def groups(count, pairs):
-    """Rows that chains of pairs join, with the highest cosine each has in its group."""
+    """Groups of rows that chains of pairs connect, each row with its highest cosine."""
     parent, best = list(range(count)), [0.0] * count
 
     def root(row):
@@ -84,13 +84,13 @@ def main():
     parser.add_argument("model", type=Path)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--threshold", type=float, default=0.9, help="cosine, 0 to 1 (default 0.9)")
-    parser.add_argument("--block", type=int, default=1024, help="pictures compared at a time (default 1024)")
+    parser.add_argument("--block", type=int, default=1024, help="images compared at a time (default 1024)")
     options = parser.parse_args()
     if not 0 < options.threshold <= 1:
         parser.error(f"--threshold: found {options.threshold}, expected above 0, at most 1")
     if options.block < 1:
         parser.error(f"--block: found {options.block}, expected 1 or more")
-    # Nothing to clean up: Ctrl-C, or `| head` that has seen enough, just ends it.
+    # There is nothing to clean up: Ctrl-C, or `| head` that has seen enough, just ends it.
     for number in (signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -99,14 +99,14 @@ def main():
         print(f"find_duplicates: {error}", file=sys.stderr)
         return 1
     if not paths:
-        print("find_duplicates: no picture that could be read", file=sys.stderr)
+        print("find_duplicates: no image could be read", file=sys.stderr)
         return 1
     found = groups(len(paths), alike(vectors, options.threshold, options.block))
     for number, group in enumerate(found, start=1):
-        print(f"group {number}: {len(group)} pictures")
+        print(f"group {number}: {len(group)} images")
         for row, cosine in group:
             print(f"  {cosine:.3f}  {str(paths[row])!r}")
-    print(f"{len(paths)} pictures, {len(found)} groups", file=sys.stderr)
+    print(f"{len(paths)} images, {len(found)} groups", file=sys.stderr)
     return 3 if failed else 0
 
 

@@ -1,10 +1,10 @@
-"""Show pictures in the terminal, with what the model sees and where.
+"""Show images in the terminal, with what the model sees and where.
 
     python view.py photos.onnx photo.jpg ...
 
-The picture, beside it the same with the heatmap of the first class (yellow is strongest; left out when the model
-has none), below the label and the probabilities as bars. Needs a terminal with 24-bit colours and UTF-8; each
-character is two pixels. Exit code 0; 1 when the model is no good; 3 when a picture could not be read.
+Shows the image, beside it the same image with the heatmap of the first class (yellow is strongest; omitted if the model
+has none), and below them the label and the probabilities as bars. Needs a terminal with 24-bit colours and UTF-8; each
+character is two pixels. Exit code 0; 1 if the model cannot be used; 3 if an image could not be read.
 """
 
 import argparse
@@ -22,7 +22,7 @@ GAP, BAR, CLASSES = 2, 30, 5
 
 
 def rows_of(image, columns, lines):
-    """A PIL image as lines of text, at most so many columns and lines: upper half in the foreground colour."""
+    """A PIL image as lines of text, within so many columns and lines; a character's upper half is its foreground."""
     scale = min(columns / image.width, 2 * lines / image.height)
     width, height = max(1, int(image.width * scale)), max(2, int(image.height * scale) // 2 * 2)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BOX))
@@ -35,7 +35,7 @@ def rows_of(image, columns, lines):
 
 
 def show(classifier, path, columns, lines):
-    """Print one picture."""
+    """Print one image."""
     pixels = load_image(path)
     result = classifier.classify(pixels, top_k=min(CLASSES, len(classifier.labels)))
     images = [Image.fromarray(pixels)]
@@ -52,7 +52,7 @@ def show(classifier, path, columns, lines):
 
 
 def printable(text):
-    """Without characters that could command the terminal."""
+    """Without characters that could control the terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -61,20 +61,20 @@ def main():
     size = shutil.get_terminal_size((100, 40))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("pictures", type=Path, nargs="+")
+    parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--columns", type=int, default=size.columns, help="width (default: the terminal's)")
-    parser.add_argument("--lines", type=int, default=max(4, size.lines - CLASSES - 4), help="height of the picture")
+    parser.add_argument("--lines", type=int, default=max(4, size.lines - CLASSES - 4), help="height of the image")
     options = parser.parse_args()
     if options.columns < 20 or options.lines < 1:
         parser.error("expected at least 20 columns and 1 line")
-    # Nothing to clean up: Ctrl-C, or a pager that was left, just ends it.
+    # There is nothing to clean up: Ctrl-C, or quitting a pager, just ends it.
     for number in (signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     failed = False
     try:
         classifier = Classifier(options.model)
-        for path in options.pictures:
+        for path in options.images:
             try:
                 show(classifier, path, options.columns, options.lines)
             except ImageError as error:

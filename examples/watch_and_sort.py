@@ -1,13 +1,13 @@
-"""Watch a folder and move each new picture into a folder of its class.
+"""Watch a folder and move each new image into a folder of its class.
 
     python watch_and_sort.py photos.onnx incoming/ sorted/
 
-Looks every two seconds. A file is taken when its size and time were the same at two looks in a row; a writer that
-pauses for longer is noticed because half a picture cannot be decoded, and the file is tried again once it has changed.
-What cannot be read stays where it is and is named once. Pictures the model is unsure of go to `_unsure`. Nothing is
-ever overwritten: a second `a.jpg` becomes `a (2).jpg`. Sub-folders, hidden files and links are left alone.
+Looks every two seconds. A file is taken if its size and time were the same twice in a row; if a writer pauses for
+longer, half an image cannot be decoded, and the file is tried again once it has changed. What cannot be read stays
+where it is and is reported once. Images that the model abstains on go to `_unsure`. Nothing is ever overwritten: a
+second `a.jpg` becomes `a (2).jpg`. Sub-folders, hidden files and links are left alone.
 
-Ctrl-C (or SIGTERM) ends it after the picture under way, with exit code 0; 1 when the model or a folder is no good.
+Ctrl-C (or SIGTERM) stops it after the current image, with exit code 0; 1 if the model or a folder cannot be used.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from tl_infer import Classifier, ImageError, TlError
 
 
 def files(folder):
-    """Each regular file of the folder, and what changes when somebody writes to it."""
+    """Each regular file of the folder, with a stamp that changes when somebody writes to it."""
     for path in sorted(folder.iterdir()):
         try:
             status = path.lstat()
-        except FileNotFoundError:  # taken away meanwhile
+        except FileNotFoundError:  # removed in the meantime
             continue
         if not path.name.startswith(".") and path.is_file() and not path.is_symlink():
             yield path, (status.st_size, status.st_mtime_ns)
@@ -38,7 +38,7 @@ def move(path, folder):
     target, number = folder / path.name, 1
     while True:
         try:
-            target.touch(exist_ok=False)  # the name is ours from here on
+            target.touch(exist_ok=False)  # from here on the name is ours
             break
         except FileExistsError:
             number += 1
@@ -51,12 +51,12 @@ def move(path, folder):
 
 
 def folder_name(label):
-    """A label as the name of one folder; no text that a model holds can lead elsewhere."""
+    """A label as the name of a folder; no label in a model can lead elsewhere."""
     return "_unsure" if label is None else re.sub(r"[^\w .-]", "_", label).strip(". ") or "_"
 
 
 def sort(classifier, paths, destination, stop):
-    """Classify and move; stops between two pictures when told to."""
+    """Classify and move; stops between two images when told to."""
     for path, result in zip(paths, classifier.classify_many(paths), strict=True):
         if stop.is_set():
             return
@@ -66,7 +66,7 @@ def sort(classifier, paths, destination, stop):
         try:
             target = move(path, destination / folder_name(result.label))
         except FileNotFoundError:
-            continue  # somebody else took it
+            continue  # somebody else moved it
         print(f"{path.name!r} -> {str(target.relative_to(destination))!r} ({result.probability:.0%})", flush=True)
 
 
@@ -87,8 +87,8 @@ def main():
     """Parse the command line and watch; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("watched", type=Path, help="where pictures arrive")
-    parser.add_argument("sorted", type=Path, help="where the folders of the classes are")
+    parser.add_argument("watched", type=Path, help="where images arrive")
+    parser.add_argument("sorted", type=Path, help="parent of the folders of the classes")
     parser.add_argument("--seconds", type=float, default=2.0, help="between two looks (default 2)")
     options = parser.parse_args()
     if not 0 < options.seconds < threading.TIMEOUT_MAX:

@@ -1,5 +1,6 @@
 """Pictures and models that several tests share; all real, all made here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,14 @@ import pytest
 from PIL import Image
 
 from support.pictures import SHARED, draw_shape
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that tests compute is kept in the user's cache, and nothing is taken from there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TL_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +60,6 @@ def tiny_run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file exported from `tiny_run`."""
-    from tl_export.pipeline import export
+    from tl_export import export
 
     return export(tiny_run, tmp_path_factory.mktemp("model") / "shapes.onnx").path

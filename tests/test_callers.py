@@ -146,7 +146,7 @@ def test_a_golden_sample_that_does_not_come_out_is_refused(caller, tiny_model, p
     spoiled = changed(tiny_model, tmp_path / "spoiled.onnx", "tl.golden", plant)
     done = run(caller, spoiled, pictures[0], code=1)
     assert done.stdout == ""
-    assert re.search(r"spoiled.onnx: golden sample 'planted' differs by [0-9.e-]+, allowed [0-9.e-]+\n$", done.stderr)
+    assert re.search(r"spoiled.onnx: golden sample 'planted' differs by [0-9.e-]+, tolerance [0-9.e-]+\n$", done.stderr)
     assert "Traceback" not in done.stderr
 
 

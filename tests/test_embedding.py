@@ -88,10 +88,10 @@ def test_the_web_handler_answers_with_the_class(web):
 
 def test_the_web_handler_answers_errors_in_json(web, monkeypatch):
     ask, names = web
-    assert ask(method="GET") == (405, {"error": "expected POST, with a picture as the body"})
+    assert ask(method="GET") == (405, {"error": "expected POST, with an image as the body"})
     status, answer = ask(b"no picture")
     assert status == 422
-    assert answer["error"].startswith("not a picture in a known format")
+    assert answer["error"].startswith("not an image in a known format")
     assert ask(b"") == (422, {"error": "the file is empty"})
     large = np.zeros((4100, 4000), np.uint8)
     Image.fromarray(large).save("large.png")
@@ -160,7 +160,7 @@ def test_the_window_shows_the_answer(folder):
     label = Classifier("photos.onnx").classify("new-photos/more/circle0.png").label
     assert seen[0] == "new-photos/more/circle0.png ..."
     assert seen[1].startswith(f"new-photos/more/circle0.png: {label or 'not sure'} (")
-    assert "not a picture in a known format" in seen[3]
+    assert "not an image in a known format" in seen[3]
 
 
 def test_the_batch_job_has_a_row_for_every_file(folder, capsys):
@@ -170,7 +170,7 @@ def test_the_batch_job_has_a_row_for_every_file(folder, capsys):
     rows = [json.loads(line) for line in Path("results.jsonl").read_text().splitlines()]
     by_path = {Path(row["path"]).name: row for row in rows}
     assert sorted(by_path) == ["circle0.png", "circle1.png", "circle2.png", "notes.txt"]
-    assert by_path["notes.txt"]["error"].startswith("not a picture")
+    assert by_path["notes.txt"]["error"].startswith("not an image")
     result = Classifier("photos.onnx").classify("new-photos/more/circle1.png")
     assert by_path["circle1.png"]["label"] == result.label
     assert by_path["circle1.png"]["probability"] == pytest.approx(result.probability, abs=1e-6)
@@ -209,7 +209,7 @@ def test_processes_answer_in_order(folder):
     lines = done.stdout.splitlines()
     classifier = Classifier("photos.onnx")
     assert lines[:3] == [f"{path} {classifier.classify(path).label}" for path in pictures[:3]]
-    assert lines[3].startswith("new-photos/notes.txt new-photos/notes.txt: not a picture")
+    assert lines[3].startswith("new-photos/notes.txt new-photos/notes.txt: not an image")
     assert len(lines) == 4
 
 

@@ -12,11 +12,11 @@ import torch
 
 from tl_infer import Classifier, load_image
 from tl_train.preprocess.graph import Preprocessor
-from tl_train.run_folder.folder import load_model
+from tl_train.run_folder.folder import RunFolder
 
 
 def torch_probabilities(run: Path, path: Path) -> np.ndarray:
-    model, spec, _ = load_model(run)
+    model, spec, _ = RunFolder(run).load_model()
     tensor = torch.from_numpy(Preprocessor(spec.preprocess)(load_image(path)))
     with torch.inference_mode():
         return torch.softmax(model(tensor[None]) / spec.temperature, dim=1)[0].numpy()

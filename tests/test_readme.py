@@ -27,7 +27,7 @@ def test_the_python_code_runs(tiny_model, shapes, tmp_path, monkeypatch, capsys)
     exec(compile(code, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
-    assert lines[3].startswith("notes.txt could not be read: not a picture")
+    assert lines[3].startswith("notes.txt could not be read: not an image")
 
 
 def test_no_placeholder_is_left():

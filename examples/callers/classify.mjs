@@ -1,12 +1,12 @@
-// Classify pictures with a model file of tl-export, using onnxruntime-node and sharp.
+// Classify images with a model file of tl-export, using onnxruntime-node and sharp.
 //
 // docs/model-file.md is the specification. The file is a program: run only model files that you trust.
 //
 //     npm ci --ignore-scripts
-//     node classify.mjs MODEL.onnx PICTURE...
+//     node classify.mjs MODEL.onnx IMAGE...
 //
-// Prints a JSON object per picture. Exit code 0; 1 when the model is refused; 3 when a picture could not be read.
-// sharp reads no BMP; pictures of floating point numbers are refused, and an orientation that only XMP has is not applied.
+// Prints a JSON object per image. Exit code 0; 1 if the model is refused; 3 if an image could not be read.
+// sharp does not read BMP; floating point images are refused, and an orientation that only XMP has is not applied.
 
 import { readFile } from "node:fs/promises";
 import ort from "onnxruntime-node";
@@ -14,7 +14,7 @@ import sharp from "sharp";
 
 const FORMATS = ["jpeg", "png", "webp", "gif", "tiff"]; // sharp would also draw SVG
 
-// onnxruntime-node does not give the metadata, so the file is read for them: field 14 of ModelProto, an entry with the
+// onnxruntime-node does not give the metadata, so they are read from the file: field 14 of ModelProto, an entry with the
 // fields 1, key, and 2, value. Source: onnx.proto3 and the wire format of protocol buffers.
 function metadata(file) {
   const found = {};
@@ -26,7 +26,7 @@ function metadata(file) {
   return found;
 }
 
-// The number and bytes of every field that has a length; the others are stepped over.
+// The number and bytes of every field that has a length; the others are skipped.
 function* fields(bytes) {
   let at = 0;
   const varint = () => {
@@ -53,12 +53,12 @@ function* fields(bytes) {
   }
 }
 
-// A picture file (path or bytes) -> upright RGB, { pixels: Uint8Array, width, height }.
+// An image file (path or bytes) -> upright RGB, { pixels: Uint8Array, width, height }.
 async function decode(source) {
   // Stored values: `ignoreIcc` leaves the colour profile out. Only the first frame is read.
   const image = sharp(source, { ignoreIcc: true, failOn: "warning" });
   const { format, space, depth, hasAlpha } = await image.metadata();
-  if (!FORMATS.includes(format)) throw new Error(`a picture in ${format}, expected ${FORMATS.join(", ")}`);
+  if (!FORMATS.includes(format)) throw new Error(`an image in ${format}, expected ${FORMATS.join(", ")}`);
   image.autoOrient();
   const sixteenBitGrey = space === "grey16" && !hasAlpha;
   if (sixteenBitGrey) {
@@ -109,7 +109,7 @@ async function openModel(path) {
     // So written, NaN is refused too.
     if (!(difference <= golden.tolerance)) {
       throw new Error(
-        `golden sample '${sample.name}' differs by ${difference.toPrecision(2)}, allowed ${golden.tolerance}`,
+        `golden sample '${sample.name}' differs by ${difference.toPrecision(2)}, tolerance ${golden.tolerance}`,
       );
     }
   }
@@ -128,15 +128,15 @@ async function answer(model, path) {
   const abstains = abstain_below !== null && found[best] < abstain_below;
   return {
     path,
-    label: abstains ? null : labels[best], // null: the model would rather not say
+    label: abstains ? null : labels[best], // null: the model abstains
     probability: found[best],
     probabilities: Object.fromEntries(labels.map((label, i) => [label, found[i]])),
   };
 }
 
-async function main([path, ...pictures]) {
-  if (pictures.length === 0) {
-    console.error("usage: node classify.mjs MODEL.onnx PICTURE...");
+async function main([path, ...images]) {
+  if (images.length === 0) {
+    console.error("usage: node classify.mjs MODEL.onnx IMAGE...");
     return 2;
   }
   let model;
@@ -147,8 +147,8 @@ async function main([path, ...pictures]) {
     return 1;
   }
   let failed = false;
-  for (const picture of pictures) {
-    const row = await answer(model, picture);
+  for (const image of images) {
+    const row = await answer(model, image);
     failed ||= "error" in row;
     console.log(JSON.stringify(row));
   }

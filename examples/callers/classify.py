@@ -1,12 +1,12 @@
-"""Classify pictures with a model file of tl-export, using onnxruntime, numpy and pillow alone.
+"""Classify images with a model file of tl-export, using onnxruntime, numpy and pillow alone.
 
-For callers that want to see, or to translate, what `tl_infer` does; docs/model-file.md is the specification. The file
-is a program: run only model files that you trust. What `tl_infer` has beyond this: limits for hostile pictures, all
-cores, clear errors for damaged models.
+For those who want to see what `tl_infer` does, or to port it; docs/model-file.md is the specification. The file is a
+program: run only model files that you trust. `tl_infer` has more: limits against hostile images, all cores, clear
+errors for damaged models.
 
-    python classify.py MODEL.onnx PICTURE...
+    python classify.py MODEL.onnx IMAGE...
 
-Prints a JSON object per picture. Exit code 0; 1 when the model is refused; 3 when a picture could not be read.
+Prints a JSON object per image. Exit code 0; 1 if the model is refused; 3 if an image could not be read.
 """
 
 import base64
@@ -27,7 +27,7 @@ UPRIGHT = {
 
 
 class Model:
-    """A model file that has shown, on its golden samples, that this machine computes what it should."""
+    """A model file whose golden samples have shown that this machine computes what it should."""
 
     def __init__(self, path):
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -37,9 +37,9 @@ class Model:
         for sample in golden["samples"]:
             found = self.probabilities(decode(io.BytesIO(base64.b64decode(sample["png"]))))
             difference = np.abs(found - sample["probabilities"]).max()
-            if not difference <= golden["tolerance"]:  # so written, NaN is refused too
+            if not difference <= golden["tolerance"]:  # written this way, NaN is refused too
                 raise ValueError(
-                    f"golden sample '{sample['name']}' differs by {difference:.2g}, allowed {golden['tolerance']:.2g}"
+                    f"golden sample '{sample['name']}' differs by {difference:.2g}, tolerance {golden['tolerance']:.2g}"
                 )
 
     def probabilities(self, pixels):
@@ -55,12 +55,12 @@ class Model:
 
 
 def decode(source):
-    """A picture file -> upright RGB, uint8 (H, W, 3): the rules of docs/model-file.md."""
+    """An image file -> upright RGB, uint8 (H, W, 3): the rules of docs/model-file.md."""
     with Image.open(source, formats=FORMATS) as image:
         image.load()
         try:
             orientation = image.getexif().get(0x0112, 1)
-        except Exception:  # noqa: BLE001 - a damaged EXIF block does not lose the picture
+        except Exception:  # noqa: BLE001 - a damaged EXIF block does not cost the image
             orientation = 1
         if image.mode.startswith("I"):
             values = np.asarray(image).astype(np.int64)
@@ -80,7 +80,7 @@ def decode(source):
 
 
 def answer(model, path):
-    """What to print of one picture."""
+    """What to print for one image."""
     try:
         found = model.probabilities(decode(path))
     except Exception as error:  # noqa: BLE001 - decoders raise nearly everything on damaged files
@@ -89,7 +89,7 @@ def answer(model, path):
     abstains = model.spec["abstain_below"] is not None and found[best] < model.spec["abstain_below"]
     return {
         "path": path,
-        "label": None if abstains else model.spec["labels"][best],  # null: the model would rather not say
+        "label": None if abstains else model.spec["labels"][best],  # null: the model abstains
         "probability": float(found[best]),
         "probabilities": {label: float(p) for label, p in zip(model.spec["labels"], found, strict=True)},
     }
@@ -98,11 +98,11 @@ def answer(model, path):
 def main(arguments):
     """Classify the files named; the exit code."""
     if len(arguments) < 2:
-        sys.stderr.write("usage: classify.py MODEL.onnx PICTURE...\n")
+        sys.stderr.write("usage: classify.py MODEL.onnx IMAGE...\n")
         return 2
     try:
         model = Model(arguments[0])
-    except Exception as error:  # noqa: BLE001 - onnxruntime has exceptions of its own
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises its own exceptions
         sys.stderr.write(f"{arguments[0]}: {error}\n")
         return 1
     failed = False

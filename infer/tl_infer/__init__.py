@@ -1,7 +1,7 @@
-"""Classify pictures with a model file made by tl-export: onnxruntime, numpy and pillow, nothing to configure.
+"""Classify images with a model file made by tl-export: onnxruntime, numpy and pillow, nothing to configure.
 
-The names below load their modules when first used, so that `--help` and programs that only might classify start at
-once.
+The names below load their modules when first used, so that `--help`, and programs that may not classify at all, start
+at once.
 """
 
 import importlib
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         SelfTestError,
         TlError,
     )
-    from tl_infer.images import Limits, load_image
+    from tl_infer.images import load_image
+    from tl_infer.limits import Limits
     from tl_infer.model.contract import ModelSpec, ParitySummary, PreprocessSpec
     from tl_infer.results import Classification, Score, SelfTest
 
@@ -58,7 +59,8 @@ _MODULES = {
         "SelfTestError",
         "TlError",
     ),
-    "images": ("Limits", "load_image"),
+    "images": ("load_image",),
+    "limits": ("Limits",),
     "results": ("Classification", "Score", "SelfTest"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

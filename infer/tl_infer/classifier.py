@@ -1,11 +1,11 @@
-"""`Classifier`: load a model file, classify one picture, classify many."""
+"""`Classifier`: load a model file, classify one image, classify many."""
 
-import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,18 +13,19 @@ from PIL import Image
 
 from tl_infer.errors import ImageError, ModelFileError
 from tl_infer.heatmaps import draw_overlay
-from tl_infer.images import DEFAULT_LIMITS, ImageSource, Limits, Pixels, load_image
+from tl_infer.images import ImageSource, Pixels, load_image
+from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.contract import EMBEDDING, HEATMAP, PROBABILITIES, ModelSpec
 from tl_infer.model.engine import Engine
 from tl_infer.model.modelfile import ModelSource, read_model
-from tl_infer.model.selftest import run_self_test, sample_picture
+from tl_infer.model.selftest import run_self_test, sample_image
 from tl_infer.model.session import CPU, Session, check_providers
 from tl_infer.request import Request
 from tl_infer.results import Classification, SelfTest, Vector
 from tl_infer.system.parallel import available_threads, ordered_map
 
 MAX_THREADS = 1024
-_BATCH = 16  # pictures in one run of `classify_batch`: memory stays bounded, and larger ones are no faster on a CPU
+_BATCH = 16  # images in one run of `classify_batch`: memory stays bounded, and larger runs are no faster on a CPU
 
 
 class Classifier:
@@ -32,10 +33,10 @@ class Classifier:
 
     Thread-safe, can be pickled, and closes itself at the end of a `with` block. Works in forked processes, as
     `multiprocessing` makes them; a child of a bare `os.fork` must end with `os._exit`, because onnxruntime's own
-    handler waits for ever at the exit of a process forked after a model was opened (seen with 1.32).
+    exit handler hangs in a process forked after a model was opened (seen with 1.32).
 
     Attributes:
-        spec: what the file says of itself.
+        spec: what the file says about itself.
 
     """
 
@@ -47,44 +48,35 @@ class Classifier:
         providers: Sequence[str] | None = None,
         sha256: str | None = None,
         limits: Limits = DEFAULT_LIMITS,
-        fast_decode: bool = False,
         for_many: bool = False,
     ) -> None:
-        """Open a model and try it on one picture; with any provider but the CPU also run its self-test.
+        """Open a model and try it on one image; on any provider but the CPU, also run its self-test.
 
         Args:
-            model: path, bytes, or file opened for reading bytes, of a model made by tl-export.
+            model: path, bytes, or binary file open for reading, of a model made by tl-export.
             threads: processors to use; None for all that the process may use.
-            providers: names in order of preference, of cpu, cuda, coreml, openvino, directml; None for the CPU.
-            sha256: what the SHA-256 of the file must be, 64 hexadecimal digits; None to take any.
-            limits: what is refused before a picture is decoded.
-            fast_decode: decode large JPEGs at a reduced scale, at least twice the network's input; the answers change
-                a little.
-            for_many: make ready for `classify_many` first; saves memory and time where nothing else is used.
+            providers: in order of preference, of cpu, cuda, coreml, openvino, directml; None for the CPU.
+            sha256: the SHA-256 that the file must have, 64 hexadecimal digits; None accepts any.
+            limits: what decoding an image may take.
+            for_many: prepare for `classify_many` first; saves memory and time if nothing else is called.
 
         Raises:
-            ModelFileError: no such file, damaged, not made by tl-export, not the one of `sha256`, with external data,
-                or contradicting itself.
+            ModelFileError: no such file, damaged, not made by tl-export, with external data, or not that of `sha256`.
             ProviderError: a provider is not in the installed onnxruntime, or does not start.
             SelfTestError: another provider than the CPU gives other answers than the file says.
             TypeError: `model` is of none of the types above.
             ValueError: `threads` or `sha256` is out of range.
 
         """
-        if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise ValueError(f"threads: found {threads}, expected 1 to {MAX_THREADS}")
+        processors = _processors(threads)
         names = check_providers(providers)
-        self._options = {
-            "threads": threads, "providers": names, "limits": limits, "fast_decode": fast_decode, "for_many": for_many
-        }  # fmt: skip
         self._limits = limits
-        self._engine = Engine(read_model(model, sha256), threads or available_threads(), names, for_many=for_many)
+        self._reopen = functools.partial(Classifier, threads=threads, providers=names, limits=limits, for_many=for_many)
+        self._engine = Engine(read_model(model, sha256), processors, names, for_many=for_many)
         first = self._engine.first
         self.spec: ModelSpec = first.spec
         self._outputs = first.outputs
-        size = (*self.spec.preprocess.size, self.spec.preprocess.resize_px or 0)
-        self._fast_for_px = 2 * max(size) if fast_decode else None
-        first.check_answers(sample_picture(first.golden))
+        first.check_answers(sample_image(first.golden))
         if names != (CPU,):
             self.self_test()
 
@@ -95,7 +87,7 @@ class Classifier:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the model file, 64 hexadecimal digits: what to pin it with."""
+        """SHA-256 of the model file, 64 hexadecimal digits; the value to pin it with."""
         return self._engine.model.sha256
 
     @property
@@ -122,18 +114,18 @@ class Classifier:
         embedding: bool = False,
         heatmap: bool = False,
     ) -> Classification:
-        """Classify one picture.
+        """Classify one image.
 
         Args:
             image: path, file bytes, PIL image, or uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA.
             top_k: how many classes to name, 1 to all; None for all.
             threshold: abstain below this probability, 0..1; 0 never abstains, None takes the model's own.
-            embedding: also give the embedding, at no further decoding.
+            embedding: also give the embedding; the image is decoded once.
             heatmap: also give the heatmap of the most probable class.
 
         Raises:
-            ImageError: the picture cannot be read.
-            ModelFileError: the graph failed, its answers are no finite numbers, or it lacks the output asked for.
+            ImageError: the image cannot be read.
+            ModelFileError: the graph failed, its answers are not finite numbers, or it lacks an output asked for.
             ClosedError: after `close`.
             ValueError: `top_k` or `threshold` is out of range.
 
@@ -149,10 +141,10 @@ class Classifier:
         embedding: bool = False,
         heatmap: bool = False,
     ) -> Iterator[Classification | ImageError]:
-        """Classify many pictures on all cores; one result per picture, in order, with bounded memory.
+        """Classify many images on all cores: one result per image, in order, with bounded memory.
 
-        A picture that cannot be read, or that the model fails on, gives its `ImageError` as the result, and the others
-        go on.
+        An image that cannot be read, or that the model fails on, gives its `ImageError` as the result; the others are
+        unaffected.
 
         Args:
             images: as for `classify`; a generator is read only as far ahead as the threads need.
@@ -162,33 +154,20 @@ class Classifier:
             heatmap: as for `classify`.
 
         Raises:
-            ModelFileError: the model lacks the output asked for (at once, before the first result).
+            ModelFileError: the model lacks an output asked for (at once, before the first result).
             ClosedError: after `close`.
             ValueError: `top_k` or `threshold` is out of range (at once).
             RuntimeError: the iterator was taken into a forked process.
 
         """
         request = self._request(top_k, threshold, embedding, heatmap)
-        session = self._engine.for_many()
-
-        def result(image: ImageSource) -> Classification | ImageError:
-            started = time.perf_counter()
-            try:
-                return self._classify(session, request, image)
-            except ImageError as error:
-                error.ms = _ms_since(started)
-                return error
-            except ModelFileError as error:
-                # Who shows the reason to strangers need not show them where the model lies.
-                reason = str(error).removeprefix(f"{self._engine.model.where}: ")
-                return ImageError(_name(image), f"the model failed on it: {reason}", _ms_since(started))
-
-        return ordered_map(result, images, self._engine.threads)
+        answer = functools.partial(self._answer_or_error, self._engine.for_many(), request)
+        return ordered_map(answer, images, self._engine.threads)
 
     def classify_batch(
         self, array: npt.NDArray[np.uint8], top_k: int | None = 1, *, threshold: float | None = None
     ) -> list[Classification]:
-        """Classify pictures of one size that are in memory.
+        """Classify images of one size that are in memory.
 
         Args:
             array: uint8 (N, H, W, 3), RGB, upright; N may be 0.
@@ -208,25 +187,24 @@ class Classifier:
         session = self._engine.for_one()
         results: list[Classification] = []
         for start in range(0, len(array), _BATCH):
-            began = time.perf_counter()
-            part = np.ascontiguousarray(array[start : start + _BATCH])
-            (probabilities,) = session.run(part, [PROBABILITIES])
-            ms = _ms_since(began) / len(part)
-            results += [request.rank(row, ms) for row in probabilities]
+            started = time.perf_counter()
+            results += request.run(session, np.ascontiguousarray(array[start : start + _BATCH]), started)
         return results
 
     def embed(self, image: ImageSource) -> Vector:
-        """The picture's pooled features, float32 (D,): close to each other for pictures that look alike.
+        """The image's pooled features, float32 (D,): close to each other for images that look alike.
 
         Raises:
             ImageError, ClosedError: as for `classify`.
             ModelFileError: as for `classify`; the model gives no embeddings.
 
         """
-        return self._output(EMBEDDING, load_image(image, self._limits, fast_for_px=self._fast_for_px))
+        (values,) = self._engine.for_one().run(self._load(image)[np.newaxis], [self._need(EMBEDDING)])
+        embedding: Vector = values[0]
+        return embedding
 
     def heatmap(self, image: ImageSource, label: str | None = None) -> Vector:
-        """Where a class was seen, float32 (h, w): how much each place of the network's input speaks for it.
+        """Where a class was seen, float32 (h, w): how much each part of the network's input speaks for it.
 
         Args:
             image: as for `classify`.
@@ -235,13 +213,13 @@ class Classifier:
         Raises:
             ImageError, ClosedError: as for `classify`.
             ModelFileError: as for `classify`; the model gives no heatmaps.
-            ValueError: `label` is none of the model's.
+            ValueError: `label` is not one of the model's.
 
         """
-        return self._heatmap(load_image(image, self._limits, fast_for_px=self._fast_for_px), label)
+        return self._heatmap(self._load(image), label)
 
     def overlay(self, image: ImageSource, label: str | None = None) -> Image.Image:
-        """The picture, upright and RGB, with the heatmap laid over it, strongest where it is yellow.
+        """The image, upright and RGB, with the heatmap laid over it, yellow where it is strongest.
 
         Args:
             image: as for `classify`.
@@ -251,17 +229,17 @@ class Classifier:
             ImageError, ModelFileError, ClosedError, ValueError: as for `heatmap`.
 
         """
-        pixels = load_image(image, self._limits, fast_for_px=self._fast_for_px)
+        pixels = self._load(image)
         return draw_overlay(pixels, self._heatmap(pixels, label), self.spec.preprocess)
 
     def self_test(self) -> SelfTest:
         """Run the golden samples of the model file on this machine.
 
         Returns:
-            What was found, when every probability is within the tolerance.
+            How far the answers were off; every probability was within the tolerance.
 
         Raises:
-            SelfTestError: an answer is not within the tolerance.
+            SelfTestError: a probability is outside the tolerance.
             ModelFileError: the file has no golden samples, or as for `classify`.
 
         """
@@ -279,10 +257,10 @@ class Classifier:
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Callable[..., "Classifier"], tuple[Any, ...]]:
-        """A classifier travels as its path and the file's SHA-256, or as bytes where it came from no path."""
+    def __reduce__(self) -> tuple[Callable[..., "Classifier"], tuple[Path | bytes]]:
+        """A classifier is pickled as its path and the file's SHA-256, or as bytes if it was not opened by a path."""
         model = self._engine.model
-        return _reopen, (model.path or model.data, self.sha256, self._options)
+        return functools.partial(self._reopen, sha256=self.sha256), (model.path or model.data,)
 
     def __repr__(self) -> str:
         return f"<Classifier {self._engine.model.where}: {len(self.labels)} classes>"
@@ -291,35 +269,38 @@ class Classifier:
         self, top_k: int | None, threshold: float | None, embedding: bool = False, heatmap: bool = False
     ) -> Request:
         wanted = ((EMBEDDING, embedding), (HEATMAP, heatmap))
-        outputs = tuple(self._need(name) for name, is_wanted in wanted if is_wanted)
-        return Request(self.labels, top_k, self.spec.abstain_below if threshold is None else threshold, outputs)
+        extras = tuple(self._need(name) for name, is_wanted in wanted if is_wanted)
+        return Request(self.labels, top_k, self.spec.abstain_below if threshold is None else threshold, extras)
 
     def _need(self, output: str) -> str:
         if output not in self._outputs:
             raise ModelFileError(
                 f"{self._engine.model.where}: has no output '{output}', only {', '.join(self._outputs)}; "
-                f"a newer tl-export may add it, where the architecture has one"
+                f"export the model again with a newer tl-export, which adds it if the architecture allows it"
             )
         return output
 
+    def _load(self, image: ImageSource) -> Pixels:
+        needed_px = 2 * max(*self.spec.preprocess.size, self.spec.preprocess.resize_px or 0)
+        return load_image(image, self._limits, fast_for_px=needed_px if self._limits.fast_decode else None)
+
     def _classify(self, session: Session, request: Request, image: ImageSource) -> Classification:
         started = time.perf_counter()
-        pixels = load_image(image, self._limits, fast_for_px=self._fast_for_px)
-        names = request.all_outputs
-        found = dict(zip(names, session.run(pixels[np.newaxis], names), strict=True))
-        answer = request.rank(found[PROBABILITIES][0], _ms_since(started))
-        if not request.outputs:
-            return answer
-        heatmap = None
-        if HEATMAP in found:
-            heatmap = found[HEATMAP][0, self.labels.index(answer.top[0].label)].copy()  # not the maps of all classes
-        embedding = found[EMBEDDING][0] if EMBEDDING in found else None
-        return dataclasses.replace(answer, embedding=embedding, heatmap=heatmap)
+        (answer,) = request.run(session, self._load(image)[np.newaxis], started)
+        return answer
 
-    def _output(self, name: str, pixels: Pixels) -> Vector:
-        (values,) = self._engine.for_one().run(pixels[np.newaxis], [self._need(name)])
-        found: Vector = values[0]
-        return found
+    def _answer_or_error(self, session: Session, request: Request, image: ImageSource) -> Classification | ImageError:
+        started = time.perf_counter()
+        try:
+            return self._classify(session, request, image)
+        except ImageError as error:
+            error.ms = (time.perf_counter() - started) * 1000
+            return error
+        except ModelFileError as error:
+            # Whoever shows the reason to strangers need not show them where the model is.
+            reason = str(error).removeprefix(f"{self._engine.model.where}: ")
+            name = str(image) if isinstance(image, str | Path) else type(image).__name__
+            return ImageError(name, f"the model failed on it: {reason}", (time.perf_counter() - started) * 1000)
 
     def _heatmap(self, pixels: Pixels, label: str | None) -> Vector:
         if label is not None and label not in self.labels:
@@ -327,18 +308,13 @@ class Classifier:
         outputs = [self._need(HEATMAP), PROBABILITIES]
         maps, probabilities = self._engine.for_one().run(pixels[np.newaxis], outputs)
         index = int(probabilities[0].argmax()) if label is None else self.labels.index(label)
-        found: Vector = maps[0, index]
-        return found
+        heatmap: Vector = maps[0, index]
+        return heatmap
 
 
-def _reopen(source: Path | bytes, sha256: str, options: dict[str, Any]) -> Classifier:
-    return Classifier(source, sha256=sha256, **options)
-
-
-def _ms_since(started: float) -> float:
-    return (time.perf_counter() - started) * 1000
-
-
-def _name(image: ImageSource) -> str:
-    """What to call a picture that decoded, and yet the model failed on."""
-    return str(image) if isinstance(image, str | Path) else type(image).__name__
+def _processors(threads: int | None) -> int:
+    if threads is None:
+        return available_threads()
+    if not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads: found {threads}, expected 1 to {MAX_THREADS}")
+    return threads

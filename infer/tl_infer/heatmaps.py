@@ -1,7 +1,7 @@
-"""Laying a heatmap over the picture it came from.
+"""Laying a heatmap over the image it came from.
 
-The heatmap covers the network's input, which is not the picture: `letterbox` and `pad` add borders, `crop` cuts some
-off. Where a picture goes is in docs/model-file.md; here it is followed back.
+The heatmap covers the network's input, which is not the image: `letterbox` and `pad` add borders, `crop` cuts some
+off. docs/model-file.md says where an image goes; here that is followed back.
 """
 
 import numpy as np
@@ -9,27 +9,24 @@ import numpy.typing as npt
 from PIL import Image
 
 from tl_infer.images import Pixels
-from tl_infer.model.contract import Anchor, PreprocessSpec
+from tl_infer.model.contract import HALVES_BEFORE, PreprocessSpec
 from tl_infer.results import Vector
 
 _Positions = npt.NDArray[np.float64]
 
-_STRENGTH = 0.6  # how much of the picture the strongest place hides
-_OFFSETS: dict[Anchor, tuple[int, int]] = {
-    "center": (1, 1), "top-left": (0, 0), "top-right": (0, 2), "bottom-left": (2, 0), "bottom-right": (2, 2),
-}  # fmt: skip
+_STRENGTH = 0.6  # how much of the image the strongest place hides
 
 
 def draw_overlay(pixels: Pixels, heatmap: Vector, preprocess: PreprocessSpec) -> Image.Image:
-    """The picture with its heatmap, from red to yellow; what speaks against the class stays as it is.
+    """The image with its heatmap, from red to yellow; places that speak against the class stay as they are.
 
     Args:
-        pixels: uint8 (H, W, 3), as the model was given it.
+        pixels: uint8 (H, W, 3), as given to the model.
         heatmap: float32 (h, w), as the model gave it.
         preprocess: of the model.
 
     Returns:
-        An RGB image of the picture's size.
+        An RGB image of the same size.
 
     """
     strength = spread(heatmap, (pixels.shape[0], pixels.shape[1]), preprocess)
@@ -46,11 +43,11 @@ def draw_overlay(pixels: Pixels, heatmap: Vector, preprocess: PreprocessSpec) ->
 
 
 def spread(heatmap: Vector, shape: tuple[int, int], preprocess: PreprocessSpec) -> npt.NDArray[np.float32]:
-    """The heatmap at each pixel of the picture, bilinear; 0 where the network did not see the picture.
+    """The heatmap at each pixel of the image, bilinear; 0 where the network did not see it.
 
     Args:
         heatmap: float32 (h, w).
-        shape: (H, W) of the picture.
+        shape: (H, W) of the image.
         preprocess: of the model.
 
     Returns:
@@ -65,7 +62,7 @@ def spread(heatmap: Vector, shape: tuple[int, int], preprocess: PreprocessSpec) 
 
 
 def _seen_at(shape: tuple[int, int], preprocess: PreprocessSpec) -> tuple[_Positions, _Positions]:
-    """Where the centre of each row and column lies in the network's input, 0..1; outside it was not seen."""
+    """Where the centre of each row and column lies in the network's input, 0..1; outside, it was not seen."""
     height, width = shape
     if preprocess.fit == "squash":
         placed = (float(preprocess.size[0]), float(preprocess.size[1]))
@@ -77,16 +74,16 @@ def _seen_at(shape: tuple[int, int], preprocess: PreprocessSpec) -> tuple[_Posit
         scale = min(preprocess.size[0] / height, preprocess.size[1] / width)
         scale = min(scale, 1.0) if preprocess.fit == "pad" else scale
         placed = (height * scale, width * scale)
-    at = (1, 1) if preprocess.fit == "crop" else _OFFSETS[preprocess.anchor]
+    halves = (1, 1) if preprocess.fit == "crop" else HALVES_BEFORE[preprocess.anchor]
     positions = []
-    for length, length_placed, canvas, offset in zip(shape, placed, preprocess.size, at, strict=True):
-        start = (canvas - length_placed) * offset / 2
+    for length, length_placed, canvas, halves_before in zip(shape, placed, preprocess.size, halves, strict=True):
+        start = (canvas - length_placed) * halves_before / 2
         positions.append((start + (np.arange(length) + 0.5) * length_placed / length) / canvas)
     return positions[0], positions[1]
 
 
 def _weights(positions: _Positions, cells: int) -> npt.NDArray[np.float32]:
-    """A row per position: how much of each cell's value is taken there."""
+    """A row per position: the weight of each cell there."""
     weights = np.zeros((len(positions), cells), np.float32)
     place = np.clip(positions * cells - 0.5, 0, cells - 1)
     low = np.minimum(place.astype(np.int64), max(cells - 2, 0))

@@ -1,11 +1,10 @@
-"""Any picture -> upright RGB pixels: the one decoder that training, verification and inference share.
+"""Any image -> upright RGB pixels: the one decoder that training, verification and inference share.
 
 The rules (also the contract for callers in other languages): the first frame, EXIF orientation applied, stored
 values without colour management, transparency over white, 16-bit grey scaled to 8 bits (of 16-bit colour, Pillow
 gives the high byte), grey repeated to RGB.
 """
 
-import dataclasses
 import io
 import os
 from pathlib import Path
@@ -13,14 +12,19 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 from PIL import Image
 
-from tl_infer.errors import ImageError
+from tl_infer.errors import ImageError, first_line
 from tl_infer.jpeg import has_more_scans
+from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.system.files import open_regular
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+# Names what decides the pixels of a file, for caches: these rules, and the library behind them.
+DECODER: Final = f"rules 1, Pillow {PIL.__version__}"
 
 # Pillow's name of each format we decode. EPS stays out: reading it would start Ghostscript.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -39,66 +43,21 @@ _BAND_PX: Final = 256
 _SIXTEEN_BIT: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """What is refused before a picture is decoded.
-
-    Attributes:
-        max_file_bytes: size of the file, bytes; what is given as bytes is in memory already and not held against it.
-        max_pixels: width times height, pixels. Decoding takes about 10 bytes of memory for each, with transparency 14,
-            and 4 more where EXIF turns the picture; what is left in the end takes three.
-        max_side_px: width and height, pixels; resizing a picture of extreme shape would need memory out of proportion
-            to its pixels.
-        max_scans: passes over a progressive JPEG; encoders write about ten, and each costs as much time as a picture.
-
-    Raises:
-        ValueError: a limit below 1; the message begins with its name.
-
-    """
-
-    max_file_bytes: int = 200_000_000
-    max_pixels: int = 50_000_000
-    max_side_px: int = 65_535
-    max_scans: int = 100
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise ValueError(f"{field.name}: found {getattr(self, field.name)}, expected 1 or more")
-
-    def check_pixels(self, width: int, height: int, where: str) -> None:
-        """Hold a picture's size, pixels, against the limits.
-
-        Raises:
-            ImageError: too large, or without pixels.
-
-        """
-        if width < 1 or height < 1:
-            raise ImageError(where, f"picture of {width} x {height} pixels")
-        if width * height > self.max_pixels:
-            raise ImageError(where, f"{width} x {height} pixels, the limit is {self.max_pixels} in all")
-        if max(width, height) > self.max_side_px:
-            raise ImageError(where, f"{width} x {height} pixels, the limit is {self.max_side_px} for a side")
-
-
-DEFAULT_LIMITS: Final = Limits()
-
-
 def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS, *, fast_for_px: int | None = None) -> Pixels:
-    """Decode a picture to upright RGB.
+    """Decode an image to upright RGB.
 
     Args:
         source: a path, a file's bytes, a PIL image, or an array: uint8 (H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA.
         limits: what is refused before decoding.
-        fast_for_px: decode a JPEG at half, a quarter or an eighth of its size where both sides keep at least so many
-            pixels; much faster for large photos, but the pixels are others. None: the stored pixels.
+        fast_for_px: decode a JPEG at a half, a quarter or an eighth of its size if both sides keep at least so many
+            pixels; much faster for large photos, but other pixels. None decodes at full size.
 
     Returns:
-        uint8 array (H, W, 3), C-contiguous; for an array that is one already, the same array.
+        uint8 array (H, W, 3), C-contiguous; for an array that is one already, that array.
 
     Raises:
-        ImageError: not a picture, damaged, over a limit, or in a form that has no defined conversion. The message
-            begins with the path, or with what was given.
+        ImageError: not an image, damaged, over a limit, or in a form without a defined conversion. The message begins
+            with the path, or with what was given.
         TypeError: `source` is of none of the types above.
 
     """
@@ -107,27 +66,28 @@ def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS, *, fast_for
     if isinstance(source, Image.Image):
         return _from_pil(source, "PIL image", limits)
     if isinstance(source, bytes):
-        return _decode(source, f"{len(source)} bytes", limits, fast_for_px)
+        return decode(source, f"{len(source)} bytes", limits, fast_for_px)
     if isinstance(source, str | os.PathLike):
-        return _decode(_read(Path(source), limits), str(source), limits, fast_for_px)
+        return decode(read_file(Path(source), limits), str(source), limits, fast_for_px)
     raise TypeError(f"expected a path, bytes, PIL image or array, found {type(source).__name__}")
 
 
-def _read(path: Path, limits: Limits) -> bytes:
+def read_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """The bytes of an image file, for `decode`.
+
+    Raises:
+        ImageError: no regular file, too large, or not readable.
+
+    """
     try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limits.max_file_bytes:
-                raise ImageError(path, f"{size} bytes, the limit is {limits.max_file_bytes}")
+        with open_regular(path, limits.max_file_bytes) as file:
             return file.read(limits.max_file_bytes)
     except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ImageError(path, f"cannot be read: {reason}") from error
+        raise ImageError(path, f"cannot be read: {first_line(error)}") from error
 
 
-def _decode(data: bytes, where: str, limits: Limits, fast_for_px: int | None) -> Pixels:
+def decode(data: bytes, where: str, limits: Limits = DEFAULT_LIMITS, fast_for_px: int | None = None) -> Pixels:
+    """The upright RGB pixels in a file's bytes, as `load_image`; `where` is what errors call it."""
     if not data:
         raise ImageError(where, "the file is empty")
     try:
@@ -135,7 +95,7 @@ def _decode(data: bytes, where: str, limits: Limits, fast_for_px: int | None) ->
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, higher limit
         raise ImageError(where, f"too many pixels, the limit is {limits.max_pixels} in all") from error
     except Exception as error:
-        raise ImageError(where, f"not a picture in a known format ({', '.join(FORMATS)})") from error
+        raise ImageError(where, f"not an image in a known format ({', '.join(FORMATS)})") from error
     with image:
         limits.check_pixels(image.width, image.height, where)
         if has_more_scans(data, limits.max_scans):
@@ -150,25 +110,25 @@ def _from_pil(image: Image.Image, where: str, limits: Limits) -> Pixels:
     try:
         image.load()
     except Exception as error:
-        raise ImageError(where, f"damaged picture: {_reason(error)}") from error
+        raise ImageError(where, f"damaged image: {first_line(error)}") from error
     turn = _UPRIGHT.get(_orientation(image))
     try:
         rgb = _to_rgb(image, where)
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(where, f"cannot convert mode {image.mode} to RGB: {_reason(error)}") from error
+        raise ImageError(where, f"cannot convert mode {image.mode} to RGB: {first_line(error)}") from error
     return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8, order="C")
 
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 (upright) when there is none.
 
-    Read after `load`: for TIFF, Pillow has turned the picture by then and removed the tag.
+    Read after `load`: for TIFF, Pillow has turned the image by then and removed the tag.
     """
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - damaged EXIF is common and must not lose the picture
+    except Exception:  # noqa: BLE001 - damaged EXIF is common and must not cost the image
         return 1
 
 
@@ -187,7 +147,7 @@ def _over_white(image: Image.Image) -> Image.Image:
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     rgba = image.convert("RGBA")
     opaque = Image.new("RGB", rgba.size)
-    for top in range(0, rgba.height, _BAND_PX):  # in bands: three more whole pictures would be a lot of memory
+    for top in range(0, rgba.height, _BAND_PX):  # in bands: three more whole images would take a lot of memory
         band = rgba.crop((0, top, rgba.width, min(top + _BAND_PX, rgba.height)))
         white = Image.new("RGBA", band.size, (255, 255, 255, 255))
         opaque.paste(Image.alpha_composite(white, band).convert("RGB"), (0, top))
@@ -195,10 +155,10 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _scale_integers(values: npt.NDArray[Any], where: str) -> Pixels:
-    """0..65535 to 0..255, rounded; Pillow's own conversion would clip everything above 255 to white."""
+    """0..65535 to 0..255, rounded; Pillow's own conversion clips everything above 255 to white."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
-        raise ImageError(where, f"integer picture with values from {low} to {high}, expected 0 to 65535")
+        raise ImageError(where, f"integer image with values from {low} to {high}, expected 0 to 65535")
     scaled = (values.astype(np.uint32) * 255 + 32767) // 65535
     return scaled.astype(np.uint8)
 
@@ -206,7 +166,7 @@ def _scale_integers(values: npt.NDArray[Any], where: str) -> Pixels:
 def _scale_floats(values: npt.NDArray[Any], where: str) -> Pixels:
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):  # NaN fails this too
-        raise ImageError(where, f"float picture with values from {low:g} to {high:g}, expected 0 to 1")
+        raise ImageError(where, f"float image with values from {low:g} to {high:g}, expected 0 to 1")
     scaled: Pixels = np.rint(values * 255).astype(np.uint8)
     return scaled
 
@@ -223,8 +183,3 @@ def _from_array(array: npt.NDArray[Any], limits: Limits) -> Pixels:
     if array.shape[2] == 4:
         array = np.asarray(_over_white(Image.fromarray(array)))
     return np.ascontiguousarray(array)
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

@@ -1,6 +1,6 @@
 """Counting the scans of a JPEG before it is decoded.
 
-Each scan of a progressive JPEG goes over the whole picture again: 830 KB of 10,000 scans kept a processor busy for
+Each scan of a progressive JPEG goes over the whole image again: 830 KB with 10,000 scans kept a processor busy for
 over 20 seconds. Encoders write about ten.
 """
 
@@ -14,10 +14,10 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 
 
 def has_more_scans(data: bytes, limit: int) -> bool:
-    """Whether a JPEG file has more scans than `limit`; False for what is no JPEG.
+    """Whether a JPEG file has more scans than `limit`; False for any other file.
 
-    Only a file in which the marker's two bytes are found more often is walked: they can also stand by chance in a
-    thumbnail, or in a film that a telephone put behind the picture.
+    Markers are read only if the two bytes of the scan marker occur more often than that: they can also occur by chance,
+    in a thumbnail, or in a video that a phone put after the image.
     """
     if not data.startswith(b"\xff\xd8") or data.count(_START_OF_SCAN) <= limit:
         return False
@@ -25,7 +25,7 @@ def has_more_scans(data: bytes, limit: int) -> bool:
 
 
 def count_scans(data: bytes) -> int:
-    """Scans up to the end of the picture, markers taken as the decoder takes them."""
+    """Scans up to the end of the image, with markers read as the decoder reads them."""
     scans, position = 0, 2
     while found := _MARKER.search(data, position):
         marker, position = found[1][0], found.end()
@@ -34,6 +34,6 @@ def count_scans(data: bytes) -> int:
         if marker in _ALONE:
             continue
         scans += marker == _START_OF_SCAN[1]
-        # The length counts its own two bytes; a wrong one is the decoder's to refuse.
+        # The length includes its own two bytes; refusing a wrong one is left to the decoder.
         position += max(2, int.from_bytes(data[position : position + 2], "big"))
     return scans

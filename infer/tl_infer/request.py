@@ -1,11 +1,14 @@
-"""What is asked of a model for each picture, and its probabilities as a ranked answer."""
+"""What is asked of a model for each image, and its outputs as answers."""
 
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping
 
 import numpy as np
 
-from tl_infer.model.contract import PROBABILITIES
+from tl_infer.images import Pixels
+from tl_infer.model.contract import EMBEDDING, HEATMAP, PROBABILITIES
+from tl_infer.model.session import Session
 from tl_infer.results import Classification, Score, Vector
 
 
@@ -17,7 +20,7 @@ class Request:
         labels: of the model.
         top_k: how many classes to name, 1 to all; None for all.
         threshold: abstain below this probability, 0..1; None never abstains.
-        outputs: further outputs of the model.
+        extras: the outputs wanted besides the probabilities: `embedding`, `heatmap`.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -27,7 +30,7 @@ class Request:
     labels: tuple[str, ...]
     top_k: int | None = 1
     threshold: float | None = None
-    outputs: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.top_k is not None and not 1 <= self.top_k <= len(self.labels):
@@ -35,21 +38,29 @@ class Request:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold: found {self.threshold}, expected 0 to 1")
 
-    @property
-    def all_outputs(self) -> Sequence[str]:
-        """Names of what the model has to compute, the probabilities first."""
-        return (PROBABILITIES, *self.outputs)
-
-    def rank(self, probabilities: Vector, ms: float) -> Classification:
-        """The answer for one picture.
+    def run(self, session: Session, images: Pixels, started: float) -> list[Classification]:
+        """Run images of one size.
 
         Args:
-            probabilities: float32 (C,), in the order of the labels.
-            ms: milliseconds that it took.
+            session: of the model; only the outputs asked for are computed.
+            images: uint8 (N, H, W, 3), N at least 1.
+            started: what `time.perf_counter` gave when the work on them began.
+
+        Raises:
+            ModelFileError: as for `Session.run`.
 
         """
+        names = (PROBABILITIES, *self.extras)
+        outputs = dict(zip(names, session.run(images, names), strict=True))
+        ms = (time.perf_counter() - started) * 1000 / len(images)
+        return [self._answer({name: outputs[name][i] for name in names}, ms) for i in range(len(images))]
+
+    def _answer(self, outputs: Mapping[str, Vector], ms: float) -> Classification:
+        probabilities = outputs[PROBABILITIES]
         # Stable: of equal probabilities the first label wins, as with argmax.
         order = np.argsort(-probabilities, kind="stable")[: self.top_k]
         top = tuple(Score(self.labels[i], float(probabilities[i])) for i in order)
         abstained = self.threshold is not None and top[0].probability < self.threshold
-        return Classification(top, abstained, ms)
+        # A copy, so that the maps of the other classes need not be kept.
+        heatmap = outputs[HEATMAP][order[0]].copy() if HEATMAP in outputs else None
+        return Classification(top, abstained, ms, outputs.get(EMBEDDING), heatmap)

@@ -1,4 +1,4 @@
-"""What a classifier answers."""
+"""The answers of a classifier."""
 
 import dataclasses
 
@@ -18,16 +18,16 @@ class Score:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Classification:
-    """What the model says of one picture.
+    """The answer for one image.
 
-    Two are equal when they name the same classes with the same probabilities and abstain alike.
+    Two are equal if they name the same classes with the same probabilities and both abstain or neither does.
 
     Attributes:
         top: the most probable classes, best first; as many as were asked for.
-        abstained: the best probability is below the threshold, so the model would rather not say.
-        ms: milliseconds from the source to the answer, in the thread that did it.
-        embedding: float32 (D,), the pooled features, where asked for; else None.
-        heatmap: float32 (h, w), where the first class of `top` was seen, where asked for; else None.
+        abstained: the best probability is below the threshold.
+        ms: milliseconds from the source to the answer, in the thread that did the work.
+        embedding: float32 (D,), the pooled features, if asked for; else None.
+        heatmap: float32 (h, w), where the first class of `top` was seen, if asked for; else None.
 
     """
 
@@ -39,23 +39,23 @@ class Classification:
 
     @property
     def label(self) -> str | None:
-        """The most probable class; None when the model abstained."""
+        """The most probable class; None if the model abstained."""
         return None if self.abstained else self.top[0].label
 
     @property
     def probability(self) -> float:
-        """The probability of the most probable class, 0..1, also when the model abstained."""
+        """The probability of the most probable class, 0..1, even if the model abstained."""
         return self.top[0].probability
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What the golden samples of a model file showed on this machine.
+    """The result of the golden samples of a model file on this machine.
 
     Attributes:
         samples: how many were run.
         max_difference: the largest absolute difference of any probability.
-        tolerance: the largest that the file allows.
+        tolerance: the largest difference that the file allows.
 
     """
 

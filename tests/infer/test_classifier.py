@@ -104,7 +104,7 @@ def test_threads_below_one_are_refused():
         (b"not a model", "damaged or not an ONNX model"),
         (onnx_bytes.color_model()[:-40], "damaged or not an ONNX model"),
         (onnx_bytes.color_model(spec=""), "without 'tl.spec', so not made by tl-export"),
-        (onnx_bytes.color_model(spec="{}"), "field 'version' is None"),
+        (onnx_bytes.color_model(spec="{}"), "version: found None"),
         (onnx_bytes.color_model(input_type=1), "expected one 'image' of uint8"),
         (onnx_bytes.color_model(output="p"), "output 'probabilities' is nothing"),
         (onnx_bytes.color_model(onnx_bytes.SPEC.to_json().replace('"blue"', '"blue", "x"')), "4 labels but output"),
@@ -118,7 +118,7 @@ def test_a_file_that_is_no_model_of_ours_is_refused(model, message):
 def test_metadata_that_are_no_text_are_refused():
     model = onnx_bytes.color_model()
     at = model.index(b"mean-colour", model.index(b"tl.spec"))
-    with pytest.raises(ModelFileError, match="metadata are not valid UTF-8"):
+    with pytest.raises(ModelFileError, match="metadata is not valid UTF-8"):
         Classifier(model[:at] + b"\xff\xfe" + model[at + 2 :])
 
 

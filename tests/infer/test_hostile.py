@@ -142,7 +142,7 @@ def test_the_content_decides_not_the_name(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["PPM", "ICO", "TGA", "PCX", "SGI", "DDS", "PDF", "EPS", "JPEG2000", "ICNS"])
 def test_other_formats_that_pillow_knows_are_refused(kind):
-    with pytest.raises(ImageError, match="not a picture in a known format"):
+    with pytest.raises(ImageError, match="not an image in a known format"):
         load_image(encoded(Image.new("RGB", (64, 64)), kind))
 
 

@@ -154,11 +154,11 @@ def test_something_that_is_no_picture_at_all_is_a_type_error():
 
 def test_what_is_no_picture_is_refused_with_its_path(tmp_path):
     text = tmp_path / "notes.jpg"
-    text.write_text("not a picture")
+    text.write_text("not an image")
     (tmp_path / "empty.png").touch()
     os.mkfifo(tmp_path / "pipe.png")
     for name, reason in [
-        ("notes.jpg", "not a picture in a known format"),
+        ("notes.jpg", "not an image in a known format"),
         ("empty.png", "the file is empty"),
         ("pipe.png", "not a regular file"),
         ("absent.png", "No such file"),
@@ -170,7 +170,7 @@ def test_what_is_no_picture_is_refused_with_its_path(tmp_path):
 
 
 def test_postscript_never_reaches_an_interpreter():
-    with pytest.raises(ImageError, match="not a picture in a known format"):
+    with pytest.raises(ImageError, match="not an image in a known format"):
         load_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
 
 
@@ -179,7 +179,7 @@ def test_a_truncated_file_is_an_error_never_a_guess(format):  # noqa: A002
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise), format)
     for tenth in range(10):
-        with pytest.raises(ImageError, match=r"damaged|not a picture|empty"):
+        with pytest.raises(ImageError, match=r"damaged|not an image|empty"):
             load_image(data[: len(data) * tenth // 10])
 
 

@@ -1,7 +1,12 @@
 """Configurations and data sets in a test: training by steps, loading, keeping what the user would be told."""
 
+import dataclasses
+import itertools
+
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import load_dataset
+from tl_train.data.dataset import Dataset, load_dataset
+from tl_train.data.looks import looks_of
+from tl_train.data.sources import read_source
 from tl_train.progress import Progress
 
 # All parameters, by steps of Adam from a random head: what the defaults are not.
@@ -17,4 +22,17 @@ class Notes(Progress):
 
 
 def load(data, **fields):
-    return load_dataset(TrainConfig.of(str(data), **fields), Progress())
+    return load_with(TrainConfig.of(str(data), **fields))
+
+
+def load_with(config, progress=None):
+    progress = progress or Progress()
+    return load_dataset(config, read_source(config, progress), progress)
+
+
+def dataset_of(labels, train, val=(), test=(), broken=()):
+    """A data set of images in memory."""
+    pixels = [sample.pixels for sample in (*train, *val, *test)]
+    rows = itertools.count()
+    parts = [[dataclasses.replace(sample, row=next(rows)) for sample in part] for part in (train, val, test)]
+    return Dataset(labels, *parts, broken, looks_of(pixels))

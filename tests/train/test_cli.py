@@ -101,7 +101,7 @@ def test_a_dry_run_stops_after_looking_at_the_pictures(shapes, tmp_path):
     done = run(shapes, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert "Warning: 6 test pictures only" in done.stderr
+    assert "Warning: only 6 test images" in done.stderr
     assert list(tmp_path.iterdir()) == []
     assert run(shapes, "--dry-run", "--overwrite", cwd=tmp_path).returncode == 2
 

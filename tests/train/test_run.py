@@ -17,7 +17,7 @@ from tl_infer import ModelSpec
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError, RunError, TrainingError, WeightsError
 from tl_train.run import train
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.run_folder.folder import RunFolder
 
 TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS}
 
@@ -110,6 +110,10 @@ def test_class_names_give_the_head_that_is_started_from(tmp_path):
         strengths = [float(row["strength"]) for row in csv.DictReader(file)]
     assert result.penalised.strength in strengths
     assert strengths == sorted(strengths, reverse=True)
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())["run"]
+    assert told["head"] == "replace"
+    assert told["penalty"] == f"{result.penalised.strength:.3g}, chosen by cross-validation"
+    assert told["drawn_to"].startswith("Dogs: dog")
 
 
 def test_class_names_that_say_nothing_change_nothing(shapes, tmp_path):
@@ -140,12 +144,11 @@ def test_training_learns(shapes, tmp_path):
 def test_pictures_that_are_no_files_are_written_losslessly(tmp_path):
     config = TrainConfig.of("digits", **{**TINY, "batch_size": 256})
     train(config, tmp_path / "run")
+    from support.loading import load_with
     from tl_infer import load_image
-    from tl_train.data.dataset import load_dataset
-    from tl_train.progress import Progress
 
-    samples = load_dataset(config, Progress()).test
-    files = held_out_files(tmp_path / "run")
+    samples = load_with(config).test
+    files = RunFolder(tmp_path / "run").held_out_files()
     assert len(files) == len(samples) == 359
     for path, sample in zip(files, samples, strict=True):
         assert path.parent.name == str(sample.label)
@@ -156,8 +159,8 @@ def test_a_run_without_held_out_pictures_reports_no_accuracy(shapes, tmp_path):
     result = train(TrainConfig.of(str(shapes), val_split=0.0, test_split=0.0, **TINY), tmp_path / "run")
     assert result.evaluation is None
     assert "no accuracy to report" in (tmp_path / "run" / "report.html").read_text()
-    with pytest.raises(RunError, match=r"no list of held-out pictures .* --images"):
-        held_out_files(tmp_path / "run")
+    with pytest.raises(RunError, match=r"no list of held-out images .* --images"):
+        RunFolder(tmp_path / "run").held_out_files()
 
 
 def test_an_earlier_run_and_other_files_are_never_lost(tiny_run, shapes, tmp_path):
@@ -205,7 +208,7 @@ def test_pictures_with_odd_names_are_found_again(tmp_path):
         for number, name in enumerate([b"x\ry.png", b"caf\xe9.png", b'a "b", c.png', b"new\nline.png"]):
             draw_shape("circle", number).save(tmp_path / "data" / label / os.fsdecode(name), "PNG")
     train(TrainConfig.of(str(tmp_path / "data"), test_split=0.6, val_split=0.0, **TINY), tmp_path / "run")
-    files = held_out_files(tmp_path / "run")
+    files = RunFolder(tmp_path / "run").held_out_files()
     assert len(files) == 4
     assert all(path.is_file() for path in files)
 
@@ -224,26 +227,6 @@ def test_labels_that_look_like_markup_stay_text(tmp_path):
     assert "<b>" not in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_a_damaged_run_is_explained(tiny_run, tmp_path):
-    with pytest.raises(RunError, match="no such folder"):
-        load_model(tmp_path / "absent")
-    with pytest.raises(RunError, match=r"config.toml is missing; expected a finished run"):
-        load_model(tmp_path)
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
-    spec = (run / "spec.json").read_text()
-    (run / "spec.json").write_text(spec.replace('"cross", ', ""))
-    with pytest.raises(RunError, match=r"weights.safetensors does not fit spec.json: size mismatch for classifier"):
-        load_model(run)
-    (run / "spec.json").write_text("{}")
-    with pytest.raises(RunError, match=r"field 'version' is None.*train again"):
-        load_model(run)
-    (run / "spec.json").write_text(spec)
-    (run / "weights.safetensors").write_bytes(b"garbage")
-    with pytest.raises(RunError, match="cannot be read as weights"):
-        load_model(run)
-
-
 def test_enough_validation_pictures_calibrate_what_is_stored_and_reported(shapes, tmp_path):
     out = tmp_path / "run"
     result = train(TrainConfig.of(str(shapes), val_split=0.85, **TINY), out, command="tl-train 'my shapes' --out x")
@@ -256,5 +239,5 @@ def test_enough_validation_pictures_calibrate_what_is_stored_and_reported(shapes
     assert held_out["uncalibrated"]["log_loss"] == pytest.approx(result.evaluation.before().log_loss)
     assert held_out["log_loss"] != held_out["uncalibrated"]["log_loss"]
     page = (out / "report.html").read_text()
-    assert f"Temperature {spec.temperature:.3f}, fitted on 21 validation pictures" in page
+    assert f"Temperature {spec.temperature:.3f}, fitted on 21 validation images" in page
     assert "tl-train &#39;my shapes&#39; --out x" in page

@@ -9,6 +9,7 @@ import platformdirs
 import pooch
 import requests
 
+from tl_infer.errors import first_line
 from tl_train.errors import DownloadError
 from tl_train.progress import Progress
 
@@ -56,7 +57,7 @@ def fetch(remote: RemoteFile, progress: Progress, offline_alternative: str) -> P
     if cached.is_file() and pooch.file_hash(str(cached), alg="sha256") == remote.sha256:
         return cached
     found = "another file lies there now" if cached.exists() else "not there yet"
-    logging.getLogger("pooch").setLevel(logging.ERROR)  # what it would say is in our own lines
+    pooch.get_logger().setLevel(logging.ERROR)  # what it would say is in our own lines
     store = pooch.create(
         path=folder,
         base_url="",
@@ -82,4 +83,4 @@ def _reason(error: Exception) -> str:
         return f"no answer within {TIMEOUT_S} s"
     if isinstance(error, ValueError) and "hash" in str(error):
         return "the content has another SHA-256 than expected and was thrown away"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from tl_train.tables import aligned
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Epoch:
@@ -9,9 +11,9 @@ class Epoch:
 
     Attributes:
         epoch: counted from 1.
-        train_loss, train_accuracy: mean cross-entropy and share of correct answers while training, so each picture
-            was judged by the network as it was at that step.
-        val_loss, val_accuracy: of the validation pictures after the epoch; None without such pictures.
+        train_loss, train_accuracy: mean cross-entropy and share of correct answers while training, so each image was
+            judged by the network as it was at that step.
+        val_loss, val_accuracy: of the validation images after the epoch; None without such images.
         seconds: wall time of the epoch, validation included.
 
     """
@@ -40,14 +42,17 @@ class History:
 
 def table_header() -> str:
     """The columns' names, aligned with `table_row`."""
-    columns = ("epoch", "train loss", "train acc", "val loss", "val acc", "seconds")
-    return "  ".join(f"{column:>10}" for column in columns)
+    return _line("epoch", "train loss", "train acc", "val loss", "val acc", "seconds")
 
 
 def table_row(row: Epoch) -> str:
-    """One epoch as a line; a dash where there are no validation pictures."""
+    """One epoch as a line; a dash where there are no validation images."""
     val = ["-", "-"]
     if row.val_loss is not None and row.val_accuracy is not None:
         val = [f"{row.val_loss:.4f}", f"{row.val_accuracy:.2%}"]
-    cells = [f"{row.epoch}", f"{row.train_loss:.4f}", f"{row.train_accuracy:.2%}", *val, f"{row.seconds:.1f}"]
-    return "  ".join(f"{cell:>10}" for cell in cells)
+    return _line(f"{row.epoch}", f"{row.train_loss:.4f}", f"{row.train_accuracy:.2%}", *val, f"{row.seconds:.1f}")
+
+
+def _line(*cells: str) -> str:
+    (line,) = aligned([cells], min_width=len("train loss"))
+    return line

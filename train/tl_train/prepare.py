@@ -7,7 +7,10 @@ import torch
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.data.sources import read_source
 from tl_train.errors import WeightsError
+from tl_train.head.features import BackboneFeatures
+from tl_train.head.fit_head import features_suffice
 from tl_train.models.architectures import find_architecture
 from tl_train.models.network import Network, build_network
 from tl_train.preflight.preflight import preflight
@@ -30,16 +33,18 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
     side_px = config.input.size or architecture.size
     architecture.check_size(side_px)
     preprocess = spec_for(config.input, (side_px, side_px), architecture.mean, architecture.std)
-    dataset = load_dataset(config, progress)
-    findings = preflight(dataset, progress)
+    source = read_source(config, progress)
     torch.manual_seed(config.seed)
-    network = build_network(architecture, config.model.weights, len(dataset.labels), config.head.kind)
+    network = build_network(architecture, config.model.weights, len(source.labels), config.head.kind)
     network.check_input(preprocess.size)
+    preprocessor = Preprocessor(preprocess)
+    features = BackboneFeatures.of(network, preprocessor, progress) if features_suffice(config) else None
+    dataset = load_dataset(config, source, progress, features)
     return Setup(
         identity=Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads()),
         dataset=dataset,
-        findings=findings,
-        preprocessor=Preprocessor(preprocess),
+        findings=preflight(dataset),
+        preprocessor=preprocessor,
         network=network,
         prior=_find_prior(config, network, dataset.labels, progress),
     )

@@ -7,27 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from lightning_fabric import Fabric
 
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, labels_of
+from tl_train.data.sources import read_source
 from tl_train.errors import TrainingError
-from tl_train.evaluation.calibration import Calibration, fit_calibration
-from tl_train.evaluation.metrics import Evaluation, softmax
+from tl_train.evaluation.answers import Answers
+from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
+from tl_train.evaluation.metrics import Evaluation
+from tl_train.head.features import part_of
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head
+from tl_train.head.steps import head_logits
 from tl_train.history import History
-from tl_train.preflight.preflight import Preflight, preflight
+from tl_train.preflight.findings import Preflight
+from tl_train.preflight.preflight import preflight
 from tl_train.prepare import prepare
 from tl_train.progress import Progress
-from tl_train.run_folder import folder
+from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import save_run
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
-from tl_train.training.epochs import train_epochs
-from tl_train.training.loop import predict
+from tl_train.training.predict import predict
+from tl_train.training.processes import is_first_process, launch
 
 
 def train(
@@ -54,22 +58,20 @@ def train(
 
     """
     progress = progress or Progress()
-    fabric = _fabric(config)
-    first = fabric.global_rank == 0
+    first = is_first_process()
     if first:
-        folder.check_folder(out, config, overwrite=overwrite, resume=resume)
+        RunFolder(out).check_writable(config, overwrite=overwrite, resume=resume)
     setup = prepare(config, progress)
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     if first and not resume:
-        folder.start_folder(out, config)
+        RunFolder(out).start(config)
         _report_preflight(setup.findings, out, progress)
-    fabric.launch()  # starts the other processes, if any; they come here again from the beginning
     progress.note(_opening(setup))
 
     started = time.perf_counter()
-    head, history = _learn(setup, fabric, out, progress)
+    head, history = _learn(setup, out, progress)
     seconds = time.perf_counter() - started
-    calibration = _calibrate(setup, head.cross_fitted)
+    calibration = _calibrate(setup, head)
     for note in calibration.notes:
         progress.note(note)
     result = TrainResult(
@@ -105,26 +107,19 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
 
     """
     progress = progress or Progress()
-    findings = preflight(load_dataset(config.changed(skip_bad=True), progress), progress)
+    findings = preflight(load_dataset(config.changed(skip_bad=True), read_source(config, progress), progress))
     if out is not None:
-        folder.check_folder(out, config, overwrite=False, resume=False)  # nothing here is worth an earlier run
-        folder.start_folder(out, config)
+        RunFolder(out).check_writable(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
+        RunFolder(out).start(config)
     _report_preflight(findings, out, progress)
     return findings
-
-
-def _fabric(config: TrainConfig) -> Fabric:
-    """Device, precision and processes; launched later."""
-    devices = config.steps.devices
-    strategy = "ddp" if devices > 1 else "auto"
-    return Fabric(accelerator="auto", devices=devices, strategy=strategy, precision=config.steps.precision)
 
 
 def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:
     for line in findings.lines():
         progress.note(line)
     if out is not None:
-        write_text(out / folder.PREFLIGHT, findings.to_json() + "\n")
+        write_text(RunFolder(out).preflight_file, findings.to_json() + "\n")
 
 
 def _opening(setup: Setup) -> str:
@@ -136,13 +131,15 @@ def _opening(setup: Setup) -> str:
     )
 
 
-def _learn(setup: Setup, fabric: Fabric, out: Path, progress: Progress) -> tuple[FittedHead, History]:
+def _learn(setup: Setup, out: Path, progress: Progress) -> tuple[FittedHead, History]:
     """The head on a frozen backbone, all parameters, or the one and then the other."""
     head = fit_head(setup, progress) if features_suffice(setup.config) else FittedHead([])
     if setup.config.model.mode == "head" and head.epochs:
         history = History(head.epochs, len(head.epochs))
     else:
-        history = train_epochs(fabric, setup, out, progress)
+        from tl_train.training.epochs import train_epochs  # which imports lightning
+
+        history = train_epochs(launch(setup.config.steps), setup, out, progress)
     if not all(math.isfinite(row.train_loss) for row in history.epochs):
         raise TrainingError(
             f"the loss is no finite number; training has diverged, lower --lr ({setup.config.steps.lr:g})"
@@ -151,35 +148,39 @@ def _learn(setup: Setup, fabric: Fabric, out: Path, progress: Progress) -> tuple
 
 
 def _calibration_pictures(dataset: Dataset, config: TrainConfig) -> tuple[Sequence[Sample], str]:
-    """Pictures that were not trained on, chose no weights and give no accuracy, with what to call them."""
+    """Images that were not trained on, chose no weights and give no accuracy, with what to call them."""
     if config.steps.patience is not None:
-        return (), "pictures beside the validation pictures, which chose the epoch,"
+        return (), "images beside the validation images, which chose the epoch,"
     if config.steps.redraw_val:
-        return (), "pictures beside the validation pictures, which are trained on in other epochs,"
+        return (), "images beside the validation images, which are trained on in other epochs,"
     if not dataset.test:
-        return (), "pictures beside the validation pictures, which give the accuracy,"
-    return dataset.val, "validation pictures"
+        return (), "images beside the validation images, which give the accuracy,"
+    return dataset.val, "validation images"
 
 
-def _calibrate(setup: Setup, cross_fitted: npt.NDArray[np.float32] | None) -> Calibration:
-    """Temperature and threshold, from pictures that the model was neither trained on nor selected by."""
+def _calibrate(setup: Setup, head: FittedHead) -> Calibration:
+    """Temperature and threshold, from images that the model was neither trained on nor selected by."""
     dataset = setup.dataset
-    if cross_fitted is not None:
-        truth = np.array([sample.label for sample in dataset.train], dtype=np.int64)
-        source = "training pictures, each judged by a head fitted without it"
-        return fit_calibration(cross_fitted, truth, source=source, may_sharpen=False)
     samples, source = _calibration_pictures(dataset, setup.config)
-    truth = np.array([sample.label for sample in samples], dtype=np.int64)
-    no_logits = np.zeros((0, 2), np.float32)
-    logits = predict(setup.network.module, samples, setup.preprocessor) if samples else no_logits
-    return fit_calibration(logits, truth, source=source)
+    behind_frozen = setup.config.model.mode == "head" and head.cross_fitted is not None
+    if behind_frozen and len(samples) < MIN_IMAGES <= len(dataset.train):
+        assert head.cross_fitted is not None
+        source = "training images, each judged by a head fitted without it"
+        return fit_calibration(Answers(head.cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
+    logits = _logits(setup, samples) if samples else np.zeros((0, 2), np.float32)
+    return fit_calibration(Answers(logits, labels_of(samples)), source=source)
+
+
+def _logits(setup: Setup, samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
+    """The network's answers; behind a frozen backbone the head's, to the features that are there already."""
+    if setup.config.model.mode == "head" and setup.dataset.features is not None:
+        return head_logits(setup.network.head, part_of(setup.dataset, samples))
+    return predict(setup.network.module, samples, setup.preprocessor)
 
 
 def _evaluate(setup: Setup, calibration: Calibration) -> Evaluation | None:
     part, samples = setup.dataset.held_out()
     if not samples:
         return None
-    truth = np.array([sample.label for sample in samples], dtype=np.int64)
-    logits = predict(setup.network.module, samples, setup.preprocessor)
-    uncalibrated = softmax(logits) if calibration.fitted else None
-    return Evaluation(part, truth, softmax(logits / calibration.temperature), uncalibrated)
+    answers = Answers(_logits(setup, samples), labels_of(samples))
+    return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)

@@ -6,7 +6,7 @@ from typing import Any
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset
 from tl_train.models.network import Network
-from tl_train.preflight.preflight import Preflight
+from tl_train.preflight.findings import Preflight
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.prior.prior import Prior
 

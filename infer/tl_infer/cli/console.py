@@ -21,8 +21,8 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM
 def run_program(command: click.Command) -> NoReturn:
     """Run a click command as a program.
 
-    A `TlError` becomes one line on stderr and exit 1, a usage error exit 2, Ctrl-C exit 130, SIGTERM exit 143. Any
-    other exception is a defect of ours and keeps its traceback.
+    A `TlError` becomes one line on stderr and exit code 1; a usage error ends with 2, Ctrl-C with 130, SIGTERM with
+    143. Any other exception is a bug and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -43,13 +43,13 @@ def run_program(command: click.Command) -> NoReturn:
 
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
-    """End by an exception, so that temporary files are removed and processes stopped on the way out."""
+    """Exit by an exception, so that temporary files are removed and processes stopped on the way out."""
     click.echo("Terminated.", err=True)
     sys.exit(EXIT_TERMINATED)
 
 
 def require_extra(extra: str, modules: tuple[str, ...]) -> None:
-    """Stop with the one line that installs what is missing, before anything is imported.
+    """Stop with the one command that installs what is missing, before anything is imported.
 
     Raises:
         click.ClickException: a module of the extra is not installed.

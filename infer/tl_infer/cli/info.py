@@ -1,14 +1,15 @@
-"""`--info`: what a model file says of itself, for people."""
+"""`--info`: what a model file says about itself, for people."""
 
 from tl_infer.classifier import Classifier
 from tl_infer.cli.safetext import printable
+from tl_infer.errors import and_more
 from tl_infer.model.contract import ParitySummary, PreprocessSpec
 
 _MOST_LABELS = 20
 
 
 def info_lines(classifier: Classifier) -> list[str]:
-    """Name and value, a line each; nothing in them steers a terminal."""
+    """Name and value, one per line, without control characters."""
     spec = classifier.spec
     facts = [
         ("classes", _labels(spec.labels)),
@@ -16,8 +17,8 @@ def info_lines(classifier: Classifier) -> list[str]:
         ("preprocessing", _preprocessing(spec.preprocess)),
         ("outputs", ", ".join(classifier.outputs)),
         ("temperature", f"{spec.temperature:g}"),
-        ("threshold", "none: never unsure" if spec.abstain_below is None else f"{spec.abstain_below:g}"),
-        ("network", f"{spec.architecture}, begun from {spec.weights}"),
+        ("threshold", "none: never abstains" if spec.abstain_below is None else f"{spec.abstain_below:g}"),
+        ("network", f"{spec.architecture}, weights {spec.weights}"),
         ("metrics", ", ".join(f"{name} {value:g}" for name, value in spec.metrics.items()) or "none"),
         ("parity", _parity(spec.parity)),
         ("training data", spec.data_fingerprint or "unknown"),
@@ -29,13 +30,11 @@ def info_lines(classifier: Classifier) -> list[str]:
 
 
 def _labels(labels: tuple[str, ...]) -> str:
-    shown = ", ".join(labels[:_MOST_LABELS])
-    more = f", and {len(labels) - _MOST_LABELS} more" if len(labels) > _MOST_LABELS else ""
-    return f"{len(labels)}: {shown}{more}"
+    return f"{len(labels)}: {and_more(labels, _MOST_LABELS)}"
 
 
 def _preprocessing(spec: PreprocessSpec) -> str:
-    """In the order in which it is done."""
+    """In the order of the steps."""
     crop = "" if spec.resize_px is None else f" from {spec.resize_px} pixels"
     place = f", {spec.anchor}, fill {spec.fill}" if spec.fit in ("letterbox", "pad") else ""
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
@@ -47,6 +46,6 @@ def _parity(parity: ParitySummary | None) -> str:
     if parity is None:
         return "not proven"
     return (
-        f"{parity.pictures} pictures against PyTorch, same label {parity.top1_agreement:.2%}, "
+        f"{parity.pictures} images compared with PyTorch, same label {parity.top1_agreement:.2%}, "
         f"largest difference of a probability {parity.max_probability_difference:.2g}"
     )

@@ -1,4 +1,4 @@
-"""Which files are to be classified: what the arguments and standard input name."""
+"""Which files to classify: what the arguments and standard input name."""
 
 import dataclasses
 import glob
@@ -19,13 +19,13 @@ _MAX_PATH_BYTES = 1 << 16  # systems allow 4096 at most
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inputs:
-    """Files in the order of the arguments; they are found while they are asked for, never all at once.
+    """Files in the order of the arguments, found as they are asked for, never all at once.
 
     Attributes:
-        arguments: a file, a folder (all files below it), a pattern of the shell's kind where no such file exists, or
-            `-` for paths on standard input, one file each, of which nothing is known before they are opened.
+        arguments: a file, a folder (all files below it), a shell pattern if no such file exists, or `-` for paths on
+            standard input, one file each, which are not looked at before they are opened.
         nul: the paths on standard input are separated by NUL instead of newlines.
-        skip: real paths of files and folders that are passed over below a folder.
+        skip: real paths of files and folders to leave out below a folder.
 
     """
 
@@ -34,7 +34,7 @@ class Inputs:
     skip: frozenset[str] = frozenset()
 
     def count(self) -> int | None:
-        """How many files there are; None where standard input is to tell.
+        """How many files there are; None if standard input names them.
 
         Raises:
             InputPathError: an argument that names nothing, or a folder that cannot be listed or holds no file.
@@ -56,18 +56,18 @@ class Inputs:
             return
         matches = _matches(argument)
         if not matches:
-            raise InputPathError(f"{argument}: no such file or folder, and none that the pattern fits")
+            raise InputPathError(f"{argument}: no such file or folder, and nothing matches this pattern")
         for match in matches:
             yield from files_of(match, self.skip)
 
 
 def is_one_file(arguments: Sequence[str]) -> bool:
-    """Whether the arguments name a single file, which can be told without looking further."""
+    """Whether the arguments name a single file; quick to find out."""
     return len(arguments) == 1 and arguments[0] != STDIN and os.path.isfile(arguments[0])  # noqa: PTH113
 
 
 def read_paths(stream: BinaryIO, separator: bytes) -> Iterator[Path]:
-    """Paths from a stream, each as soon as it is there; empty ones are passed over.
+    """Paths from a stream, each as soon as it arrives; empty ones are ignored.
 
     Raises:
         InputPathError: more bytes without a separator than any path has.
@@ -78,14 +78,14 @@ def read_paths(stream: BinaryIO, separator: bytes) -> Iterator[Path]:
         *lines, rest = (rest + chunk).split(separator)
         yield from (Path(os.fsdecode(line)) for line in lines if line)
         if len(rest) > _MAX_PATH_BYTES:
-            remedy = "are they separated by NUL? then add -0" if separator == b"\n" else "-0 expects NUL between paths"
-            raise InputPathError(f"standard input: {len(rest)} bytes without an end of the path; {remedy}")
+            remedy = "if they are separated by NUL, add -0" if separator == b"\n" else "-0 expects NUL between paths"
+            raise InputPathError(f"standard input: no end of a path in {len(rest)} bytes; {remedy}")
     if rest:
         yield Path(os.fsdecode(rest))
 
 
 def _matches(pattern: str) -> list[Path]:
-    """What a pattern names, in natural order; with `**` files only, because folders would repeat their files."""
+    """What matches a pattern, in natural order; with `**` files only, because folders would repeat their files."""
     found: Iterator[Path] = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 - absolute too
     if "**" in Path(pattern).parts:
         found = (path for path in found if not path.is_dir())

@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """The program was asked to end.
+    """The program was asked to stop.
 
     Attributes:
         signal: SIGINT or SIGTERM.
@@ -20,7 +20,7 @@ class Stopped(BaseException):
 
 
 class Interrupts:
-    """While the block runs, SIGINT and SIGTERM raise `Stopped`, at the end of a `whole` block where there is one."""
+    """SIGINT and SIGTERM as `Stopped`, raised at once, or at the end of a `whole` block."""
 
     def __init__(self) -> None:
         self._whole = False
@@ -29,7 +29,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """Take the signals; only in the main thread of a program."""
+        """Handle the signals while the block runs; only in the main thread of a program."""
         before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -39,7 +39,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
-        """A block that a signal does not cut in two."""
+        """A block that a signal does not interrupt."""
         self._whole = True
         try:
             yield
@@ -55,7 +55,7 @@ class Interrupts:
             self._stop(number)
 
     def _stop(self, number: int) -> None:
-        """Raise once; a second Ctrl-C must not cut off what the first one set going."""
+        """Raise once; a second Ctrl-C must not interrupt the way out."""
         if not self._stopping:
             self._stopping = True
             raise Stopped(number)

@@ -1,4 +1,4 @@
-"""How far the work is, how fast, and how long it will still take, on one line of a terminal."""
+"""Progress, speed and remaining time, on one line of a terminal."""
 
 import shutil
 import time
@@ -9,7 +9,7 @@ _BAR = 20
 
 
 class Progress:
-    """A line on `stream` that is written over; nothing where that is no terminal."""
+    """A line on `stream` that is overwritten; nothing if `stream` is not a terminal."""
 
     def __init__(self, stream: TextIO, total: int | None, *, visible: bool) -> None:
         self._stream = stream
@@ -19,7 +19,7 @@ class Progress:
         self._started = self._shown = time.monotonic()
 
     def advance(self, files: int) -> None:
-        """Count files, and show it a few times a second."""
+        """Count files, and update the line a few times a second."""
         self._done += files
         now = time.monotonic()
         if self._visible and now - self._shown >= _INTERVAL_S:
@@ -30,16 +30,16 @@ class Progress:
             self._stream.flush()
 
     def close(self) -> None:
-        """Take the line away."""
+        """Clear the line."""
         if self._visible:
             self._stream.write(f"\r{' ' * (shutil.get_terminal_size().columns - 1)}\r")
             self._stream.flush()
 
 
 def progress_text(done: int, total: int | None, seconds: float) -> str:
-    """The line; without the share and the remaining time where the total is not known."""
+    """The line; without percentage and remaining time if the total is not known."""
     rate = done / seconds if seconds > 0 else 0.0
-    speed = f"{rate:.1f} pictures/s"
+    speed = f"{rate:.1f} images/s"
     if not total:
         return f"{done:,}  {speed}"
     share = min(done / total, 1.0)

@@ -1,17 +1,17 @@
-"""Text from strangers, as file names and labels are, made safe for a terminal, a spreadsheet and a JSON file."""
+"""Text from strangers, such as file names and labels, made safe for a terminal, a spreadsheet and a JSON file."""
 
 import json
 import re
 import unicodedata
 from collections.abc import Mapping
 
-# What a spreadsheet takes for a formula, the full-width forms included. A tab or a line's end at the front is skipped
-# by some and would then show what stands behind it. Source: OWASP, CSV Injection.
+# What a spreadsheet takes for a formula, full-width forms included. Some skip a tab or a line break at the front and
+# then see what follows. Source: OWASP, CSV Injection.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20\t\r\n"
-# A cell can also begin inside a cell of ours: where the system's list separator is the semicolon, a spreadsheet splits
+# A cell can also begin inside one of our cells: if the system's list separator is the semicolon, a spreadsheet splits
 # there, quoted or not.
 _BLANKS = r"[^\S\t\r\n]*"
-# Compiled where they are first used: compiling all three takes some milliseconds of every start.
+# Compiled when first used: compiling all three would add some milliseconds to every start.
 _UNSAFE = rf"((?:^|;){_BLANKS})('*[{_FORMULA}])"
 _SAFE = rf"((?:^|;){_BLANKS})'('*[{_FORMULA}])"
 _NOT_ASCII = "[\x7f-\U0010ffff]"
@@ -20,7 +20,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def printable(text: str) -> str:
-    r"""`text` with control characters as escapes: a file name must not steer the terminal.
+    r"""`text` with control characters escaped: a file name must not control the terminal.
 
     Everything that does not print is written as in Python's strings (`\x1b`, `\n`, `\u202e`), bytes of a file name
     that are not UTF-8 as `\udcff`. The result is valid Unicode on one line.
@@ -32,24 +32,24 @@ def printable(text: str) -> str:
 def spreadsheet_text(text: str) -> str:
     """`text` for a cell that no spreadsheet takes for a formula.
 
-    An apostrophe goes before `=`, `+`, `-`, `@`, a tab or a line's end at the front of the cell, blanks aside, or
-    behind a semicolon. `plain_text` takes it away again.
+    An apostrophe goes before `=`, `+`, `-`, `@`, a tab or a line break at the start of the cell, blanks aside, or
+    after a semicolon. `plain_text` removes it again.
     """
     return re.sub(_UNSAFE, r"\1'\2", text)
 
 
 def plain_text(cell: str) -> str:
-    """What `spreadsheet_text` was given."""
+    """The text that `spreadsheet_text` made a cell of."""
     return re.sub(_SAFE, r"\1\2", cell)
 
 
 def spreadsheet_path(path: str) -> str:
-    """A relative path for the first cell of a row: `./` before what would be a formula, so that it stays a path."""
+    """A relative path for the first cell of a row: `./` before what would be a formula, so that it remains a path."""
     return f"./{path}" if re.match(_UNSAFE, path) else path
 
 
 def json_line(values: Mapping[str, object]) -> str:
-    r"""A JSON object on one line, its newline included; reading it gives back exactly what went in.
+    r"""A JSON object on one line, its newline included; reading it gives back exactly these values.
 
     Letters of all languages are written as they are; what does not print, and bytes of a file name that are not UTF-8,
     as `\u` escapes.

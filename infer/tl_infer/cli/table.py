@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 
-from tl_infer.cli.rows import Row
+from tl_infer.cli.output.rows import Row
 from tl_infer.cli.safetext import printable
 
 UNSURE = "(unsure)"
@@ -30,7 +30,7 @@ def table_lines(row: Row, labels: Sequence[str], width: int) -> list[str]:
 
     Args:
         row: of the file.
-        labels: of the model, which the first column is made for.
+        labels: of the model; the first column is as wide as the longest.
         width: of the terminal, columns.
 
     """
@@ -52,7 +52,7 @@ def table_lines(row: Row, labels: Sequence[str], width: int) -> list[str]:
 
 
 def display_width(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """Columns of a terminal that a text takes."""
     return sum(_columns(char) for char in text)
 
 
@@ -75,7 +75,7 @@ def _padded(text: str, columns: int) -> str:
 
 
 def _shortened(path: str, columns: int) -> str:
-    """The end of a path is what tells files apart."""
+    """A path cut at its front, because its end is what tells files apart."""
     if display_width(path) <= columns:
         return path
     while display_width(path) > columns - 1:

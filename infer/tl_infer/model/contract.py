@@ -1,7 +1,7 @@
-"""The contract between the exported file and its callers: what the metadata key `tl.spec` says.
+"""The contract between the exported file and its callers: what the metadata key `tl.spec` holds.
 
 The runtime owns it because strangers embed the runtime; training and export import it from here. Reading is strict:
-a file that says something we do not know is refused by the name of the field, never interpreted.
+a field that we do not know is named and the file refused, never interpreted.
 """
 
 import collections
@@ -11,23 +11,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from tl_infer.model.records import (
-    Reader,
-    brief,
-    build,
-    integer,
-    mapping_of,
-    number,
-    object_of,
-    optional,
-    parse_document,
-    text,
-    tuple_of,
-)
+from tl_infer.model.records import brief, read_metadata
 
 FORMAT_VERSION = 1
 SPEC_KEY = "tl.spec"
-NAMES_KEY = "names"  # what other tools show as the classes; ours read `tl.spec`
+NAMES_KEY = "names"  # where other tools look for the classes; ours read `tl.spec`
 
 INPUT_NAME = "image"
 PROBABILITIES = "probabilities"
@@ -40,6 +28,11 @@ Fit = Literal["squash", "letterbox", "pad", "crop"]
 Anchor = Literal["center", "top-left", "top-right", "bottom-left", "bottom-right"]
 Resample = Literal["bilinear", "bicubic"]
 
+# Twice the share of the free rows and of the free columns that lies above and to the left of the image.
+HALVES_BEFORE: Mapping[Anchor, tuple[int, int]] = {
+    "center": (1, 1), "top-left": (0, 0), "top-right": (0, 2), "bottom-left": (2, 0), "bottom-right": (2, 2),
+}  # fmt: skip
+
 MAX_SIDE_PX = 4096
 MAX_LABELS = 100_000
 
@@ -48,7 +41,7 @@ _PROBABILITY_DIFFERENCES = ("batch_difference", "unoptimized_difference", "indep
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessSpec:
-    """How an upright RGB picture becomes the network's input; the graph in the file is built from this.
+    """How an upright RGB image becomes the network's input; the graph in the file is built from this.
 
     Attributes:
         size: (height, width) of the network's input, pixels, each 1..4096.
@@ -56,7 +49,7 @@ class PreprocessSpec:
         color: `rgb`, or `gray`: luma as Pillow's mode "L", repeated to three channels.
         fit: `squash` ignores the aspect ratio; `letterbox` keeps it and pads the rest; `pad` does not enlarge;
             `crop` resizes the shorter side to `resize_px` and takes the centre.
-        anchor: where the picture lies on the canvas of `letterbox` and `pad`.
+        anchor: where the image lies on the canvas of `letterbox` and `pad`.
         fill: RGB of that canvas, each 0..255.
         resample: the interpolation of every resize, with antialiasing when shrinking.
         resize_px: the shorter side for `crop`, pixels; None for every other fit.
@@ -97,18 +90,18 @@ class PreprocessSpec:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ParitySummary:
-    """What the export proved before it let the file out: PyTorch against the real Classifier, on picture files.
+    """What the export proved before it wrote the file: PyTorch against the real Classifier, on image files.
 
     Attributes:
         pictures: how many files were compared.
         top1_agreement: share of them with the same top-1 label, 0..1.
         max_probability_difference: the largest absolute difference of any probability.
         stages: stage -> the largest difference found there, in the unit that docs/model-file.md gives for it.
-        tolerances: stage -> the largest difference that would have been allowed.
-        batch_difference: of any probability, several pictures in one call against one by one; None when not tried.
+        tolerances: stage -> the largest difference allowed there.
+        batch_difference: of any probability, several images in one call against one by one; None if not tried.
         unoptimized_difference: of any probability, with and without onnxruntime's graph optimisations; likewise.
-        independent_difference: of any probability, against Pillow, torchvision's transforms and PyTorch, which no
-            tolerance is set for; likewise.
+        independent_difference: of any probability, against Pillow, torchvision's transforms and PyTorch; likewise.
+            There is no tolerance for it.
 
     """
 
@@ -134,18 +127,18 @@ class ParitySummary:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Everything a caller needs to know of a model file, as stored under `tl.spec`.
+    """Everything a caller needs to know about a model file, as stored under `tl.spec`.
 
     Attributes:
         labels: class names in the order of the outputs' last axis; unique, none blank.
         preprocess: what the graph does before the network.
         architecture, weights: the network's name and what it started from.
         temperature: the logits are divided by this before the softmax; above zero.
-        abstain_below: below this top probability the model would rather not say; None when not fitted.
-        data_fingerprint: SHA-256 (hex) over the pictures and labels of training.
+        abstain_below: below this top probability the model abstains; None if it never does.
+        data_fingerprint: SHA-256 (hex) over the images and labels of the training data.
         versions: library -> version that made the file.
-        metrics: name -> value as measured on held-out pictures.
-        parity: what the export proved; None in a file that never passed an export.
+        metrics: name -> value measured on held-out images.
+        parity: what the export proved; None if the spec is not that of an exported file.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -182,16 +175,14 @@ class ModelSpec:
 
     @staticmethod
     def from_json(text: str) -> "ModelSpec":
-        """The spec that a model file carries.
+        """The spec in the metadata of a model file.
 
         Raises:
-            ModelFileError: not JSON, another version, a missing, unknown, ill-typed or out-of-range field;
-                the message names it.
+            ModelFileError: not JSON, another version, or a field, which the message names, is missing, unknown, of the
+                wrong type or out of range.
 
         """
-        document = parse_document(text, SPEC_KEY, FORMAT_VERSION)
-        spec: ModelSpec = build(ModelSpec, _MODEL_FIELDS, document, SPEC_KEY)
-        return spec
+        return read_metadata(ModelSpec, text, SPEC_KEY, FORMAT_VERSION)
 
 
 def _plain(value: Any) -> Any:
@@ -208,36 +199,3 @@ def _plain(value: Any) -> Any:
 def _check(holds: bool, field: str, found: object, expected: str) -> None:
     if not holds:
         raise ValueError(f"{field}: found {brief(found)}, expected {expected}")
-
-
-_PREPROCESS_FIELDS: Mapping[str, Reader] = {
-    "size": tuple_of(integer),
-    "mean": tuple_of(number),
-    "std": tuple_of(number),
-    "color": text,
-    "fit": text,
-    "anchor": text,
-    "fill": tuple_of(integer),
-    "resample": text,
-    "resize_px": optional(integer),
-}
-_PARITY_FIELDS: Mapping[str, Reader] = {
-    "pictures": integer,
-    "top1_agreement": number,
-    "max_probability_difference": number,
-    "stages": mapping_of(number),
-    "tolerances": mapping_of(number),
-    **{name: optional(number) for name in _PROBABILITY_DIFFERENCES},
-}
-_MODEL_FIELDS: Mapping[str, Reader] = {
-    "labels": tuple_of(text),
-    "preprocess": object_of(PreprocessSpec, _PREPROCESS_FIELDS),
-    "architecture": text,
-    "weights": text,
-    "temperature": number,
-    "abstain_below": optional(number),
-    "data_fingerprint": text,
-    "versions": mapping_of(text),
-    "metrics": mapping_of(number),
-    "parity": optional(object_of(ParitySummary, _PARITY_FIELDS)),
-}

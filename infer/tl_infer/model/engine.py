@@ -1,4 +1,4 @@
-"""The sessions behind a classifier: opened when needed, opened again in a forked process, let go when closed."""
+"""The sessions behind a classifier: opened when needed, opened again in a forked process, freed by `close`."""
 
 import os
 import threading
@@ -9,7 +9,7 @@ from tl_infer.errors import ClosedError
 from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import CPU, Session
 
-# Sessions of a parent process. Their threads did not come along, so letting go of them would wait for ever.
+# Sessions of a parent process. The fork did not copy their threads, so freeing them would hang.
 _left_behind: list[Session] = []
 _alive: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
@@ -18,7 +18,7 @@ class Engine:
     """A model and its sessions. Thread-safe; works in forked processes."""
 
     def __init__(self, model: ModelFile, threads: int, providers: Sequence[str], *, for_many: bool) -> None:
-        """Open the session for single pictures, or the one for many; the other is opened when first used.
+        """Open the session for single images, or the one for many; the other is opened when first used.
 
         Raises:
             ModelFileError, ProviderError: as `Session`.
@@ -34,7 +34,7 @@ class Engine:
         _alive.add(self)
 
     def for_one(self) -> Session:
-        """For one picture at a time: all processors inside the network.
+        """For one image at a time: all processors inside the network.
 
         Raises:
             ClosedError: after `close`.
@@ -43,9 +43,9 @@ class Engine:
         return self._session(self.threads)
 
     def for_many(self) -> Session:
-        """For many pictures: each Python thread runs the network on one processor.
+        """For many images: each Python thread runs the network on one processor.
 
-        Measured on two cores this gives 1.3 to 1.6 times the pictures per second of one session with two threads.
+        On two cores this gives 1.3 to 1.6 times the images per second of one session with two threads.
 
         Raises:
             ClosedError: after `close`.
@@ -54,7 +54,7 @@ class Engine:
         return self._session(1)
 
     def close(self) -> None:
-        """Let go of the sessions; a picture that is under way is finished first."""
+        """Free the sessions; an image that is under way is finished first."""
         with self._lock:
             self._closed = True
             self._sessions.clear()
@@ -62,7 +62,7 @@ class Engine:
 
     def _session(self, threads: int) -> Session:
         if self._providers != (CPU,):
-            threads = 1  # what runs on another device needs one session, not one per way of using it
+            threads = 1  # another device needs one session, not one for each way of using it
         with self._lock:
             if self._closed:
                 raise ClosedError(f"{self.model.where}: the classifier was closed; open a new one")

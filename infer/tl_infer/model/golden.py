@@ -1,7 +1,7 @@
-"""The golden samples of a model file: a few tiny pictures and the probabilities they must give, under `tl.golden`.
+"""The golden samples of a model file: a few tiny images and the probabilities they must give, under `tl.golden`.
 
-With them any machine and any runtime can check itself: one that ignores `antialias`, swaps channels or computes in a
-coarser precision loads the file without an error and answers wrongly.
+With them any machine and any runtime can check itself: one that ignores `antialias`, swaps channels or computes with
+too little precision loads the file without an error and gives wrong answers.
 """
 
 import base64
@@ -10,7 +10,7 @@ import json
 import math
 
 from tl_infer.errors import ModelFileError
-from tl_infer.model.records import Reader, build, number, object_of, parse_document, text, tuple_of
+from tl_infer.model.records import read_metadata
 
 GOLDEN_KEY = "tl.golden"
 GOLDEN_VERSION = 1
@@ -21,11 +21,11 @@ MAX_PNG_BYTES = 1_000_000
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenSample:
-    """One picture and its answer.
+    """One image and its answer.
 
     Attributes:
-        name: what the picture is, for people.
-        png: the picture as the bytes of a PNG file, upright RGB.
+        name: what the image is, for people.
+        png: the image as the bytes of a PNG file, upright RGB.
         probabilities: of every class, in the order of the labels, each 0..1.
 
     Raises:
@@ -77,19 +77,18 @@ class GoldenSet:
 
     @staticmethod
     def from_json(document: str, classes: int) -> "GoldenSet":
-        """The golden samples that a model file carries.
+        """The golden samples in the metadata of a model file.
 
         Args:
-            document: what stands under `tl.golden`.
+            document: the text under `tl.golden`.
             classes: how many probabilities each sample must have.
 
         Raises:
-            ModelFileError: not JSON, another version, or a field that is missing, unknown, ill-typed or out of range.
+            ModelFileError: not JSON, another version, or a field is missing, unknown, of the wrong type or out of
+                range.
 
         """
-        found: GoldenSet = build(
-            GoldenSet, _SET_FIELDS, parse_document(document, GOLDEN_KEY, GOLDEN_VERSION), GOLDEN_KEY
-        )
+        found = read_metadata(GoldenSet, document, GOLDEN_KEY, GOLDEN_VERSION)
         for sample in found.samples:
             if len(sample.probabilities) != classes:
                 raise ModelFileError(
@@ -97,17 +96,3 @@ class GoldenSet:
                     f"{classes} classes; export the model again with tl-export"
                 )
         return found
-
-
-def _base64(value: object, where: str) -> bytes:
-    try:
-        return base64.b64decode(text(value, where), validate=True)
-    except ValueError as error:
-        raise ModelFileError(f"{where}: is not valid base64: {error}") from error
-
-
-_SAMPLE_FIELDS: dict[str, Reader] = {"name": text, "png": _base64, "probabilities": tuple_of(number)}
-_SET_FIELDS: dict[str, Reader] = {
-    "samples": tuple_of(object_of(GoldenSample, _SAMPLE_FIELDS)),
-    "tolerance": number,
-}

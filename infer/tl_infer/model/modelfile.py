@@ -1,4 +1,4 @@
-"""A model file's bytes: read once, from a regular file, held against a SHA-256."""
+"""The bytes of a model file: read once, from a regular file, and checked against a SHA-256."""
 
 import dataclasses
 import hashlib
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from tl_infer.errors import ModelFileError
+from tl_infer.errors import ModelFileError, first_line
 from tl_infer.model.wire import has_external_data
 from tl_infer.system.files import open_regular
 
@@ -23,7 +23,7 @@ class ModelFile:
     Attributes:
         data: the whole file.
         where: what to call it in messages.
-        path: absolute, where it came from a path; else None.
+        path: absolute, if it was read from a path; else None.
 
     """
 
@@ -41,13 +41,13 @@ def read_model(source: ModelSource, sha256: str | None = None) -> ModelFile:
     """Read a model.
 
     Args:
-        source: path, bytes, or a file opened for reading bytes, which is read to its end and left open.
+        source: path, bytes, or a binary file open for reading, which is read to its end and left open.
         sha256: what the SHA-256 of the file must be, 64 hexadecimal digits.
 
     Raises:
-        ModelFileError: not there, not a regular file, empty, too large, another SHA-256, or with external data.
+        ModelFileError: no such file, not a regular file, empty, too large, another SHA-256, or with external data.
         TypeError: `source` is of none of the types above.
-        ValueError: `sha256` is no SHA-256.
+        ValueError: `sha256` is not a SHA-256.
 
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
@@ -67,23 +67,24 @@ def _read(source: ModelSource) -> ModelFile:
     if isinstance(source, str | os.PathLike):
         return _read_path(Path(source))
     if not hasattr(source, "read"):
-        raise TypeError(f"expected a path, bytes or a file opened for reading bytes, found {type(source).__name__}")
+        raise TypeError(f"expected a path, bytes or a binary file open for reading, found {type(source).__name__}")
     data = source.read(MAX_MODEL_BYTES + 1)
     if not isinstance(data, bytes):
-        raise TypeError(f"expected a file opened for reading bytes, its read() gave {type(data).__name__}")
-    _check_size(len(data), "the opened file")
+        raise TypeError(f"expected a binary file open for reading, its read() gave {type(data).__name__}")
+    _check_size(len(data), "the open file")
     return ModelFile(data, f"model of {len(data)} bytes")
 
 
 def _read_path(path: Path) -> ModelFile:
     try:
-        with open_regular(path) as file:
-            _check_size(os.fstat(file.fileno()).st_size, str(path))
-            return ModelFile(file.read(), str(path), path.absolute())
+        with open_regular(path, MAX_MODEL_BYTES) as file:
+            data = file.read()
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file; expected a model made by tl-export") from error
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ModelFileError(f"{path}: cannot be read: {first_line(error)}") from error
+    _check_size(len(data), str(path))
+    return ModelFile(data, str(path), path.absolute())
 
 
 def _check_size(size: int, where: str) -> None:
@@ -100,6 +101,6 @@ def _refuse_external_data(model: ModelFile) -> None:
         ) from error
     if external:
         raise ModelFileError(
-            f"{model.where}: keeps weights in other files (external data), expected one whole file; "
+            f"{model.where}: keeps weights in other files (external data), expected a self-contained file; "
             "export it again with tl-export"
         )

@@ -1,124 +1,164 @@
-"""Reading JSON from strangers: one function per type, strict, and every message names the field.
+"""Plain values, as JSON and TOML give them, read into frozen dataclasses whose type hints are the schema."""
 
-A reader takes a value and where it stands (`tl.spec: field 'labels'`) and gives the checked value.
-"""
-
+import base64
+import dataclasses
 import json
 import math
+import reprlib
+import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tl_infer.errors import ModelFileError
 
-Reader = Callable[[Any, str], Any]
+Record = TypeVar("Record")
 
 
-def parse_document(text: str, where: str, version: int) -> dict[str, Any]:
-    """The object in `text` without its field `version`, which has been checked.
+def read(kind: type[Record], value: object, error: Callable[[str], Exception]) -> Record:
+    """A dataclass from a document that has all its fields, each with a value of the type that the field declares.
+
+    A field's type is one of `bool`, `int`, `str`, `float` (finite; an integer may stand for it), `bytes` (base64 in the
+    document), `Literal`, `tuple`, `Mapping[str, ...]`, another dataclass, or one of these or None. Nothing else is
+    converted.
+
+    Args:
+        kind: the dataclass; its `__post_init__` raises ValueError, with a message that begins with the field.
+        value: as `json.loads` or `tomllib.loads` gives it.
+        error: makes an exception of a message such as `preprocess.size[0]: found 1.5, expected an integer`.
 
     Raises:
-        ModelFileError: not JSON, not an object, a field twice, or another version.
+        Exception: made by `error`: a field is missing, unknown, of the wrong type or out of range.
 
     """
     try:
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        record: Record = _read_record(kind, value, "")
+    except ValueError as problem:
+        raise error(str(problem)) from problem
+    return record
+
+
+def read_value(hint: Any, value: object, name: str, error: Callable[[str], Exception]) -> Any:
+    """One value of the type `hint`, as `read` reads a field; messages begin with `name`.
+
+    Raises:
+        Exception: made by `error`: the value has another type.
+
+    """
+    try:
+        return _read(hint, value, name)
+    except ValueError as problem:
+        raise error(str(problem)) from problem
+
+
+def read_metadata(kind: type[Record], text: str, key: str, version: int) -> Record:
+    """A dataclass from a metadata entry of a model file: a JSON object with all its fields and `version`.
+
+    Raises:
+        ModelFileError: not JSON, a field twice, another version, or as for `read`.
+
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{where}: is not valid JSON: {error}") from error
+        raise ModelFileError(f"{key}: not valid JSON: {error}") from error
     if not isinstance(document, dict):
-        raise ModelFileError(f"{where}: found {_kind(document)}, expected an object")
+        raise ModelFileError(f"{key}: found {brief(document)}, expected an object")
     found = document.pop("version", None)
     if found != version or isinstance(found, bool):
         raise ModelFileError(
-            f"{where}: field 'version' is {brief(found)}, this tl-toolkit reads {version}; "
-            "install the release that made the file, or export it again with tl-export"
+            f"{key}: version: found {brief(found)}, expected {version}; install the tl-toolkit release that made the "
+            "file, or export it again with tl-export"
         )
-    return document
+    remedy = "update tl-toolkit, or export the model again with tl-export"
+    return read(kind, document, lambda problem: ModelFileError(f"{key}: {problem}; {remedy}"))
 
 
-def of(kind: type, name: str) -> Reader:
-    """A reader of one JSON type; `name` is what messages call it."""
-
-    def read(value: Any, where: str) -> Any:
-        # bool is an int in Python, not in JSON.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ModelFileError(f"{where}: found {_kind(value)} ({brief(value)}), expected {name}")
-        return value
-
-    return read
+def brief(value: object) -> str:
+    """The value as Python writes it, on one line, shortened where it is long or deep."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 60
+    return short.repr(value)
 
 
-def number(value: Any, where: str) -> float:
-    """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ModelFileError(f"{where}: found {_kind(value)} ({brief(value)}), expected a number")
+def _read(hint: Any, value: Any, path: str) -> Any:
+    if hint in _SCALARS:
+        return _SCALARS[hint](value, path)
+    if dataclasses.is_dataclass(hint):
+        return _read_record(hint, value, path)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        known = any(type(value) is type(choice) and value == choice for choice in arguments)
+        return _check(known, path, value, " or ".join(map(str, arguments)))
+    if origin is tuple:
+        return _read_tuple(arguments, value, path)
+    if origin is Mapping:
+        _check(isinstance(value, dict), path, value, "an object")
+        return {key: _read(arguments[1], item, f"{path}[{brief(key)}]") for key, item in value.items()}
+    if origin in (Union, types.UnionType) and len(arguments) == 2 and arguments[1] is types.NoneType:
+        return None if value is None else _read(arguments[0], value, path)
+    raise TypeError(f"{path}: there is no rule for reading {hint}")
+
+
+def _read_record(kind: Any, value: Any, path: str) -> Any:
+    _check(isinstance(value, dict), path, value, "an object")
+    hints = get_type_hints(kind)
+    names = sorted(field.name for field in dataclasses.fields(kind))
+    prefix = f"{path}." if path else ""
+    if missing := sorted(set(names) - value.keys()):
+        raise ValueError(f"{prefix}{missing[0]}: the field is missing")
+    if unknown := sorted(value.keys() - names):
+        raise ValueError(f"{prefix}{brief(unknown[0])}: unknown field, expected one of {', '.join(names)}")
+    values = {name: _read(hints[name], item, prefix + name) for name, item in value.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from error
+
+
+def _read_tuple(hints: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    _check(isinstance(value, list), path, value, "a list")
+    if hints[-1] is ...:
+        hints = hints[:1] * len(value)
+    _check(len(hints) == len(value), path, value, f"{len(hints)} values")
+    pairs = enumerate(zip(hints, value, strict=True))
+    return tuple(_read(hint, item, f"{path}[{i}]") for i, (hint, item) in pairs)
+
+
+def _exactly(kind: type, name: str) -> Callable[[Any, str], Any]:
+    return lambda value, path: _check(type(value) is kind, path, value, name)  # to Python a bool is an int too
+
+
+def _read_float(value: Any, path: str) -> float:
+    _check(type(value) in (int, float), path, value, "a number")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number):
-        raise ModelFileError(f"{where}: found {brief(value)}, expected a finite number")
+    _check(math.isfinite(number), path, value, "a finite number")
     return number
 
 
-def optional(read: Reader) -> Reader:
-    """Null, or what `read` takes."""
-    return lambda value, where: None if value is None else read(value, where)
-
-
-def tuple_of(read: Reader) -> Reader:
-    """A list of what `read` takes, as a tuple."""
-
-    def read_items(value: Any, where: str) -> tuple[Any, ...]:
-        items = of(list, "a list")(value, where)
-        return tuple(read(item, f"{where}[{i}]") for i, item in enumerate(items))
-
-    return read_items
-
-
-def mapping_of(read: Reader) -> Reader:
-    """An object of any keys, each value what `read` takes."""
-
-    def read_items(value: Any, where: str) -> Mapping[str, Any]:
-        items = of(dict, "an object")(value, where)
-        return {key: read(item, f"{where}[{brief(key)}]") for key, item in items.items()}
-
-    return read_items
-
-
-def object_of(kind: type, fields: Mapping[str, Reader]) -> Reader:
-    """An object with exactly these fields, as `kind`."""
-    return lambda value, where: build(kind, fields, of(dict, "an object")(value, where), where)
-
-
-def build(kind: type, fields: Mapping[str, Reader], document: dict[str, Any], where: str) -> Any:
-    """`kind` from an object with exactly these fields.
-
-    Raises:
-        ModelFileError: a field is missing, unknown, of the wrong type or out of `kind`'s range.
-
-    """
-    if missing := sorted(fields.keys() - document.keys()):
-        raise ModelFileError(f"{where}: field '{missing[0]}' is missing; export the model again with tl-export")
-    if unknown := sorted(document.keys() - fields.keys()):
-        raise ModelFileError(
-            f"{where}: unknown field {brief(unknown[0])}; update tl-toolkit, or export the model again"
-        )
-    values = {name: read(document[name], f"{where}: field '{name}'") for name, read in fields.items()}
+def _read_bytes(value: Any, path: str) -> bytes:
+    _check(type(value) is str, path, value, "base64")
     try:
-        return kind(**values)
+        return base64.b64decode(value, validate=True)
     except ValueError as error:
-        raise ModelFileError(f"{where}: field {error}") from error
+        raise ValueError(f"{path}: found {brief(value)}, expected base64") from error
 
 
-def brief(value: object, limit: int = 60) -> str:
-    """The value as Python writes it, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+_SCALARS: dict[Any, Callable[[Any, str], Any]] = {
+    bool: _exactly(bool, "true or false"),
+    int: _exactly(int, "an integer"),
+    float: _read_float,
+    str: _exactly(str, "a string"),
+    bytes: _read_bytes,
+}
 
 
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true/false", type(None): "null"}
-    return names.get(type(value), "a number")
+def _check(holds: bool, path: str, value: Any, expected: str) -> Any:
+    if not holds:
+        raise ValueError(f"{path}: found {brief(value)}, expected {expected}".removeprefix(": "))
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -128,9 +168,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number")
-
-
-text = of(str, "a text")
-integer = of(int, "a whole number")

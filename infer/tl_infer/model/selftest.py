@@ -1,4 +1,4 @@
-"""The self-test: whether a model answers here as it did where it was made."""
+"""The self-test: whether a model gives the same answers here as where it was made."""
 
 import numpy as np
 
@@ -10,11 +10,11 @@ from tl_infer.model.session import Session
 from tl_infer.results import SelfTest
 
 
-def sample_picture(golden: GoldenSet | None) -> Pixels:
-    """A picture to try a model on: its first golden sample, or a small grey one where it has none.
+def sample_image(golden: GoldenSet | None) -> Pixels:
+    """An image to try a model on: its first golden sample, or a small grey one if it has none.
 
     Raises:
-        ModelFileError: the sample is no picture.
+        ModelFileError: the sample is not an image.
 
     """
     return np.full((8, 8, 3), 128, np.uint8) if golden is None else _pixels(golden.samples[0].png, "1")
@@ -25,14 +25,14 @@ def run_self_test(session: Session, where: str) -> SelfTest:
 
     Raises:
         SelfTestError: a probability is not within the tolerance.
-        ModelFileError: the file has no golden samples, one of them is no picture, or the model failed.
+        ModelFileError: the file has no golden samples, one of them is not an image, or the model failed.
 
     """
     golden = session.golden
     if golden is None:
         raise ModelFileError(
-            f"{where}: has no golden samples, so it cannot test itself; files made before tl-export wrote them have "
-            "none: export it again"
+            f"{where}: has no golden samples, so it cannot test itself; it was made by an older tl-export: export the "
+            "model again"
         )
     worst, worst_name = 0.0, ""
     for number, sample in enumerate(golden.samples, start=1):
@@ -42,8 +42,8 @@ def run_self_test(session: Session, where: str) -> SelfTest:
             worst, worst_name = difference, sample.name
     if worst > golden.tolerance:
         raise SelfTestError(
-            f"{where}: self-test failed: sample '{worst_name}' differs by {worst:.2g} in a probability, allowed are "
-            f"{golden.tolerance:.2g}; this onnxruntime or provider computes something else than the model says"
+            f"{where}: self-test failed: sample '{worst_name}' differs by {worst:.2g} in a probability, the tolerance "
+            f"is {golden.tolerance:.2g}; this onnxruntime or provider does not compute what the model says"
         )
     return SelfTest(len(golden.samples), worst, golden.tolerance)
 

@@ -1,13 +1,13 @@
 """Opening a model: the only module of the runtime that names onnxruntime."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from tl_infer.errors import ModelFileError, ProviderError
+from tl_infer.errors import ModelFileError, ProviderError, first_line
 from tl_infer.model.contract import EMBEDDING, HEATMAP, INPUT_NAME, LOGITS, PROBABILITIES, SPEC_KEY, ModelSpec
 from tl_infer.model.golden import GOLDEN_KEY, GoldenSet
 from tl_infer.model.modelfile import ModelFile
@@ -31,12 +31,12 @@ _PACKAGES = {
 
 
 class Session:
-    """One opened model: pixels in, arrays out.
+    """An open model: pixels in, arrays out.
 
     Attributes:
-        spec: what the file says of itself, checked against what it really has.
+        spec: what the file says about itself, checked against its inputs and outputs.
         outputs: names of the contract's outputs that the file has.
-        golden: its golden samples; None where it has none.
+        golden: its golden samples; None if it has none.
 
     """
 
@@ -47,13 +47,13 @@ class Session:
 
         Args:
             model: the file.
-            threads: onnxruntime's intra-op threads; 1 when several Python threads share this session.
-            providers: as `check_providers` gives them.
+            threads: onnxruntime's intra-op threads; 1 if several Python threads share this session.
+            providers: as `check_providers` returns them.
             optimized: let onnxruntime rewrite the graph; tl-export compares both.
 
         Raises:
-            ModelFileError: damaged, not one of ours, or its spec does not fit its outputs.
-            ProviderError: a provider is not there or does not start.
+            ModelFileError: damaged, not made by tl-export, or its spec does not fit its outputs.
+            ProviderError: a provider is not installed or does not start.
 
         """
         self._where = model.where
@@ -65,23 +65,39 @@ class Session:
             classes = len(self.spec.labels)
             self.golden = self._parsed(lambda text: GoldenSet.from_json(text, classes), metadata[GOLDEN_KEY])
         self.outputs = self._check_signature()
-        # What was not asked for is not computed.
+        # Outputs that were not asked for are not computed.
         self._run_options = ort.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
         self._run_options.log_severity_level = 4
 
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str, threads: int = 1, *, optimized: bool = True) -> Self:
+        """Open a model that is in memory, on the CPU.
+
+        Args:
+            data: the whole file.
+            where: what to call it in messages.
+            threads: as for `Session`.
+            optimized: as for `Session`.
+
+        Raises:
+            ModelFileError: as for `Session`.
+
+        """
+        return cls(ModelFile(data, where), threads, optimized=optimized)
+
     def run(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[npt.NDArray[np.float32]]:
-        """Run pictures of one size; thread-safe.
+        """Run images of one size; thread-safe.
 
         Args:
             images: uint8 (N, H, W, 3), RGB.
-            outputs: names out of the file's outputs.
+            outputs: names of outputs that the file has.
 
         Returns:
             One float32 array per name, first axis N.
 
         Raises:
-            ModelFileError: the graph failed, or answered with values that are no numbers.
+            ModelFileError: the graph failed, or an output has values that are not finite numbers.
 
         """
         try:
@@ -89,26 +105,27 @@ class Session:
                 list(outputs), {INPUT_NAME: images}, self._run_options
             )
         except Exception as error:
-            raise ModelFileError(f"{self._where}: the model failed: {_first_line(error)}") from error
+            raise ModelFileError(f"{self._where}: the model failed: {first_line(error)}") from error
         for name, values in zip(outputs, results, strict=True):
             if not np.isfinite(values).all():
                 raise ModelFileError(f"{self._where}: output '{name}' has values that are not finite numbers")
         return results
 
-    def check_answers(self, picture: npt.NDArray[np.uint8]) -> None:
-        """Run one picture (H, W, 3) and hold every output against the contract; what is declared can be untrue.
+    def check_answers(self, image: npt.NDArray[np.uint8]) -> None:
+        """Run one image (H, W, 3) and check every output against the contract; what a file declares can be untrue.
 
         Raises:
-            ModelFileError: the graph fails, or an output has another shape, no finite numbers or no probabilities.
+            ModelFileError: the graph fails, or an output has the wrong shape or values that are not finite or not
+                probabilities.
 
         """
-        found = dict(zip(self.outputs, self.run(picture[np.newaxis], self.outputs), strict=True))
+        found = dict(zip(self.outputs, self.run(image[np.newaxis], self.outputs), strict=True))
         ranks = {PROBABILITIES: 2, LOGITS: 2, EMBEDDING: 2, HEATMAP: 4}
         for name, values in found.items():
             columns = values.shape[1] if name == EMBEDDING and values.ndim == 2 else len(self.spec.labels)
             if values.ndim != ranks[name] or values.shape[:2] != (1, columns) or values.size == 0:
                 raise ModelFileError(
-                    f"{self._where}: output '{name}' has shape {values.shape} for one picture and "
+                    f"{self._where}: output '{name}' has shape {values.shape} for one image and "
                     f"{len(self.spec.labels)} labels; export the model again with tl-export"
                 )
         probabilities = found[PROBABILITIES]
@@ -120,12 +137,12 @@ class Session:
             metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
             raise ModelFileError(
-                f"{self._where}: the metadata are not valid UTF-8; export the model again with tl-export"
+                f"{self._where}: the metadata is not valid UTF-8; export the model again with tl-export"
             ) from error
         if SPEC_KEY not in metadata:
             raise ModelFileError(
                 f"{self._where}: an ONNX file without '{SPEC_KEY}', so not made by tl-export; "
-                "only files that it wrote can be classified with"
+                "expected a file that it wrote"
             )
         return metadata
 
@@ -136,7 +153,7 @@ class Session:
             raise ModelFileError(f"{self._where}: {error}") from error
 
     def _check_signature(self) -> tuple[str, ...]:
-        """Hold the file's inputs and outputs against the contract and the labels."""
+        """Check the file's inputs and outputs against the contract and the labels."""
         inputs = {node.name: (node.type, node.shape) for node in self._session.get_inputs()}
         kind, shape = inputs.get(INPUT_NAME, ("nothing", []))
         if len(inputs) != 1 or kind != "tensor(uint8)" or len(shape) != 4 or shape[3] != 3:
@@ -158,13 +175,13 @@ class Session:
 
 
 def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Providers by their short names (`cuda`) or onnxruntime's (`CUDAExecutionProvider`), in order of preference.
+    """Check providers, by short names (`cuda`) or onnxruntime's (`CUDAExecutionProvider`), in order of preference.
 
     Returns:
-        Short names where there are some; `("cpu",)` for None.
+        Short names, if there are any; `("cpu",)` for None.
 
     Raises:
-        ProviderError: one that the installed onnxruntime does not have, or no name at all.
+        ProviderError: the installed onnxruntime does not have one of them, or there is no name at all.
 
     """
     if names is None:
@@ -178,7 +195,7 @@ def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
         checked.append(short.get(name, name if name in installed else name.lower()))
         if checked[-1] not in installed:
             package = _PACKAGES.get(checked[-1])
-            remedy = f"; in place of onnxruntime install {package}" if package else ""
+            remedy = f"; install {package} instead of onnxruntime" if package else ""
             raise ProviderError(
                 f"provider '{name}': the installed onnxruntime {ort.__version__} has {', '.join(installed)}{remedy}"
             )
@@ -191,25 +208,20 @@ def _open(model: ModelFile, threads: int, providers: Sequence[str], optimized: b
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Waiting threads sleep instead of burning a core of the program that embeds us.
+    # Waiting threads sleep instead of taking a core from the program that embeds us.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # onnxruntime would also take its own other format, in which external data were not looked for.
+    # onnxruntime would also accept its own format, which was not searched for external data.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    options.log_severity_level = 4  # what fails is raised; a library has no business on its host's stderr
+    options.log_severity_level = 4  # what fails is raised; a library does not write to its host's stderr
     wanted = [_PROVIDERS.get(name, name) for name in providers]
     try:
         session = ort.InferenceSession(model.data, options, providers=wanted)
     except Exception as error:
         raise ModelFileError(
-            f"{model.where}: damaged or not an ONNX model, expected a file made by tl-export: {_first_line(error)}"
+            f"{model.where}: damaged or not an ONNX model, expected a file made by tl-export: {first_line(error)}"
         ) from error
-    session.disable_fallback()  # a provider that fails at a picture is an error, not silently another provider
+    session.disable_fallback()  # a provider that fails on an image is an error, not silently another provider
     for name, long in zip(providers, wanted, strict=True):
         if long not in session.get_providers():
-            raise ProviderError(f"provider '{name}': is installed but does not start; its driver or libraries lack")
+            raise ProviderError(f"provider '{name}': is installed but does not start; a driver or library is missing")
     return session
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -1,7 +1,7 @@
 """Reading the outline of an ONNX file without onnx, to see whether all weights are inside.
 
 onnxruntime resolves external data against the current folder, so a file from a stranger could make it read any other
-file of this machine. Source of the field numbers: onnx.proto3 and the protocol buffers' wire format.
+file on this machine. Source of the field numbers: onnx.proto3 and the wire format of protocol buffers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,10 +24,10 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def has_external_data(model: bytes) -> bool:
-    """Whether any tensor of the file says that its values are somewhere else.
+    """Whether any tensor of the file has its values somewhere else.
 
     Raises:
-        ValueError: not in the wire format; the message says at which byte.
+        ValueError: not in the wire format; the message names the byte.
 
     """
     # A stack, not recursion: a hostile file can nest as deep as it is long.
@@ -45,7 +45,7 @@ def has_external_data(model: bytes) -> bool:
 
 
 def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Each field's number and where its value begins and ends."""
+    """The number of each field, and where its value begins and ends."""
     while position < end:
         start = position
         key, position = _varint(data, position, end)
@@ -62,7 +62,7 @@ def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, in
         else:
             raise ValueError(f"byte {start}: unknown wire type {wire}")
         if position > end:
-            raise ValueError(f"byte {start}: a field that ends behind the file")
+            raise ValueError(f"byte {start}: a field that ends after the file")
         yield key >> 3, value_start, position
 
 

@@ -1,1 +1,1 @@
-"""Files, folders, threads: what the operating system offers."""
+"""Files, folders, threads: what the operating system provides."""

@@ -1,4 +1,4 @@
-"""Whole-file writes: a file that we make is either complete or not there. Reads: from regular files only."""
+"""Whole-file writes: a file that we write is complete or not there at all. Reads: from regular files only."""
 
 import contextlib
 import errno
@@ -10,24 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tl_infer.errors import OutputPathError, TlError
+from tl_infer.errors import OutputPathError, TlError, first_line
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; it takes the place of `path` when the block ends without an error.
+    """Open a temporary file beside `path`; it replaces `path` when the block ends without an error.
 
-    The data are flushed to the disk before the name changes, so a crash leaves the old file or the new one,
-    never a part of either. When the block raises, the temporary file is removed and `path` stays as it was.
+    The data is flushed to disk before the name changes, so a crash leaves the old file or the new one, never a part of
+    either. If the block raises, the temporary file is removed and `path` stays as it was.
 
     Raises:
         OutputPathError: the folder does not exist, is not writable, or the disk is full.
 
     """
-    target = Path(os.path.realpath(path))  # a link stays a link; the file that it names is replaced
+    target = Path(os.path.realpath(path))  # a link stays; the file it points to is replaced
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        # "x": never through a link that somebody else put there. The umask decides the mode, as for any new file.
+        # "x": never through a link that somebody else put there. The umask sets the mode, as for any new file.
         with temporary.open("xb") as file:
             yield file
             file.flush()
@@ -37,46 +37,53 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         if isinstance(error, TlError):  # the block's own error, already worded for the user
             raise
-        raise OutputPathError(f"{target}: cannot be written: {error.strerror or error}") from error
+        raise OutputPathError(f"{target}: cannot be written: {first_line(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> BinaryIO:
     """Open a regular file for reading; links are followed.
 
     A FIFO would make the reader wait for ever, and opening a device can do things by itself.
 
+    Args:
+        path: of the file.
+        max_bytes: refuse a larger file.
+
     Raises:
-        OSError: not there, not readable, a loop of links, or not a regular file.
+        OSError: not there, not readable, a loop of links, not a regular file, or too large.
         ValueError: a name that no file can have.
 
     """
-    _check_regular(Path(path).stat().st_mode, path)
-    # The file can have been exchanged since, so it must not block, and what was opened is looked at again.
+    _check_regular(Path(path).stat(), path)
+    # It may have been replaced since, so opening must not block, and what was opened is checked again.
     flags = ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
     descriptor = os.open(path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in flags))
     try:
-        _check_regular(os.fstat(descriptor).st_mode, path)
+        status = os.fstat(descriptor)
+        _check_regular(status, path)
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes, the limit is {max_bytes}", os.fspath(path))
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _check_regular(mode: int, path: str | os.PathLike[str]) -> None:
-    if not stat.S_ISREG(mode):
+def _check_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
 def open_to_append(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for writing at its end, made where it is not there; nobody else gets it this way meanwhile.
+    """Open a file for appending, creating it if needed; no other process can open it this way meanwhile.
 
-    For rows that must outlive a killed process; everything else is written by `replacing`.
+    For rows that must survive a killed process; everything else is written by `replacing`.
 
     Raises:
-        OutputPathError: it cannot be written, is a link or no regular file, or another process has it.
+        OutputPathError: it cannot be written, is a link or not a regular file, or another process has it open.
 
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -84,13 +91,13 @@ def open_to_append(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         file = os.fdopen(os.open(path, flags, 0o666), "ab")
     except OSError as error:
-        raise OutputPathError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise OutputPathError(f"{path}: cannot be written: {first_line(error)}") from error
     try:
-        _check_regular(os.fstat(file.fileno()).st_mode, path)
+        _check_regular(os.fstat(file.fileno()), path)
         _lock(file)
     except OSError as error:
         file.close()
-        reason = "another program is writing it" if isinstance(error, BlockingIOError) else error.strerror
+        reason = "another program is writing to it" if isinstance(error, BlockingIOError) else first_line(error)
         raise OutputPathError(f"{path}: cannot be written: {reason}") from error
     return file
 
@@ -123,7 +130,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself durable; some file systems refuse this, and then the rename is all there is."""
+    """Flush the new name to disk too; some file systems refuse, and then the rename must do."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Finding picture files: what a path names, in natural order."""
+"""Finding image files: what a path names, in natural order."""
 
 import os
 import re
@@ -6,15 +6,15 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tl_infer.errors import InputPathError
+from tl_infer.errors import InputPathError, first_line
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The files named by `paths`: a file is itself, a folder is all files below it.
 
     Files keep the order given; inside a folder the order is natural (`img2` before `img10`), sub-folders after
-    the files beside them. Names that begin with a dot are skipped inside folders. A folder reached twice through
-    links is read once.
+    the files beside them. Names that begin with a dot are skipped inside folders. A folder that links lead to twice is
+    read once.
 
     Raises:
         InputPathError: a path that does not exist, or a folder that cannot be listed or holds no file.
@@ -24,11 +24,11 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def files_of(path: Path, skip: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """The files that one path names, as `find_files` takes them; folders are read while they are asked for.
+    """The files that one path names, in the order of `find_files`; folders are read as files are asked for.
 
     Args:
         path: a file or folder.
-        skip: real paths (`os.path.realpath`) of files and folders that are passed over below a folder.
+        skip: real paths (`os.path.realpath`) of files and folders to leave out below a folder.
 
     Raises:
         InputPathError: as `find_files`, at the first file or later.
@@ -39,20 +39,20 @@ def files_of(path: Path, skip: frozenset[str] = frozenset()) -> Iterator[Path]:
     except FileNotFoundError as error:
         raise InputPathError(f"{path}: no such file or folder") from error
     except OSError as error:
-        raise InputPathError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise InputPathError(f"{path}: cannot be read: {first_line(error)}") from error
     if not is_folder:
         yield path
         return
     files = _walk(path, set(), skip)
     first = next(files, None)
     if first is None:
-        raise InputPathError(f"{path}: the folder holds no files; expected pictures")
+        raise InputPathError(f"{path}: the folder has no files; expected images")
     yield first
     yield from files
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder, as `find_files` takes them; may be none.
+    """All files below a folder, in the order of `find_files`; possibly none.
 
     Raises:
         InputPathError: the folder or one below it cannot be listed.
@@ -62,7 +62,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Sort key by which `img2` comes before `img10`; the name itself decides between equals (`a1`, `a01`)."""
+    """Sort key that puts `img2` before `img10`; the name itself breaks ties (`a1`, `a01`)."""
     parts = re.split(r"([0-9]+)", name)
     # Odd positions are the digit runs, so equal positions always hold equal types.
     return tuple(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name
@@ -71,7 +71,7 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, say: a file that will fail by itself
+    except OSError:  # a link to itself, for example: opening it will fail
         return False
 
 
@@ -80,16 +80,16 @@ def _walk(folder: Path, seen: set[tuple[int, int]], skip: frozenset[str]) -> Ite
         status = folder.stat()
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except OSError as error:
-        raise InputPathError(f"{folder}: cannot be listed: {error.strerror or error}") from error
+        raise InputPathError(f"{folder}: cannot be listed: {first_line(error)}") from error
     identity = (status.st_dev, status.st_ino)
     if identity in seen:
         return
     seen.add(identity)
-    names = frozenset(map(os.path.basename, skip))  # so that only few real paths need to be found out
+    names = frozenset(map(os.path.basename, skip))  # so that few real paths have to be looked up
     entries = [entry for entry in entries if entry.name not in names or os.path.realpath(entry.path) not in skip]
     folders = {entry.name for entry in entries if _is_folder(entry)}
     ordered = sorted((entry.name for entry in entries), key=natural_key)
-    del entries  # of a million files they would stay for as long as the files take
+    del entries  # a million of them would stay in memory until the last file is done
     for name in ordered:
         if name not in folders:
             yield folder / name

@@ -1,4 +1,4 @@
-"""Work on several threads: how many this process may use, and a map over them that keeps the order."""
+"""Work on several threads: how many this process may use, and a map that keeps the order."""
 
 import collections
 import itertools
@@ -12,7 +12,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Enough that no worker waits for the slowest picture, few enough that memory stays flat.
+# Enough that no worker waits for the slowest image, few enough that memory stays flat.
 _WINDOW_PER_WORKER = 4
 
 _ROOT = Path("/")
@@ -21,11 +21,11 @@ _ROOT = Path("/")
 def available_threads(root: Path = _ROOT) -> int:
     """Processors that this process may use, at least 1.
 
-    The smaller of the processors it may be scheduled on and the quota of its control groups, rounded up: in a
-    container that may use 1.5 of 64 processors, 64 threads would only wait for each other.
+    The number it may be scheduled on or the quota of its control groups, rounded up, whichever is less: in a container
+    that may use 1.5 of 64 processors, 64 threads would only wait for each other.
 
     Args:
-        root: where `proc` and `sys` are; another folder in tests.
+        root: parent of `proc` and `sys`; another folder in tests.
 
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -34,13 +34,13 @@ def available_threads(root: Path = _ROOT) -> int:
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`map(function, items)` on threads: results in the items' order, a bounded number under way.
+    """`map(function, items)` on threads: results in the order of the items, a bounded number under way.
 
     `items` may be endless: it is read only as far ahead as the workers need. An exception of `function` is raised
-    at its item's turn. Leaving the iterator early stops the work.
+    when its item's turn comes. Leaving the iterator early stops the work.
 
     Raises:
-        RuntimeError: the iterator was taken into a forked process, where its threads are not.
+        RuntimeError: the iterator was taken into a forked process, which does not have its threads.
 
     """
     process = os.getpid()
@@ -58,12 +58,12 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
                 pending.append(pool.submit(function, item))
             yield result
     finally:
-        # In a forked child there is nobody to wait for.
+        # A forked child has no threads to wait for.
         pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
 
 
 def _cgroup_quota(root: Path) -> float | None:
-    """Processors allowed by the control groups of this process and those above it; None without a limit.
+    """Processors that the control groups of this process and their parents allow; None without a limit.
 
     Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and cgroup-v1 (cpu.cfs_quota_us).
     """
@@ -79,7 +79,7 @@ def _cgroup_quota(root: Path) -> float | None:
 
 
 def _folders(mount: Path, group: str) -> list[Path]:
-    """The group's folder and all above it: each can have a quota. In a container the mount is the group itself."""
+    """The group's folder and all its parents: each can have a quota. In a container the mount is the group itself."""
     parts = [part for part in group.split("/") if part not in ("", ".", "..")]
     return [mount.joinpath(*parts[:count]) for count in range(len(parts) + 1)]
 
@@ -94,7 +94,7 @@ def _quota_v1(folder: Path) -> float | None:
 
 
 def _ratio(quota_us: str, period_us: str) -> float | None:
-    """None for `max`, for -1 (no limit) and for what is not there."""
+    """None for `max`, for -1 (no limit) and for a file that does not exist."""
     if not (quota_us.isdecimal() and period_us.isdecimal() and int(quota_us) and int(period_us)):
         return None
     return int(quota_us) / int(period_us)

@@ -53,7 +53,7 @@ def test_a_bad_file_gets_its_row_and_exit_code_3(model, photos, tmp_path):
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == ["red", "green", "", "blue"]
-    assert rows[2]["error"].startswith("not a picture")
+    assert rows[2]["error"].startswith("not an image")
     assert Path(rows[2]["path"]).name == "1b.png"
 
 
@@ -61,7 +61,7 @@ def test_a_bad_file_gets_its_row_and_exit_code_3(model, photos, tmp_path):
     ("arguments", "code", "message"),
     [
         (["{model}", "{photos}", "--out", "r.xlsx"], 2, "must end in .csv or .jsonl"),
-        (["{model}", "{photos}", "--top-k", "4"], 2, "4 asked for, the model has 3 classes"),
+        (["{model}", "{photos}", "--top-k", "4"], 2, "found 4, the model has 3 classes"),
         (["{model}", "{photos}", "--top-k", "0"], 2, "not in the range"),
         (["{model}", "{photos}", "--ou", "x.csv"], 2, "Did you mean"),
         (["{model}", ""], 2, "an empty path was given"),
@@ -89,7 +89,7 @@ def test_an_existing_result_is_kept_unless_told(model, photos, tmp_path):
     out.write_text("last week's results")
     done = run(model, photos, "--out", out)
     assert done.returncode == 1
-    assert "exists already; choose another name, go on with it by --resume" in done.stderr
+    assert "already exists; choose another name, continue it with --resume" in done.stderr
     assert out.read_text() == "last week's results"
     assert run(model, photos, "--out", out, "--overwrite").returncode == 0
     assert out.read_text().startswith('"path"')
@@ -132,10 +132,9 @@ def test_ctrl_c_keeps_the_rows_written_so_far(model, photos, tmp_path):
         (photos / f"{number}.png").hardlink_to(photos / "0.png")
     command = [*TL_INFER, str(model), str(photos), "--out", str(out), "--threads", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "r.csv.partial").exists() and time.monotonic() < deadline:
+    partial, deadline = tmp_path / "r.csv.partial", time.monotonic() + 30
+    while not (partial.exists() and partial.stat().st_size > 1000) and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -172,3 +171,9 @@ def test_help_says_what_it_does_and_loads_nothing_heavy():
     assert done.returncode == 0
     for word in ("MODEL", "PATH...", "--out", "--top-k", "--resume", "Exit codes", "143", "Examples"):
         assert word in done.stdout
+
+
+def test_python_m_is_the_same_program(model, photos):
+    command = [sys.executable, "-m", "tl_infer", str(model), str(photos / "0.png")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == run(model, photos / "0.png").stdout

@@ -1,12 +1,9 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_infer import Classification, ImageError, Score
-from tl_infer.cli.progress import progress_text
-from tl_infer.cli.rows import Row, make_row
+from tl_infer.cli.output.rows import Row, make_row
 from tl_infer.cli.table import display_width, tab_line, table_lines
-from tl_infer.cli.tally import Tally
 
 TOP = (Score("cat", 0.75), Score("dog", 0.25))
 
@@ -33,23 +30,3 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(path, label, width):
     for line in table_lines(row, [label], width):
         assert display_width(line) <= width
         assert line.isprintable() or "\u200c" in line or "\u200d" in line or any(c.isspace() for c in line)
-
-
-def test_the_summary_has_a_line_per_class_of_which_the_last_are_lumped_together():
-    tally = Tally()
-    for number in range(30):
-        tally.add(Row(path="x", label=f"class {number}"))
-    tally.add(Row(path="x"))
-    tally.add(Row(path="x", error="no picture"))
-    lines = tally.lines()
-    assert len(lines) == 22
-    assert lines[19].split() == ["(11", "more", "classes)", "11", "34.4%"]
-    assert [line.split()[0] for line in lines[20:]] == ["(unsure)", "(error)"]
-
-
-@pytest.mark.parametrize(
-    ("done", "total", "text"),
-    [(50, 200, "50/200  10.0 pictures/s  0:00:15 left"), (1500, None, "1,500  300.0 pictures/s"), (0, 10, "0/10")],
-)
-def test_progress_says_how_fast_and_how_long(done, total, text):
-    assert text in progress_text(done, total, 5.0)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from typing import Any
 
@@ -66,49 +67,64 @@ def test_any_valid_spec_survives_the_file(labels, mean, std, size):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "tl.spec: is not valid JSON"),
-        ("{", "tl.spec: is not valid JSON"),
-        ("[" * 100_000, "tl.spec: is not valid JSON"),
-        ("[1]", "tl.spec: found a list, expected an object"),
+        ("", "tl.spec: not valid JSON"),
+        ("{", "tl.spec: not valid JSON"),
+        ("[" * 100_000, "tl.spec: not valid JSON"),
+        ("[1]", r"tl.spec: found \[1\], expected an object"),
         ('{"version": 1, "version": 1}', "a field is there twice"),
         (changed(temperature=1).replace('"temperature": 1', '"temperature": NaN'), "NaN is not a number"),
-        (changed(temperature=1).replace('"temperature": 1', '"temperature": 1e999'), "'temperature': found inf"),
-        (changed(version=2), "field 'version' is 2, this tl-toolkit reads 1"),
-        (changed(version=True), "field 'version' is True"),
-        (changed(version=...), "field 'version' is None"),
-        (changed(labels=...), "field 'labels' is missing"),
-        (changed(labels="dog"), "field 'labels': found a text"),
-        (changed(labels=["dog", 1]), r"field 'labels'\[1\]: found a number"),
-        (changed(labels=["dog", "dog"]), "field labels: found 'dog', expected no label twice"),
-        (changed(labels=["dog", " "]), r"field labels: found \[' '\], expected no empty label"),
-        (changed(labels=["dog"]), "field labels: found 1, expected 2 to"),
-        (changed(color="red"), "unknown field 'color'"),
-        (changed(temperature=0), "field temperature: found 0.0"),
-        (changed(temperature="1"), "field 'temperature': found a text"),
-        (changed(abstain_below=2), "field abstain_below: found 2.0"),
-        (changed(versions=[]), "field 'versions': found a list"),
-        (changed(metrics={"a": True}), r"field 'metrics'\['a'\]: found true/false"),
-        (changed(preprocess=None), "field 'preprocess': found null"),
-        (changed(preprocess__size=...), "field 'preprocess': field 'size' is missing"),
-        (changed(preprocess__size=[0, 5]), r"field size: found \(0, 5\)"),
+        (changed(temperature=1).replace('"temperature": 1', '"temperature": 1e999'), "temperature: found inf"),
+        (changed(version=2), "tl.spec: version: found 2, expected 1; install"),
+        (changed(version=True), "version: found True"),
+        (changed(version=...), "version: found None"),
+        (changed(labels=...), "tl.spec: labels: the field is missing; update tl-toolkit, or export the model again"),
+        (changed(labels="dog"), "tl.spec: labels: found 'dog', expected a list"),
+        (changed(labels=["dog", 1]), r"labels\[1\]: found 1, expected a string"),
+        (changed(labels=["dog", "dog"]), "labels: found 'dog', expected no label twice"),
+        (changed(labels=["dog", " "]), r"labels: found \[' '\], expected no empty label"),
+        (changed(labels=["dog"]), "labels: found 1, expected 2 to"),
+        (changed(color="red"), "tl.spec: 'color': unknown field, expected one of abstain_below, architecture"),
+        (changed(temperature=0), "temperature: found 0.0"),
+        (changed(temperature="1"), "temperature: found '1', expected a number"),
+        (changed(temperature=None), "temperature: found None, expected a number"),
+        (changed(abstain_below=2), "abstain_below: found 2.0"),
+        (changed(versions=[]), r"versions: found \[\], expected an object"),
+        (changed(metrics={"a": True}), r"metrics\['a'\]: found True, expected a number"),
+        (changed(preprocess=None), "preprocess: found None, expected an object"),
+        (changed(preprocess__size=...), "preprocess.size: the field is missing"),
+        (changed(preprocess__resize_px=...), "preprocess.resize_px: the field is missing"),
+        (changed(preprocess__size=[0, 5]), r"tl.spec: preprocess.size: found \(0, 5\)"),
         (changed(preprocess__size=[10**9, 5]), "expected 1 to 4096 pixels a side"),
-        (changed(preprocess__size=[5]), "expected height and width"),
-        (changed(preprocess__size=[5.5, 5]), r"field 'size'\[0\]: found a number \(5.5\), expected a whole number"),
-        (changed(preprocess__std=[1, 1, 0]), "field std: found .* expected finite numbers above zero"),
-        (changed(preprocess__mean=[1, 1]), "field mean: found .* expected three values"),
-        (changed(preprocess__color="blue"), "field color: found 'blue', expected rgb or gray"),
-        (changed(preprocess__fit="crop"), "field resize_px: found None"),
-        (changed(preprocess__resize_px=256), "field resize_px: found 256, expected nothing unless fit is crop"),
-        (changed(preprocess__fill=[0, 0, 256]), "field fill: found"),
-        (changed(parity__pictures=-1), "field pictures: found -1"),
-        (changed(parity__batch_difference=2), "field batch_difference: found 2.0, expected 0 to 1"),
-        (changed(parity__stages={"logits": -1}), r"field stages: found \{'logits': -1.0\}"),
-        (changed(parity__tolerances=[]), "field 'tolerances': found a list"),
+        (changed(preprocess__size=[5]), r"preprocess.size: found \[5\], expected 2 values"),
+        (changed(preprocess__size=[5.5, 5]), r"preprocess.size\[0\]: found 5.5, expected an integer"),
+        (changed(preprocess__std=[1, 1, 0]), "preprocess.std: found .* expected finite numbers above zero"),
+        (changed(preprocess__mean=[1, 1]), r"preprocess.mean: found \[1, 1\], expected 3 values"),
+        (changed(preprocess__color="blue"), "preprocess.color: found 'blue', expected rgb or gray"),
+        (changed(preprocess__fit="crop"), "preprocess.resize_px: found None"),
+        (changed(preprocess__resize_px=256), "resize_px: found 256, expected nothing unless fit is crop"),
+        (changed(preprocess__fill=[0, 0, 256]), "preprocess.fill: found"),
+        (changed(parity__pictures=-1), "parity.pictures: found -1"),
+        (changed(parity__batch_difference=2), "parity.batch_difference: found 2.0, expected 0 to 1"),
+        (changed(parity__stages={"logits": -1}), r"parity.stages: found \{'logits': -1.0\}"),
+        (changed(parity__tolerances=[]), r"parity.tolerances: found \[\]"),
     ],
 )  # fmt: skip
 def test_a_broken_spec_is_refused_by_the_name_of_the_field(text, message):
     with pytest.raises(ModelFileError, match=message):
         ModelSpec.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"size": (5,)}, r"size: found \(5,\), expected height and width"),
+        ({"mean": (1.0, 1.0)}, r"mean: found \(1.0, 1.0\), expected three values"),
+        ({"color": "blue"}, "color: found 'blue', expected rgb or gray"),
+    ],
+)
+def test_a_spec_that_a_program_makes_is_held_to_the_same(fields, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PREPROCESS, **fields)
 
 
 json_values = st.recursive(

@@ -23,15 +23,18 @@ def test_what_is_written_is_read_again() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "field 'version' is 2"),
-        ({"tolerance": "wide"}, "field 'tolerance': found a text"),
+        ({"version": 2}, "tl.golden: version: found 2, expected 1"),
+        ({"tolerance": "wide"}, "tl.golden: tolerance: found 'wide', expected a number"),
         ({"tolerance": 0}, "tolerance: found 0"),
         ({"samples": []}, "samples: found 0"),
-        ({"samples": [{"name": "x", "png": "?", "probabilities": [0, 1]}]}, "field 'png': is not valid base64"),
-        ({"samples": [{"name": "x", "png": "", "probabilities": [0, 1]}]}, "png: found 0 bytes"),
+        (
+            {"samples": [{"name": "x", "png": "?", "probabilities": [0, 1]}]},
+            r"png: found '\?', expected base64",
+        ),
+        ({"samples": [{"name": "x", "png": "", "probabilities": [0, 1]}]}, r"samples\[0\].png: found 0 bytes"),
         ({"samples": [{"name": "x", "png": "aaaa", "probabilities": [0.5, 2]}]}, "probabilities: found"),
         ({"samples": [{"name": "x", "png": "aaaa", "probabilities": [1]}]}, "'x' has 1 probabilities, the model 2"),
-        ({"more": 1}, "unknown field 'more'"),
+        ({"more": 1}, "tl.golden: 'more': unknown field, expected one of samples, tolerance; update tl-toolkit"),
     ],
 )
 def test_what_is_wrong_is_refused(change: dict[str, object], message: str) -> None:

@@ -51,5 +51,5 @@ def test_any_bytes_end_in_an_answer_or_a_value_error(data):
 
 
 def test_a_cut_file_is_damaged():
-    with pytest.raises(ValueError, match="a field that ends behind the file"):
+    with pytest.raises(ValueError, match="a field that ends after the file"):
         has_external_data(MODEL[:-5])

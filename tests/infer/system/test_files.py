@@ -1,9 +1,10 @@
 import os
+from pathlib import Path
 
 import pytest
 
 from tl_infer import InputPathError, OutputPathError
-from tl_infer.system.files import replacing, write_bytes, write_text
+from tl_infer.system.files import open_regular, replacing, write_bytes, write_text
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
@@ -59,3 +60,25 @@ def test_a_new_file_has_the_mode_that_the_umask_gives(tmp_path):
     finally:
         os.umask(old)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_regular_file_of_at_most_so_many_bytes_is_opened(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    with open_regular(path, 5) as file:
+        assert file.read() == b"12345"
+    with pytest.raises(OSError, match="5 bytes, the limit is 4"):
+        open_regular(path, 4)
+    os.mkfifo(tmp_path / "fifo")
+    for other in (tmp_path, tmp_path / "fifo", "/dev/null"):
+        with pytest.raises(OSError, match="not a regular file"):
+            open_regular(other)
+
+
+def test_a_file_that_is_refused_is_closed(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        with pytest.raises(OSError, match="the limit"):
+            open_regular(tmp_path / "a", 4)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

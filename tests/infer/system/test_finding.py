@@ -40,7 +40,7 @@ def test_a_broken_link_is_a_file_that_will_fail_not_a_silent_gap(tmp_path):
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(InputPathError, match=r"typo.png: no such file or folder"):
         find_files([tmp_path / "typo.png"])
-    with pytest.raises(InputPathError, match="holds no files"):
+    with pytest.raises(InputPathError, match="has no files"):
         find_files([tmp_path])
 
 

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.loading import Notes, load
+from support.loading import Notes, load, load_with
 from support.pictures import SHARED, draw_shape
 from tl_infer import load_image
 from tl_train.config import TrainConfig
-from tl_train.data.batches import batches
-from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.data.dataset import fingerprint
 from tl_train.data.samples import Sample
 from tl_train.data.sources import CATS_DOGS_FILES
 from tl_train.data.split import split
@@ -86,7 +85,7 @@ def test_cats_and_dogs_keep_the_chapters_split(tmp_path, monkeypatch):
 def test_folders_that_cannot_be_trained_on_are_explained(tmp_path, shapes):
     with pytest.raises(DataError, match=r"nowhere: no such folder; expected .* cats-dogs or digits"):
         load(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"no sub-folders; expected one sub-folder with pictures per class"):
+    with pytest.raises(DataError, match=r"no sub-folders; expected one sub-folder with images per class"):
         load(tmp_path)
     (tmp_path / "dog").mkdir()
     draw_shape("circle", 0).save(tmp_path / "dog" / "1.png")
@@ -96,7 +95,7 @@ def test_folders_that_cannot_be_trained_on_are_explained(tmp_path, shapes):
     with pytest.raises(DataError, match=r"cat: the class is empty"):
         load(tmp_path)
     draw_shape("square", 0).save(tmp_path / "cat" / "1.png")
-    with pytest.raises(DataError, match=r"class 'cat': 1 picture\(s\) left to split, expected at least 2"):
+    with pytest.raises(DataError, match=r"class 'cat': 1 image\(s\) left to split, expected at least 2"):
         load(tmp_path)
     with pytest.raises(DataError, match=r"circle0.png: a file; expected a folder"):
         load(shapes / "circle" / "circle0.png")
@@ -116,10 +115,12 @@ def test_an_unreadable_picture_stops_unless_it_may_be_skipped(shapes, tmp_path):
     shutil.copytree(shapes, root)
     (root / "circle" / "a.jpg").write_text("no picture")
     (root / "cross" / "b.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"a.jpg: not a picture.* \(and 1 more\); repair or remove it, .* --skip-bad"):
+    with pytest.raises(
+        DataError, match=r"a.jpg: not an image.*, and 1 more; repair or remove such files, .* --skip-bad"
+    ):
         load(root)
     notes = Notes()
-    dataset = load_dataset(TrainConfig.of(str(root), skip_bad=True), notes)
+    dataset = load_with(TrainConfig.of(str(root), skip_bad=True), notes)
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 30
     assert len(notes.lines) == 2
     assert "a.jpg" in notes.lines[0]
@@ -137,11 +138,3 @@ def test_a_split_is_stratified_complete_and_repeatable(counts, share, seed):
         assert abs(held - share * count) <= max(0.5, 1 - share * count)
     again = split(samples, labels, share, seed)
     assert [sample.name for sample in again[1]] == [sample.name for sample in held_back]
-
-
-@given(count=st.integers(1, 50), batch_size=st.integers(2, 9))
-def test_batches_hold_everything_once_and_never_a_single_picture(count, batch_size):
-    parts = list(batches(range(count), batch_size))
-    assert [index for part in parts for index in part] == list(range(count))
-    if count > 1:
-        assert all(2 <= len(part) <= batch_size + 1 for part in parts)

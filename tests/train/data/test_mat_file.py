@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+from support.loading import load_with
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import load_dataset
 from tl_train.data.mat_file import MatLayout, MatLimits, read_mat
 from tl_train.errors import ConfigError, DataError
-from tl_train.progress import Progress
 
 
 def columns(count: int, seed: int = 0) -> np.ndarray:
@@ -33,7 +32,7 @@ def mat(tmp_path):
 
 
 def load(path, **fields):
-    return load_dataset(TrainConfig.of(str(path), **fields), Progress())
+    return load_with(TrainConfig.of(str(path), **fields))
 
 
 @pytest.mark.parametrize("style", [{"format": "4"}, {"format": "5"}, {"format": "5", "do_compression": True}])
@@ -69,7 +68,7 @@ def test_a_data_set_from_two_variables(mat):
         ({"mat_keys": "dog,../cat"}, ConfigError, r"mat_keys: found 'dog,../cat'"),
         ({"mat_keys": "dog,cat", "mat_shape": "4"}, ConfigError, "mat_shape: found '4', expected HEIGHTxWIDTH"),
         ({"mat_keys": "dog,cat", "mat_shape": "4x4"}, DataError, r"'dog' is 12x5, expected 16 rows \(4x4 pixels\)"),
-        ({"mat_keys": "dog,cat", "mat_shape": "1x5"}, DataError, "seem to be the pictures: transpose it"),
+        ({"mat_keys": "dog,cat", "mat_shape": "1x5"}, DataError, "seem to be the images: transpose it"),
     ],
 )
 def test_what_does_not_fit_is_explained(mat, fields, error, message):
@@ -126,13 +125,13 @@ def test_the_limits_hold(tmp_path, mat):
         read_mat(bomb, ["cat"], MatLimits(memory_bytes=700_000_000))
     with pytest.raises(DataError, match=r"pets.mat: not read after 0.01 s, given up"):
         read_mat(mat, ["dog"], MatLimits(timeout_s=0.01))
-    with pytest.raises(DataError, match=r"pets.mat: \d+ bytes, the limit is 100;"):
+    with pytest.raises(DataError, match=r"pets.mat: cannot be read: \d+ bytes, the limit is 100; use a folder"):
         read_mat(mat, ["dog"], MatLimits(max_file_bytes=100))
 
 
 def test_what_is_no_file_is_one_error(tmp_path):
     os.mkfifo(tmp_path / "fifo.mat")
-    with pytest.raises(DataError, match=r"fifo.mat: not a regular file"):
+    with pytest.raises(DataError, match=r"fifo.mat: cannot be read: not a regular file; expected a .mat"):
         read_mat(tmp_path / "fifo.mat", ["dog"])
     with pytest.raises(DataError, match=r"none.mat: cannot be read: No such file"):
         read_mat(tmp_path / "none.mat", ["dog"])

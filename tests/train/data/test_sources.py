@@ -3,10 +3,9 @@ import shutil
 
 import pytest
 
-from support.loading import Notes, load
+from support.loading import Notes, load, load_with
 from support.pictures import draw_shape
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import load_dataset
 from tl_train.errors import DataError
 
 
@@ -70,7 +69,7 @@ def test_a_csv_with_parts_and_unused_columns(tmp_path):
     rows = [(part, i, f"p/{i}.png", "ab"[i % 2]) for i, part in enumerate(parts)]
     path = write_csv(tmp_path / "list.csv", [("split", "id", "path", "label"), *rows])
     notes = Notes()
-    dataset = load_dataset(TrainConfig.of(str(path)), notes)
+    dataset = load_with(TrainConfig.of(str(path)), notes)
     assert [len(part) for part in (dataset.train, dataset.val, dataset.test)] == [4, 2, 2]
     assert notes.lines == [f"{path}: columns not used: id"]
     assert dataset.test[1].path == tmp_path / "p" / "7.png", "paths are relative to the list"
@@ -82,18 +81,18 @@ def test_a_csv_with_parts_and_unused_columns(tmp_path):
         ("", "row 1: no column 'path'; found nothing"),
         ("file,label\n", "row 1: no column 'path'; found file, label, expected a header path,label"),
         ("path,label,label\n", "row 1: column 'label' is there 2 times"),
-        ("path,label\n", "no training pictures; expected training pictures of two or more classes"),
+        ("path,label\n", "no training images; expected training images of two or more classes"),
         ("path,label\n0.png,a\n", r"one class only \('a'\)"),
         ("path,label\n0.png,a\n\n1.png\n", "row 4: 1 cells, expected 2"),
         ("path,label\n0.png, \n", "row 2: the label is empty"),
         ("path,label\n,a\n", "row 2: the path is empty"),
         ("path,label\n0.png,a\n9.png,b\n", "row 3: .*9.png: no such file"),
-        ("path,label\n.,a\n", "row 2: .*: a folder; expected a picture"),
+        ("path,label\n.,a\n", "row 2: .*: a folder; expected an image"),
         ("path,label\na\0b,a\n", "row 2: .*(no such file|not a usable path|not CSV)"),
         (f"path,label\n{'x' * 300},a\n", "row 2: .*(no such file|not a usable path)"),
         ("path,label\n0.png,a\n0.png,b\n", "row 3: .*0.png' is listed in row 2 already"),
         ("path,label,split\n0.png,a,dev\n", "row 2: split is 'dev', expected train, val or test"),
-        ("path,label,split\n0.png,a,train\n1.png,b,train\n2.png,c,test\n", "row 4: class 'c' has no training pictures"),
+        ("path,label,split\n0.png,a,train\n1.png,b,train\n2.png,c,test\n", "row 4: class 'c' has no training images"),
         ("path,label,split,group\n0.png,a,train,g\n1.png,b,test,g\n", "group 'g' is in test, but in train in row 2"),
         ('path,label\n0.png,"a\n', "row 2: not CSV: unexpected end of data"),
         ("path,label\n0.png,\xff\n", "not UTF-8"),

@@ -1,46 +1,49 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from tl_train.errors import CalibrationError
+from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import (
-    MIN_PICTURES,
+    MIN_IMAGES,
     TEMPERATURE_BOUNDS,
     abstention_threshold,
     fit_calibration,
     fit_temperature,
-    pictures_for,
+    images_for,
     temperature_loss,
 )
-from tl_train.evaluation.metrics import softmax, wilson_interval
+from tl_train.evaluation.metrics import wilson_interval
 
 
-def answers(seed: int, pictures: int, classes: int = 4, overconfidence: float = 1.0, scale: float = 3.0):
-    """Logits of a network whose probabilities are right once divided by `overconfidence`, and drawn labels."""
+def drawn(seed: int, images: int, classes: int = 4, overconfidence: float = 1.0, scale: float = 3.0) -> Answers:
+    """Answers of a network whose probabilities are right once its logits are divided by `overconfidence`."""
     random = np.random.default_rng(seed)
-    honest = random.normal(0, scale, (pictures, classes))
-    labels = np.array([random.choice(classes, p=row) for row in softmax(honest)])
-    return honest * overconfidence, labels
+    honest = random.normal(0, scale, (images, classes))
+    truth = np.array([random.choice(classes, p=row) for row in softmax(honest, axis=1)])
+    return Answers(honest * overconfidence, truth)
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
 def test_the_temperature_of_many_pictures_is_found(true):
-    logits, labels = answers(0, 4000, overconfidence=true)
-    assert fit_temperature(logits, labels) == pytest.approx(true, rel=0.07)
+    assert fit_temperature(drawn(0, 4000, overconfidence=true)) == pytest.approx(true, rel=0.07)
 
 
-@given(st.integers(0, 1000), st.integers(MIN_PICTURES, 60), st.integers(2, 5), st.sampled_from([1e-6, 0.1, 3, 50, 1e4]))
+@given(st.integers(0, 1000), st.integers(MIN_IMAGES, 60), st.integers(2, 5), st.sampled_from([1e-6, 0.1, 3, 50, 1e4]))
 @settings(max_examples=40, deadline=None)
-def test_no_other_temperature_is_better(seed, pictures, classes, scale):
+def test_no_other_temperature_is_better(seed, images, classes, scale):
     random = np.random.default_rng(seed)
-    logits, labels = random.normal(0, scale, (pictures, classes)), random.integers(0, classes, pictures)
-    found = fit_temperature(logits, labels)
+    answers = Answers(random.normal(0, scale, (images, classes)), random.integers(0, classes, images))
+    found = fit_temperature(answers)
     low, high = TEMPERATURE_BOUNDS
     assert low <= found <= high
-    least = temperature_loss(logits, labels, found)
+    least = temperature_loss(answers, found)
     for other in np.geomspace(low, high, 41):
-        assert least <= temperature_loss(logits, labels, float(other)) * (1 + 1e-5) + 1e-9
+        assert least <= temperature_loss(answers, float(other)) * (1 + 1e-5) + 1e-9
 
 
 @pytest.mark.parametrize("margin", [1e-3, 1.0, 8.0, 1e5])
@@ -48,23 +51,22 @@ def test_separable_answers_have_a_temperature_within_the_bounds(margin):
     labels = np.arange(40) % 2
     logits = margin * np.eye(2)[labels]
     low, high = TEMPERATURE_BOUNDS
-    assert low <= fit_temperature(logits, labels) <= 1.0001
-    assert 1 <= fit_temperature(logits, 1 - labels) <= high, "all wrong"
+    assert low <= fit_temperature(Answers(logits, labels)) <= 1.0001
+    assert 1 <= fit_temperature(Answers(logits, 1 - labels)) <= high, "all wrong"
 
 
 def test_too_few_pictures_leave_the_probabilities_alone_and_say_so():
-    for pictures in (0, MIN_PICTURES - 1):
-        logits, labels = answers(1, pictures) if pictures else (np.zeros((0, 4)), np.zeros(0, int))
-        found = fit_calibration(logits, labels, source="validation pictures")
+    for answers in (Answers(np.zeros((0, 4)), np.zeros(0, int)), drawn(1, MIN_IMAGES - 1)):
+        found = fit_calibration(answers, source="validation images")
         assert (found.temperature, found.abstain_below, found.fitted) == (1.0, None, False)
-        assert f"{pictures} validation pictures are too few" in found.notes[0]
+        assert f"{len(answers)} validation images are too few" in found.notes[0]
 
 
 def test_the_threshold_reaches_its_target_and_no_lower_one_does():
-    logits, labels = answers(2, 600)
-    found = fit_calibration(logits, labels, source="calibration pictures")
-    probabilities = softmax(logits / found.temperature)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    answers = drawn(2, 600)
+    found = fit_calibration(answers, source="calibration images")
+    probabilities = answers.probabilities(found.temperature)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == answers.truth
     assert found.abstain_below is not None
     assert found.notes == ()
 
@@ -77,8 +79,17 @@ def test_the_threshold_reaches_its_target_and_no_lower_one_does():
     assert not any(reaches(c) for c in np.floor(confidence * 1e4) / 1e4 if c < found.abstain_below - 1e-9)
 
 
+def test_the_threshold_of_very_many_images_comes_at_once():
+    confidence = np.linspace(0.05, 0.999, 50_000)  # each of its own
+    started = time.perf_counter()
+    assert abstention_threshold(confidence, np.random.default_rng(0).random(50_000) < 0.7) is None
+    found = abstention_threshold(confidence, np.arange(50_000) >= 48_000)
+    assert time.perf_counter() - started < 5
+    assert found == pytest.approx(confidence[47_900], abs=1e-3)
+
+
 def test_a_perfect_set_needs_a_certain_size_to_show_it():
-    enough = pictures_for(0.95)
+    enough = images_for(0.95)
     assert enough == 32
     confidence = np.linspace(0.6, 0.9, enough)
     assert abstention_threshold(confidence, np.ones(enough, bool)) == pytest.approx(0.6, abs=2e-4)
@@ -87,31 +98,30 @@ def test_a_perfect_set_needs_a_certain_size_to_show_it():
 
 def test_a_missing_threshold_is_explained():
     labels = np.arange(30) % 2
-    found = fit_calibration(5.0 * np.eye(2)[labels], labels, source="validation pictures")
-    assert "can only be shown with 32 or more pictures, and 30 of 30 validation pictures are right" in found.notes[0]
-    logits, labels = np.random.default_rng(0).normal(0, 1, (100, 2)), np.arange(100) % 2
-    found = fit_calibration(logits, labels, source="validation pictures")
+    found = fit_calibration(Answers(5.0 * np.eye(2)[labels], labels), source="validation images")
+    assert "can only be shown with 32 or more images, and 30 of 30 validation images are right" in found.notes[0]
+    answers = Answers(np.random.default_rng(0).normal(0, 1, (100, 2)), np.arange(100) % 2)
+    found = fit_calibration(answers, source="validation images")
     assert found.abstain_below is None
-    assert "no top probability separates an accuracy of 95%" in found.notes[0]
+    assert "no top probability gives an accuracy of 95%" in found.notes[0]
 
 
 def test_arguments_are_checked():
-    logits, labels = answers(3, 30)
+    answers = drawn(3, 30)
     with pytest.raises(CalibrationError, match=r"logits \(30, 4\) and labels \(29,\) found"):
-        fit_calibration(logits, labels[1:], source="pictures")
+        Answers(answers.logits, answers.truth[1:])
     with pytest.raises(CalibrationError, match=r"labels: found .* to 4, expected 0 to 3"):
-        fit_calibration(logits, np.append(labels[1:], 4), source="pictures")
+        Answers(answers.logits, np.append(answers.truth[1:], 4))
     with pytest.raises(CalibrationError, match=r"target_accuracy: found 1"):
-        fit_calibration(logits, labels, source="pictures", target_accuracy=1)
-    logits[0, 0] = np.nan
+        fit_calibration(answers, source="images", target_accuracy=1)
+    answers.logits[0, 0] = np.nan
     with pytest.raises(CalibrationError, match=r"logits: found values that are not finite; .* lower --lr"):
-        fit_calibration(logits, labels, source="pictures")
+        fit_calibration(answers, source="images")
 
 
 def test_a_few_right_answers_do_not_sharpen_where_that_is_forbidden():
-    logits = np.tile([4.0, 0.0], (30, 1))
-    labels = np.zeros(30, dtype=np.int64)
-    assert fit_calibration(logits, labels, source="pictures").temperature < 1
-    modest = fit_calibration(logits, labels, source="pictures", may_sharpen=False)
+    answers = Answers(np.tile([4.0, 0.0], (30, 1)), np.zeros(30, dtype=np.int64))
+    assert fit_calibration(answers, source="images").temperature < 1
+    modest = fit_calibration(answers, source="images", may_sharpen=False)
     assert modest.temperature == 1
     assert modest.fitted

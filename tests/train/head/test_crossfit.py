@@ -12,7 +12,7 @@ def test_each_picture_is_judged_by_a_head_that_never_saw_it():
     pictures, classes = 23, 3
     part = CachedPart(np.eye(pictures, dtype=np.float32), np.arange(pictures, dtype=np.int64) % classes)
 
-    def remember(head: nn.Module, shown: CachedPart) -> None:
+    def remember(head: nn.Linear, shown: CachedPart) -> None:
         """A head whose first logit is 1 for every picture it was shown; a feature is a picture here."""
         with torch.no_grad():
             head.weight[0] = torch.from_numpy(shown.features.sum(axis=0))
@@ -27,4 +27,4 @@ def test_each_picture_is_judged_by_a_head_that_never_saw_it():
 
 def test_too_few_pictures_of_a_class_are_not_divided():
     part = CachedPart(np.zeros((7, 2), np.float32), np.array([0, 0, 0, 0, 1, 1, 1]))
-    assert cross_fitted_logits(nn.Linear(2, 2), part, lambda head, shown: None, seed=0) is None
+    assert cross_fitted_logits(nn.Linear(2, 2), part, lambda *_: None, seed=0) is None

@@ -6,13 +6,13 @@ import torch
 from lightning_fabric import Fabric
 
 from tl_train.config import TrainConfig
-from tl_train.head.features import CachedPart, backbone_features
+from tl_train.head.features import CachedPart, part_of
 from tl_train.head.fit_head import fit_head
-from tl_train.head.steps import train_head
+from tl_train.head.steps import head_logits, train_head
 from tl_train.prepare import prepare
 from tl_train.progress import Progress
 from tl_train.training.epochs import train_epochs
-from tl_train.training.loop import predict
+from tl_train.training.predict import predict
 
 
 def setup(shapes, arch="timm:test_efficientnet", **fields):
@@ -26,15 +26,12 @@ def setup(shapes, arch="timm:test_efficientnet", **fields):
 @pytest.mark.parametrize("arch", ["timm:test_efficientnet", "timm:test_vit", "efficientnet_b0"])
 def test_the_head_on_the_features_is_the_network(shapes, arch):
     run = setup(shapes, arch, size=None if arch == "timm:test_vit" else 32)
-    samples, module = run.dataset.test, run.network.module
-    features = backbone_features(run.network, samples, run.preprocessor, Progress())
-    assert features.dtype == np.float32
-    head = run.network.head
-    assert features.shape == (len(samples), head.in_features)
-    with torch.inference_mode():
-        logits = head(torch.from_numpy(features)).numpy()
-    np.testing.assert_allclose(logits, predict(module, samples, run.preprocessor), atol=1e-5)
-    assert not head._forward_pre_hooks
+    samples = run.dataset.test
+    part = part_of(run.dataset, samples)
+    assert part.features.dtype == np.float32
+    assert part.features.shape == (len(samples), run.network.head.in_features)
+    logits = head_logits(run.network.head, part)
+    np.testing.assert_allclose(logits, predict(run.network.module, samples, run.preprocessor), atol=1e-4)
 
 
 def test_cached_features_train_the_same_head_as_the_loop(shapes, tmp_path):

@@ -5,7 +5,7 @@ from torch import nn
 from tl_train.models.architectures import find_architecture
 from tl_train.models.network import build_network
 from tl_train.models.new_head import AppendedHead
-from tl_train.run_folder.folder import load_model, save_model
+from tl_train.run_folder.folder import RunFolder
 
 TINY = find_architecture("timm:test_efficientnet")
 HEAD = 256 * 3 + 3
@@ -69,12 +69,12 @@ def test_gradual_is_first_the_head_then_all_with_the_statistics_frozen():
 def test_a_saved_model_comes_back_whichever_head_it_has(tiny_run, tmp_path, head):
     import shutil
 
-    _, spec, _ = load_model(tiny_run)
+    spec = RunFolder(tiny_run).spec()
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     model = build_network(TINY, "none", len(spec.labels), head=head).module.eval()
-    save_model(run, model, spec)
-    again, _, architecture = load_model(run)
+    RunFolder(run).save_model(model, spec)
+    again, _, architecture = RunFolder(run).load_model()
     picture = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(again(picture), model(picture))
     assert isinstance(again.get_submodule(architecture.head), AppendedHead) is (head == "append")

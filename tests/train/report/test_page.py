@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.penalised import StrengthTried
@@ -16,7 +17,7 @@ def page(classes: int, pictures: int) -> Page:
     probabilities = random.dirichlet(np.ones(classes), pictures).astype(np.float32)
     truth = random.integers(0, classes, pictures)
     labels = ["<b>dog</b> & co", *(f"class {i}" for i in range(1, classes))]
-    evaluation = Evaluation("test", truth, probabilities, probabilities)
+    evaluation = Evaluation("test", Answers(np.log(probabilities + 1e-30), truth), 1.5)
     history = [Epoch(1, 0.7, 0.5, 0.6, 0.6, 1.0), Epoch(2, 0.5, 0.7, None, None, 1.0)]
     return Page(
         title="a run",
@@ -48,7 +49,7 @@ def test_the_page_is_whole_small_and_the_same_each_time(classes, pictures):
 def test_a_page_without_held_out_pictures_says_so():
     history = [Epoch(1, 0.7, 0.5, None, None, 1.0)]
     text = render(Page(title="t", labels=["a", "b"], history=history, figures={}, facts={}))
-    assert "No pictures were held back" in text
+    assert "No images were held out" in text
 
 
 def test_the_penalty_s_figure_marks_the_choice():

@@ -6,9 +6,9 @@ import re
 from typing import Literal
 
 from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
-from tl_train.config.options import check, check_choices, option
+from tl_train.config.options import check, check_types, option
 
-Mode = Literal["full", "head", "gradual"]
+Mode = Literal["auto", "head", "partial", "gradual", "full"]
 HeadFit = Literal["sgd", "penalised"]
 HeadKind = Literal["replace", "append"]
 Optimizer = Literal["adam", "adamw"]
@@ -36,6 +36,7 @@ class DataConfig:
         0.2, help="Share of a folder's pictures used for the final figures only; built-in sets bring their own."
     )
     skip_bad: bool = option(False, help="Leave unreadable pictures out instead of stopping.")
+    no_cache: bool = option(False, help="Neither use nor keep what was computed of the images before.")
     mat_keys: str = option("", metavar="A,B", shown="", help="Of a .mat file: the variables, one per class.")
     mat_shape: str = option("", metavar="HxW", shown="", help="Of a .mat file: a picture's height and width, 64x64.")
     mat_order: MatOrder = option(
@@ -44,7 +45,7 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
         check(0 <= self.val_split <= 0.9, "val_split", self.val_split, "0 to 0.9")
         check(0 <= self.test_split <= 0.9, "test_split", self.test_split, "0 to 0.9")
 
@@ -68,7 +69,7 @@ class InputConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
         size_fits = self.size is None or MIN_SIDE_PX <= self.size <= MAX_SIDE_PX
         check(size_fits, "size", self.size, f"{MIN_SIDE_PX} to {MAX_SIDE_PX} pixels")
         parse_color(self.fill)
@@ -90,7 +91,7 @@ class InputConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Which network, from which weights, and which of its parameters are trained."""
+    """Which network, from which weights, which of its parameters are trained, and by what loss."""
 
     arch: str = option(
         "efficientnet_lite0",
@@ -103,13 +104,25 @@ class ModelConfig:
         help="Start from pretrained weights, random ones, or a .safetensors or torch state dict file.",
     )
     mode: Mode = option(
-        "head",
-        help="Train all parameters, only the new last layer on a frozen backbone, or first the one and then the other "
-        "with batch-norm statistics frozen.",
+        "auto",
+        help="What is trained: head, the new last layer on a frozen backbone; partial, the last stages too, on what "
+        "the frozen ones say; gradual, the head and then everything, batch-norm statistics frozen; full, everything. auto "
+        "fits the head, trains the last stages if --time-limit allows, and keeps what is better on images held back.",
     )
+    time_limit: float = option(
+        10.0, metavar="MINUTES", help="With mode auto: about how long the run may take; a finished head comes first."
+    )
+    freeze_until: str = option(
+        "", metavar="NAME", shown="what leaves a third of the work",
+        help="With modes auto and partial: the last layer that stays frozen; a name that is none lists them.",
+    )  # fmt: skip
+    label_smoothing: float = option(0.0, help="Share of the target probability that is spread over all classes.")
+    class_weights: ClassWeights = option("none", help="balanced: rare classes count as much as frequent ones.")
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
+        check(self.time_limit > 0, "time_limit", self.time_limit, "minutes above 0")
+        check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 to below 1")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +145,7 @@ class HeadConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
         prior_is_used = self.prior in ("none", "auto") or self.fit == "penalised"
         check(prior_is_used, "prior", f"{self.prior} with head_fit sgd", "head_fit penalised, or prior none")
         replaces = self.fit == "sgd" or self.kind == "replace"
@@ -148,7 +161,7 @@ class StepsConfig:
         help="Random changes of the training pictures: light mirrors, crops and shifts brightness a little; standard "
         "does more of it, and turns, shears, recolours.",
     )
-    epochs: int = option(10, help="Passes over the training pictures.")
+    epochs: int = option(10, help="Passes over the training pictures; 0 with modes auto and partial: as many as pay.")
     head_epochs: int = option(3, help="Of these, on the head alone with mode gradual.")
     batch_size: int = option(8, help="Pictures per step.")
     lr: float = option(1e-3, help="Learning rate.")
@@ -159,8 +172,6 @@ class StepsConfig:
     weight_decay: float = option(0.01, help="Of adamw, on all weights but biases and norms.")
     schedule: Schedule = option("constant", help="Of the learning rate.")
     warmup_epochs: float = option(0.0, help="Epochs in which the rate grows from zero; may be a fraction.")
-    label_smoothing: float = option(0.0, help="Share of the target probability that is spread over all classes.")
-    class_weights: ClassWeights = option("none", help="balanced: rare classes count as much as frequent ones.")
     ema: float = option(0.0, metavar="DECAY", shown="", help="Keep a moving average of the weights, often 0.99.")
     patience: int | None = option(
         None,
@@ -178,12 +189,11 @@ class StepsConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        check_types(self)
+        check(self.epochs >= 0, "epochs", self.epochs, "1 or more")
         # Batch normalisation has no statistics of a single picture whose features are one pixel.
         check(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         self._check_rates()
-        check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 to below 1")
         check(0 <= self.ema < 1, "ema", self.ema, "0 (none) to below 1, often 0.99")
         check(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
         steady = self.patience is None or not self.redraw_val
@@ -196,7 +206,7 @@ class StepsConfig:
     def _check_rates(self) -> None:
         check(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "a number above zero")
         check(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to below 1")
-        within = 0 <= self.warmup_epochs < self.epochs
+        within = 0 <= self.warmup_epochs < max(1, self.epochs)
         check(within, "warmup_epochs", self.warmup_epochs, f"0 to below the {self.epochs} epochs")
         positive = self.finetune_lr is None or (math.isfinite(self.finetune_lr) and self.finetune_lr > 0)
         check(positive, "finetune_lr", self.finetune_lr, "a number above zero")

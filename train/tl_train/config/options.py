@@ -5,6 +5,7 @@ import types
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from tl_infer.model.records import read_value
 from tl_train.errors import ConfigError
 
 _KEY = "tl_train.option"
@@ -28,9 +29,9 @@ class Option:
     Attributes:
         name: flat name, as in a recipe; the command line has hyphens in it.
         attribute: the field's name in its group.
-        kind: `str`, `int`, `float` or `bool`.
+        hint: the field's type.
+        kind: `str`, `int`, `float` or `bool`, of the values that are not None.
         choices: the values of a Literal; empty where any value of the type may be given.
-        optional: None means that the option is not set.
         default: the field's default; `dataclasses.MISSING` where there is none.
         help: one or two sentences.
         metavar: placeholder in the help; "" for the type's own.
@@ -41,9 +42,9 @@ class Option:
 
     name: str
     attribute: str
+    hint: Any
     kind: type
     choices: tuple[str, ...]
-    optional: bool
     default: Any
     help: str
     metavar: str
@@ -87,9 +88,9 @@ def options_of(group: type) -> Iterator[Option]:
         yield Option(
             name=about.name or field.name,
             attribute=field.name,
+            hint=hints[field.name],
             kind=str if is_literal else kind,
             choices=get_args(kind) if is_literal else (),
-            optional=len(kinds) < len(_alternatives(hints[field.name])),
             default=field.default,
             help=about.help,
             metavar=about.metavar,
@@ -98,29 +99,15 @@ def options_of(group: type) -> Iterator[Option]:
         )
 
 
-def check_choices(group: Any) -> None:
-    """Every Literal of a group has one of its values.
+def check_types(group: Any) -> None:
+    """Every option of a group has a value of its type; whole numbers may stand where floats do.
 
     Raises:
-        ConfigError: one has not; names the field and the choices.
+        ConfigError: one has not; names the option and what is expected.
 
     """
     for found in options_of(type(group)):
-        value = getattr(group, found.attribute)
-        if found.choices:
-            check(value in found.choices, found.name, value, " or ".join(found.choices))
-
-
-def check_type(found: Option, value: object) -> None:
-    """A plain value, from TOML say, has the type of its option; whole numbers may stand where floats do.
-
-    Raises:
-        ConfigError: it has another type.
-
-    """
-    allowed = [found.kind, int] if found.kind is float else [found.kind]
-    if type(value) not in allowed:
-        raise ConfigError(f"{found.name}: found {value!r}, expected {' or '.join(kind.__name__ for kind in allowed)}")
+        read_value(found.hint, getattr(group, found.attribute), found.name, ConfigError)
 
 
 def check(holds: bool, name: str, found: object, expected: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tl_infer.system.files import write_text
 from tl_train.config.groups import DataConfig, HeadConfig, InputConfig, ModelConfig, StepsConfig
-from tl_train.config.options import Option, check, check_type, option, options_of
+from tl_train.config.options import Option, check, check_types, option, options_of
 from tl_train.errors import ConfigError
 
 # In the order of `--help`.
@@ -18,6 +18,21 @@ _GROUPS: Mapping[str, type] = {
     "input": InputConfig,
     "steps": StepsConfig,
     "data": DataConfig,
+}
+
+
+# The modes that train the last stages, from a penalised head.
+TRAINS_STAGES = ("auto", "partial")
+
+# What these modes have for a default where it is not that of the field. Source: docs/datasets.md, "How the last stages
+# are trained", which has what was measured.
+_STAGES_DEFAULTS: Mapping[str, Any] = {
+    "epochs": 0,
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "batch_size": 64,
+    "lr": 1e-3,
+    "label_smoothing": 0.1,
 }
 
 
@@ -48,8 +63,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.data, DataConfig):
             raise ConfigError(f"data: found {self.data!r}, expected a DataConfig; TrainConfig.of(...) takes flat names")
+        check_types(self)
         steps = self.steps
         check(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+        if self.model.mode in TRAINS_STAGES:
+            expected = f"penalised with mode {self.model.mode}, or mode head, gradual or full"
+            check(self.head.fit == "penalised", "head_fit", self.head.fit, expected)
+        else:
+            check(steps.epochs >= 1, "epochs", steps.epochs, "1 or more")
         if self.model.mode == "gradual":
             check(1 <= steps.head_epochs < steps.epochs, "head_epochs", steps.head_epochs, f"1 to {steps.epochs - 1}")
         redraws = not steps.redraw_val or self.data.val_split > 0
@@ -74,14 +95,13 @@ class TrainConfig:
 
         """
         known = {found.name: (group, found) for group, found in all_options()}
+        if fields.get("mode", ModelConfig().mode) in TRAINS_STAGES:
+            fields = {**_STAGES_DEFAULTS, **fields}
         values: dict[str, dict[str, Any]] = {group: {} for group in ("", *_GROUPS)}
         for name, value in fields.items():
             if name not in known:
                 raise ConfigError(f"{name}: unknown field; expected one of {', '.join(sorted(known))}")
             group, found = known[name]
-            if value is None and found.optional:
-                continue
-            check_type(found, value)
             values[group][found.attribute] = value
         if "data" not in fields:
             raise ConfigError("data: the field is missing")
@@ -110,11 +130,14 @@ class TrainConfig:
         return [f"{name}: {value}, {theirs[name]}" for name, value in self.fields().items() if value != theirs[name]]
 
     def idle_fields(self, names: Iterable[str]) -> list[str]:
-        """Those of the fields `names` that change nothing: steps, where the head is fitted at once."""
-        if self.model.mode != "head" or self.head.fit != "penalised":
-            return []
-        of_steps = {found.name for found in options_of(StepsConfig)}
-        return [name for name in names if name in of_steps]
+        """Those of the fields `names` that change nothing in this mode."""
+        mode = self.model.mode
+        idle = set() if mode == "auto" else {"time_limit"}
+        if mode not in TRAINS_STAGES:
+            idle.add("freeze_until")
+        if mode == "head" and self.head.fit == "penalised":
+            idle |= {found.name for found in options_of(StepsConfig)}
+        return [name for name in names if name in idle]
 
     def save(self, path: Path) -> None:
         """Write the configuration as TOML; fields that are None are left out.

@@ -1,1 +1,1 @@
-"""Pictures and labels: where they come from, checking, splitting."""
+"""Images and labels: where they come from, checking, splitting."""

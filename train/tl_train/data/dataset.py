@@ -1,14 +1,19 @@
-"""`Dataset`: pictures in three disjoint parts, found, checked and split; its fingerprint."""
+"""`Dataset`: images in three disjoint parts, found, checked and split; its fingerprint."""
 
 import dataclasses
 import hashlib
 from collections.abc import Sequence
 
-from tl_infer.errors import ImageError
+import numpy as np
+import numpy.typing as npt
+
+from tl_infer.errors import ImageError, and_more
 from tl_train.config import TrainConfig
-from tl_train.data.samples import Decoder, Sample
-from tl_train.data.sources import TEST_SPLIT_SEED, read_source
+from tl_train.data.looks import Look, Looks
+from tl_train.data.samples import PARTS, Sample, Source
+from tl_train.data.sources import TEST_SPLIT_SEED
 from tl_train.data.split import split
+from tl_train.data.survey import PerImage, survey
 from tl_train.errors import DataError
 from tl_train.progress import Progress
 
@@ -22,7 +27,9 @@ class Dataset:
         train: trained on.
         val: held back to watch the training; may be empty.
         test: used for nothing but the final figures; may be empty.
-        broken: pictures that could not be read and are in no part.
+        broken: images that could not be read and are in no part.
+        looks: the table of what was seen of each image; see `LOOK`. A sample's row is `sample.row`.
+        features: float32 (N, D), of each image; None where none were computed.
 
     """
 
@@ -30,56 +37,70 @@ class Dataset:
     train: Sequence[Sample]
     val: Sequence[Sample]
     test: Sequence[Sample]
-    broken: Sequence[ImageError] = ()
+    broken: Sequence[ImageError]
+    looks: Looks
+    features: npt.NDArray[np.float32] | None = None
+
+    def part(self, name: str) -> Sequence[Sample]:
+        """The samples of one of `PARTS`."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
 
     def held_out(self) -> tuple[str, Sequence[Sample]]:
-        """The part to report on, with its name: test pictures, or validation pictures when there are none."""
+        """The part to report on, with its name: test images, or validation images when there are none."""
         return ("test", self.test) if self.test else ("val", self.val)
 
 
-def load_dataset(config: TrainConfig, progress: Progress) -> Dataset:
-    """Find, check and split the pictures of `config.data.source`.
+def load_dataset(config: TrainConfig, source: Source, progress: Progress, features: PerImage | None = None) -> Dataset:
+    """Read every image of a source once, and split what it does not split itself.
 
-    Every picture is decoded once, before the first training step, so a bad one is known at the start. Validation and
-    test pictures that the source does not name itself are split off the training pictures.
+    A bad image is known before the first training step. Validation and test images that the source does not name
+    itself are split off the training images.
+
+    Args:
+        config: shares of the parts, seed, what to do with bad images, whether to use the cache.
+        source: the images, as `read_source` finds them.
+        progress: shows what goes on.
+        features: computed of every image in the same pass; None for none.
 
     Raises:
-        ConfigError: options that do not fit the kind of data.
-        DataError: no such data, no classes, an empty class, too few pictures, an unreadable picture (unless
-            `config.data.skip_bad`, which leaves it out and says so).
-        DownloadError: a built-in set could not be fetched.
+        DataError: too few images, or one that cannot be read (unless `skip_bad`, which leaves it out and says so).
 
     """
-    source = read_source(config, progress)
+    computations: list[PerImage] = [Look()] if features is None else [Look(), features]
+    found = survey([*source.train, *(source.val or ()), *(source.test or ())], computations, progress,
+                   use_cache=not config.data.no_cache)  # fmt: skip
+    _report_broken(found.broken, config.data.skip_bad, progress)
+    kept = {sample.name: sample for sample in found.samples}
+    train, val, test = (
+        None if part is None else [kept[sample.name] for sample in part if sample.name in kept]
+        for part in (source.train, source.val, source.test)
+    )
+    assert train is not None
     labels = source.labels
-    decoder = Decoder(progress)
-    train = decoder.decode(source.train)
-    val = None if source.val is None else decoder.decode(source.val)
-    test = None if source.test is None else decoder.decode(source.test)
-    _report_broken(decoder.broken, config.data.skip_bad, progress)
     if test is None:
         train, test = split(train, labels, config.data.test_split, TEST_SPLIT_SEED)
     if val is None:
         train, val = split(train, labels, config.data.val_split, config.seed)
     _check_trainable(train, labels)
-    return Dataset(labels, train, val, test, tuple(decoder.broken))
+    looks, *others = found.values
+    return Dataset(labels, train, val, test, tuple(found.broken), looks, others[0] if others else None)
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """SHA-256 (hex) over the labels, and over part, label and pixels of every picture in order."""
+    """SHA-256 (hex) over the labels, and over part, label and pixels of every image in order."""
     digest = hashlib.sha256(repr(dataset.labels).encode())
-    for part, samples in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
-        for sample in samples:
-            pixels = sample.load()
-            digest.update(f"{part} {sample.label} {pixels.shape}".encode())
-            digest.update(pixels.tobytes())
+    for part in PARTS:
+        for sample in dataset.part(part):
+            checksum = dataset.looks["checksum"][sample.row].tobytes()
+            digest.update(f"{part} {sample.label} {checksum.hex()}\n".encode())
     return digest.hexdigest()
 
 
 def _report_broken(broken: Sequence[ImageError], skip_bad: bool, progress: Progress) -> None:
     if broken and not skip_bad:
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise DataError(f"{broken[0]}{more}; repair or remove it, or leave such files out with --skip-bad")
+        raise DataError(
+            f"{and_more(list(map(str, broken)), 1)}; repair or remove such files, or leave them out with --skip-bad"
+        )
     for error in broken:
         progress.note(f"Skipped: {error}")
 
@@ -88,4 +109,4 @@ def _check_trainable(train: Sequence[Sample], labels: Sequence[str]) -> None:
     present = {sample.label for sample in train}
     for label, name in enumerate(labels):
         if label not in present:
-            raise DataError(f"class '{name}': no readable training picture; add pictures or remove the class")
+            raise DataError(f"class '{name}': no readable training image; add images or remove the class")

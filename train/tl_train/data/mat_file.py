@@ -1,11 +1,11 @@
 """Reading `.mat` files (MATLAB 4 to 7) in a limited process of their own, as scipy's reader crashes on crafted ones."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
@@ -15,9 +15,11 @@ from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 
+from tl_infer.errors import first_line
 from tl_infer.images import Pixels
+from tl_infer.system.files import open_regular
 from tl_train.config.groups import MatOrder
-from tl_train.data import mat_process as matfile_child
+from tl_train.data import mat_process
 from tl_train.errors import ConfigError, DataError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -26,12 +28,12 @@ _SHAPE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MatLayout:
-    """Where the pictures are in a `.mat` file: one variable per class, one picture per column.
+    """Where the images are in a `.mat` file: one variable per class, one image per column.
 
     Attributes:
         keys: names of the variables; they are also the class names.
-        height, width: of each picture, pixels.
-        order: how a column's values run over the picture: `column` goes down its columns first, as MATLAB's `A(:)`
+        height, width: of each image, pixels.
+        order: how a column's values run over the image: `column` goes down its columns first, as MATLAB's `A(:)`
             does, `row` goes along its rows first.
 
     """
@@ -68,8 +70,8 @@ class MatLayout:
             raise ConfigError(f"mat_shape: found '{shape}', expected HEIGHTxWIDTH in pixels, such as 64x64")
         return MatLayout(tuple(keys.split(",")), int(match[1]), int(match[2]), order)
 
-    def pictures(self, columns: Pixels) -> list[Pixels]:
-        """The grey pictures in the columns of a uint8 (height * width, N): N arrays, uint8 (height, width)."""
+    def images(self, columns: Pixels) -> list[Pixels]:
+        """The grey images in the columns of a uint8 (height * width, N): N arrays, uint8 (height, width)."""
         order: Literal["F", "C"] = "F" if self.order == "column" else "C"
         return [columns[:, i].reshape((self.height, self.width), order=order) for i in range(columns.shape[1])]
 
@@ -107,33 +109,21 @@ def read_mat(path: Path, keys: Sequence[str], limits: MatLimits = DEFAULT_MAT_LI
 
     """
     try:
-        with _open_regular(path, limits) as source, tempfile.TemporaryFile() as result:
+        with open_regular(path, limits.max_file_bytes) as source, tempfile.TemporaryFile() as result:
             outcome = _run_child(path, keys, limits, source, result)
             result.seek(0)
-            header, body = result.readline(matfile_child.MAX_HEADER_BYTES), result.read()
+            header, body = result.readline(mat_process.MAX_HEADER_BYTES), result.read()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        remedy = "use a folder of images" if error.errno == errno.EFBIG else "expected a .mat file"
+        raise DataError(f"{path}: cannot be read: {first_line(error)}; {remedy}") from error
     if outcome != 0:
         raise DataError(f"{path}: {_death(outcome, limits)}; expected a .mat file that MATLAB or scipy wrote")
     return _parse(path, keys, header, body)
 
 
-def _open_regular(path: Path, limits: MatLimits) -> BinaryIO:
-    # O_NONBLOCK: opening a FIFO would otherwise wait for a writer that may never come.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    file = os.fdopen(descriptor, "rb")
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_size <= limits.max_file_bytes:
-        return file
-    file.close()
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: not a regular file; expected a .mat file")
-    raise DataError(f"{path}: {status.st_size} bytes, the limit is {limits.max_file_bytes}; use a folder of pictures")
-
-
 def _run_child(path: Path, keys: Sequence[str], limits: MatLimits, source: BinaryIO, result: BinaryIO) -> int:
     # -P: the folders of the script and of the caller are no places to import from.
-    command = [sys.executable, "-P", matfile_child.__file__, str(limits.memory_bytes), str(limits.cpu_s), *keys]
+    command = [sys.executable, "-P", mat_process.__file__, str(limits.memory_bytes), str(limits.cpu_s), *keys]
     # A thread per core in numpy's linear algebra would count against the memory.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     try:
@@ -142,7 +132,7 @@ def _run_child(path: Path, keys: Sequence[str], limits: MatLimits, source: Binar
             timeout=limits.timeout_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise DataError(f"{path}: not read after {limits.timeout_s} s, given up; use a folder of pictures") from error
+        raise DataError(f"{path}: not read after {limits.timeout_s} s, given up; use a folder of images") from error
     return done.returncode
 
 

@@ -1,4 +1,4 @@
-"""The process that parses one untrusted `.mat` file; run by `matfile.py`, imports nothing of ours.
+"""The process that parses one untrusted `.mat` file; run by `mat_file`, imports nothing of ours.
 
 Arguments: memory in bytes, processor time in seconds, names of variables. The file comes on stdin. On stdout: a line
 of JSON, `{"shapes": [[rows, columns], ...]}` or `{"error": text}`, then the variables' bytes, row by row.
@@ -35,7 +35,7 @@ def main(memory_bytes: int, cpu_s: int, keys: list[str]) -> None:
         header: dict[str, object] = {"error": error} if error else {"shapes": [array.shape for array in arrays]}
         contents = [] if error else [array.tobytes() for array in arrays]
     except MemoryError:
-        header, contents = {"error": f"needs more than {memory_bytes} bytes of memory; use a folder of pictures"}, []
+        header, contents = {"error": f"needs more than {memory_bytes} bytes of memory; use a folder of images"}, []
     except NotImplementedError:
         header, contents = {"error": "in the format of MATLAB 7.3 (HDF5); save it again with '-v7'"}, []
     except Exception as error:  # noqa: BLE001 - the reader raises anything on files that are none of its own
@@ -63,7 +63,7 @@ def _complaint(found: dict[str, tuple[tuple[int, ...], str]], keys: list[str]) -
 def _wrong_kind(key: str, kind: str, dimensions: int) -> str:
     if kind == "uint8" and dimensions == 2:
         return ""
-    return f"variable '{key}' is {kind} with {dimensions} dimensions, expected uint8 with 2, a picture a column"
+    return f"variable '{key}' is {kind} with {dimensions} dimensions, expected uint8 with 2, an image a column"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Where pictures come from: the built-in sets, a folder, a CSV list, a `.mat` file -> `Source`."""
+"""Where images come from: the built-in sets, a folder, a CSV list, a `.mat` file -> `Source`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tl_infer.errors import first_line
 from tl_infer.images import Pixels
 from tl_infer.system.finding import files_below, natural_key
 from tl_train.config import TrainConfig
@@ -16,7 +17,7 @@ from tl_train.downloads import RemoteFile, fetch
 from tl_train.errors import ConfigError, DataError
 from tl_train.progress import Progress
 
-# The test pictures are the same for every seed, so that runs can be compared.
+# The test images are the same for every seed, so that runs can be compared.
 TEST_SPLIT_SEED = 0
 
 _PUBLISHED = "https://github.com/dynamicslab/databook_python/raw/refs/heads/master/DATA"
@@ -29,7 +30,7 @@ _EXPECTED = f"a folder with one sub-folder per class, a .csv or .mat file, or {'
 
 
 def read_source(config: TrainConfig, progress: Progress) -> Source:
-    """The pictures that `config.data.source` names; files are found, not decoded yet.
+    """The images that `config.data.source` names; files are found, not decoded yet.
 
     Raises:
         ConfigError: options for `.mat` files are missing, or given for something else.
@@ -43,7 +44,7 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
     except FileNotFoundError:
         pass  # a built-in set, or named as absent below
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}; expected {_EXPECTED}") from error
+        raise DataError(f"{path}: cannot be read: {first_line(error)}; expected {_EXPECTED}") from error
     is_mat = config.data.source not in BUILT_IN and not path.is_dir() and path.suffix.lower() == ".mat"
     if not is_mat and (config.data.mat_keys or config.data.mat_shape or config.data.mat_order != "column"):
         raise ConfigError(
@@ -103,18 +104,18 @@ def _mat(path: Path, layout: MatLayout) -> Source:
 
 
 def _mat_class(path: Path, layout: MatLayout, key: str, label: int, columns: Pixels) -> list[Sample]:
-    """The pictures of one variable, one per column."""
+    """The images of one variable, one per column."""
     rows, count = columns.shape
     if rows != layout.height * layout.width or not count:
-        hint = "; its rows seem to be the pictures: transpose it" if count == layout.height * layout.width else ""
+        hint = "; its rows seem to be the images: transpose it" if count == layout.height * layout.width else ""
         raise DataError(
             f"{path}: variable '{key}' is {rows}x{count}, expected {layout.height * layout.width} rows "
-            f"({layout.height}x{layout.width} pixels) and a column per picture{hint}"
+            f"({layout.height}x{layout.width} pixels) and a column per image{hint}"
         )
     digits = max(2, len(str(count - 1)))
     return [
         Sample(f"{key}-{i:0{digits}d}", label, pixels=_gray_to_rgb(gray))
-        for i, gray in enumerate(layout.pictures(columns))
+        for i, gray in enumerate(layout.images(columns))
     ]
 
 
@@ -132,7 +133,7 @@ def _folder(root: Path) -> Source:
     others = [name for name in names if name not in PARTS]
     if not given or (others and len(given) == 1):  # one class may well be called 'train'
         labels = _class_names(root)
-        return Source(labels, _class_pictures(root, labels))
+        return Source(labels, _class_images(root, labels))
     if others:
         raise DataError(
             f"{root}: parts ({', '.join(given)}) beside other folders ({', '.join(others[:5])}); expected either only "
@@ -148,7 +149,7 @@ def _folder(root: Path) -> Source:
                 f"{root / part / unknown[0]}: class '{unknown[0]}' is not in {root / 'train'}; expected the same names "
                 "of classes, as nothing can be said of a class that was not trained on"
             )
-    parts = {part: _class_pictures(root / part, labels) for part in given}
+    parts = {part: _class_images(root / part, labels) for part in given}
     return Source(labels, parts["train"], parts.get("val"), parts.get("test"))
 
 
@@ -157,14 +158,14 @@ def _sub_folders(root: Path) -> list[Path]:
     try:
         folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     except OSError as error:
-        raise DataError(f"{root}: cannot be listed: {error.strerror or error}") from error
+        raise DataError(f"{root}: cannot be listed: {first_line(error)}") from error
     return sorted(folders, key=lambda folder: natural_key(folder.name))
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
     folders = _sub_folders(root)
     if not folders:
-        raise DataError(f"{root}: no sub-folders; expected one sub-folder with pictures per class")
+        raise DataError(f"{root}: no sub-folders; expected one sub-folder with images per class")
     if len(folders) == 1:
         raise DataError(f"{root}: one class only ('{folders[0].name}'); expected a sub-folder for each of two or more")
     for folder in folders:
@@ -173,7 +174,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
     return tuple(folder.name for folder in folders)
 
 
-def _class_pictures(root: Path, labels: Sequence[str]) -> list[Sample]:
+def _class_images(root: Path, labels: Sequence[str]) -> list[Sample]:
     """All files below each class's sub-folder; a sub-folder that is there must not be empty."""
     samples = []
     for label, name in enumerate(labels):
@@ -182,6 +183,6 @@ def _class_pictures(root: Path, labels: Sequence[str]) -> list[Sample]:
             continue
         files = files_below(folder)
         if not files:
-            raise DataError(f"{folder}: the class is empty; add pictures or remove the folder")
+            raise DataError(f"{folder}: the class is empty; add images or remove the folder")
         samples += [Sample(str(path), label, path=path.absolute()) for path in files]
     return samples

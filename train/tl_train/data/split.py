@@ -1,4 +1,4 @@
-"""Holding back a share of the pictures: stratified by class, at random from a seed, whole groups together."""
+"""Holding back a share of the images: stratified by class, at random from a seed, whole groups together."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def split(
 ) -> tuple[list[Sample], list[Sample]]:
     """Hold back a share of every class, at random.
 
-    At least one picture of each class is held back (when `share` is not zero) and at least one stays. A group is
+    At least one image of each class is held back (when `share` is not zero) and at least one stays. A group is
     never divided; the shares are then as near to `share` as a random choice of whole groups comes.
 
     Args:
@@ -27,19 +27,19 @@ def split(
         The samples that stay, and those held back.
 
     Raises:
-        DataError: a class has too few pictures, or too few groups.
+        DataError: a class has too few images, or too few groups.
 
     """
     generator = np.random.default_rng(seed)
     if share and any(sample.group is not None for sample in samples):
         held_back = _whole_groups(samples, labels, share, generator)
     else:
-        held_back = _single_pictures(samples, labels, share, generator)
+        held_back = _single_images(samples, labels, share, generator)
     kept = [sample for i, sample in enumerate(samples) if i not in held_back]
     return kept, [samples[i] for i in sorted(held_back)]
 
 
-def _single_pictures(
+def _single_images(
     samples: Sequence[Sample], labels: Sequence[str], share: float, generator: np.random.Generator
 ) -> set[int]:
     held_back: set[int] = set()
@@ -48,8 +48,8 @@ def _single_pictures(
         count = _count(share, len(members)) if share else 0
         if count >= len(members):
             raise DataError(
-                f"class '{name}': {len(members)} picture(s) left to split, expected at least {count + 1}; "
-                "add pictures, or set --val-split or --test-split to 0"
+                f"class '{name}': {len(members)} image(s) left to split, expected at least {count + 1}; "
+                "add images, or set --val-split or --test-split to 0"
             )
         held_back.update(int(i) for i in generator.permutation(members)[:count])
     return held_back
@@ -74,13 +74,13 @@ def _whole_groups(
     for label, name in enumerate(labels):
         if held[label]:
             continue
-        # The class has only large groups: the one that brings the fewest pictures too many.
+        # The class has only large groups: the one that brings the fewest images too many.
         candidates = [group for group in order if sizes[group, label] and _leaves_some(total - held, sizes[group])]
         if not candidates:
             raise DataError(
-                f"class '{name}': {total[label]} picture(s) in {np.count_nonzero(sizes[:, label])} group(s) left to "
-                "split, and a group is never divided; add pictures of other groups, say in the CSV's column 'split' "
-                "which picture goes where, or set --val-split or --test-split to 0"
+                f"class '{name}': {total[label]} image(s) in {np.count_nonzero(sizes[:, label])} group(s) left to "
+                "split, and a group is never divided; add images of other groups, say in the CSV's column 'split' "
+                "which image goes where, or set --val-split or --test-split to 0"
             )
         best = min(candidates, key=lambda group: int(np.abs(held + sizes[group] - wanted).sum()))
         chosen.append(int(best))
@@ -89,7 +89,7 @@ def _whole_groups(
 
 
 def _groups(samples: Sequence[Sample]) -> list[list[int]]:
-    """Indices of the samples, group by group; a picture without a group is one by itself."""
+    """Indices of the samples, group by group; an image without a group is one by itself."""
     named: dict[str, list[int]] = {}
     groups: list[list[int]] = []
     for i, sample in enumerate(samples):
@@ -104,7 +104,7 @@ def _groups(samples: Sequence[Sample]) -> list[list[int]]:
 
 
 def _leaves_some(left: npt.NDArray[np.int64], size: npt.NDArray[np.int64]) -> bool:
-    """Whether every class of the group still has a picture to train on without it."""
+    """Whether every class of the group still has an image to train on without it."""
     return bool(np.all((left > size) | (size == 0)))
 
 

@@ -1,15 +1,15 @@
-"""What is measured on held-out pictures."""
+"""What is measured on held-out images."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import norm
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from tl_train.evaluation.reliability import Floats, calibration_bins, expected_calibration_error, risk_coverage
-
-Ints = npt.NDArray[np.int64]
+from tl_train.evaluation.answers import Answers, Bools, Floats, Ints
+from tl_train.evaluation.reliability import calibration_bins, expected_calibration_error, risk_coverage
 
 CONFIDENCE = 0.95
 
@@ -29,10 +29,10 @@ class ClassScore:
     """How one class fares.
 
     Attributes:
-        support: pictures that are of this class.
-        predicted: pictures that were taken for it.
+        support: images of this class.
+        predicted: images that were predicted to be of it.
         precision: share of the predicted that are right; None when it was never predicted.
-        recall: share of the class's pictures that were found; None when there are none.
+        recall: share of the class's images that were predicted right; None when there are none.
         f1: harmonic mean of both, as 2 * right / (support + predicted); None when both counts are zero.
 
     """
@@ -44,26 +44,39 @@ class ClassScore:
     f1: float | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A model's answers on one part of a data set.
+    """A network's answers on one part of a data set, and what they are worth.
 
     Attributes:
         part: `test` or `val`.
-        truth: int (N,), indices into the labels; N is one or more.
-        probabilities: float (N, C), rows sum to 1; with the temperature applied.
-        uncalibrated: the same without the temperature; None where there is none.
+        answers: N is one or more.
+        temperature: that the logits are divided by; None where none was fitted.
 
     """
 
     part: str
-    truth: Ints
-    probabilities: Floats
-    uncalibrated: Floats | None = None
+    answers: Answers
+    temperature: float | None = None
+
+    @property
+    def truth(self) -> Ints:
+        """The true classes: int (N,)."""
+        return self.answers.truth
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a temperature changes the probabilities."""
+        return self.temperature not in (None, 1.0)
+
+    @functools.cached_property
+    def probabilities(self) -> Floats:
+        """Of all classes, with the temperature applied: float (N, C), rows sum to 1."""
+        return self.answers.probabilities(1.0 if self.temperature is None else self.temperature)
 
     @property
     def predicted(self) -> Ints:
-        """The most probable class of each picture: int (N,)."""
+        """The most probable class of each image: int (N,)."""
         predicted: Ints = np.argmax(self.probabilities, axis=1)
         return predicted
 
@@ -74,19 +87,19 @@ class Evaluation:
         return confidence
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
-        """Whether each picture is classified right: bool (N,)."""
-        right: npt.NDArray[np.bool_] = self.predicted == self.truth
+    def right(self) -> Bools:
+        """Whether each image is classified right: bool (N,)."""
+        right: Bools = self.predicted == self.truth
         return right
 
     @property
     def correct(self) -> int:
-        """How many pictures are classified right."""
+        """How many images are classified right."""
         return int(self.right.sum())
 
     @property
     def accuracy(self) -> float:
-        """Share of pictures classified right, 0..1."""
+        """Share of images classified right, 0..1."""
         return self.correct / len(self.truth)
 
     @property
@@ -116,66 +129,45 @@ class Evaluation:
 
     @property
     def confusion(self) -> Ints:
-        """Counts (C, C): row the true class, column the predicted one."""
-        classes = self.probabilities.shape[1]
-        counts = np.zeros((classes, classes), dtype=np.int64)
-        np.add.at(counts, (self.truth, self.predicted), 1)
+        """The confusion matrix, counts (C, C): row the true class, column the predicted one."""
+        counts: Ints = confusion_matrix(self.truth, self.predicted, labels=range(self.probabilities.shape[1]))
         return counts
 
     def before(self) -> "Evaluation":
         """The same answers without the temperature."""
-        if self.uncalibrated is None:
-            return self
-        return Evaluation(self.part, self.truth, self.uncalibrated)
-
-
-def softmax(logits: npt.NDArray[np.floating]) -> Floats:
-    """Probabilities of logits (N, C), in double precision; rows sum to 1."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
+        return Evaluation(self.part, self.answers)
 
 
 def wilson_interval(correct: int, total: int, confidence: float = CONFIDENCE) -> Interval:
-    """The two-sided confidence interval of a share; sensible for few pictures and for shares of 0 and 1.
+    """The two-sided confidence interval of a share; sensible for few images and for shares of 0 and 1.
 
     Args:
         correct: 0 to `total`.
         total: 1 or more.
         confidence: above 0, below 1.
 
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927; formula 3 of
-    Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 1998.
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
 
     """
-    z = float(norm.ppf((1 + confidence) / 2))
-    share = correct / total
-    centre = (correct + z * z / 2) / (total + z * z)
-    margin = z * math.sqrt(share * (1 - share) * total + z * z / 4) / (total + z * z)
-    # At a share of 0 or 1 that end is exact; floating point alone would leave a rest.
-    low = 0.0 if correct == 0 else max(0.0, centre - margin)
-    high = 1.0 if correct == total else min(1.0, centre + margin)
-    return Interval(low, high)
+    found = binomtest(correct, total).proportion_ci(confidence, method="wilson")
+    return Interval(float(found.low), float(found.high))
 
 
-def class_scores(confusion: Ints) -> tuple[ClassScore, ...]:
-    """Precision, recall and F1 of every class, from counts (C, C) with a row per true class."""
-    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+def class_scores(evaluation: Evaluation) -> tuple[ClassScore, ...]:
+    """Precision, recall and F1 of every class, in the order of the classes."""
+    classes = range(evaluation.probabilities.shape[1])
+    scores = precision_recall_fscore_support(
+        evaluation.truth, evaluation.predicted, labels=classes, zero_division=math.nan
+    )
+    predicted = np.bincount(evaluation.predicted, minlength=len(classes))
     return tuple(
-        ClassScore(
-            support=int(support[i]),
-            predicted=int(predicted[i]),
-            precision=_share(int(confusion[i, i]), int(predicted[i])),
-            recall=_share(int(confusion[i, i]), int(support[i])),
-            f1=_share(2 * int(confusion[i, i]), int(support[i] + predicted[i])),
-        )
-        for i in range(len(confusion))
+        ClassScore(int(support), int(count), _defined(precision), _defined(recall), _defined(f1))
+        for precision, recall, f1, support, count in zip(*scores, predicted, strict=True)
     )
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _defined(score: float) -> float | None:
+    return None if math.isnan(score) else float(score)
 
 
 def measurements(evaluation: Evaluation, labels: tuple[str, ...]) -> dict[str, object]:
@@ -185,7 +177,7 @@ def measurements(evaluation: Evaluation, labels: tuple[str, ...]) -> dict[str, o
     `uncalibrated` has those without. The points of the risk-coverage curve are thinned to `_MAX_CURVE_POINTS`.
     """
     interval = evaluation.interval
-    scores = class_scores(evaluation.confusion)
+    scores = class_scores(evaluation)
     curve = risk_coverage(evaluation.confidence, evaluation.right)
     kept = np.unique(np.linspace(0, len(curve.risk) - 1, _MAX_CURVE_POINTS).round().astype(int))
     before = evaluation.before()

@@ -3,9 +3,8 @@
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from tl_train.evaluation.answers import Bools, Floats
 
 # Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 5.
 CALIBRATION_BINS = 15
@@ -13,11 +12,11 @@ CALIBRATION_BINS = 15
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """The pictures whose top probability lies in (low, high].
+    """The images whose top probability lies in (low, high].
 
     Attributes:
         low, high: edges of the bin, 0..1.
-        pictures: how many; never zero, empty bins are left out.
+        pictures: how many images; never zero, empty bins are left out.
         correct: how many of them are right.
         confidence: mean of their top probabilities.
 
@@ -31,19 +30,19 @@ class CalibrationBin:
 
     @property
     def accuracy(self) -> float:
-        """Share of the bin's pictures that are right."""
+        """Share of the bin's images that are right."""
         return self.correct / self.pictures
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class RiskCoverage:
-    """What is gained by not answering where the model is unsure, one point per distinct top probability.
+    """What is gained by abstaining where the model is unsure, one point per distinct top probability.
 
     Attributes:
-        thresholds: float (K,), falling; a picture is answered when its top probability is at least this.
-        coverage: float (K,), share of the pictures answered; rises to 1.
-        risk: float (K,), share of the answered pictures that are wrong.
-        area: mean of the risk over the pictures, each at its own threshold; 0 is best.
+        thresholds: float (K,), falling; an image is answered when its top probability is at least this.
+        coverage: float (K,), share of the images answered; rises to 1.
+        risk: float (K,), share of the answered images that are wrong.
+        area: mean of the risk over the images, each at its own threshold; 0 is best.
 
     """
 
@@ -53,10 +52,8 @@ class RiskCoverage:
     area: float
 
 
-def calibration_bins(
-    confidence: Floats, right: npt.NDArray[np.bool_], bins: int = CALIBRATION_BINS
-) -> tuple[CalibrationBin, ...]:
-    """Pictures grouped by their top probability into bins of equal width, (low, high]; empty bins are left out.
+def calibration_bins(confidence: Floats, right: Bools, bins: int = CALIBRATION_BINS) -> tuple[CalibrationBin, ...]:
+    """Images grouped by their top probability into bins of equal width, (low, high]; empty bins are left out.
 
     Args:
         confidence: float (N,), top probabilities, 0..1.
@@ -65,7 +62,7 @@ def calibration_bins(
 
     """
     edges = np.linspace(0, 1, bins + 1)
-    # A float sum may lie a rounding above 1; it belongs into the last bin.
+    # A float sum may lie a rounding above 1; it belongs in the last bin.
     place = np.searchsorted(edges[1:-1], confidence, side="left")
     return tuple(
         CalibrationBin(
@@ -80,7 +77,7 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: tuple[CalibrationBin, ...]) -> float:
-    """Mean over the pictures of the distance between their bin's accuracy and its mean confidence, 0..1.
+    """Mean over the images of the distance between their bin's accuracy and its mean confidence, 0..1.
 
     Source: Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015; as formula 3 of
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
@@ -89,8 +86,8 @@ def expected_calibration_error(bins: tuple[CalibrationBin, ...]) -> float:
     return sum(group.pictures * abs(group.accuracy - group.confidence) for group in bins) / total
 
 
-def risk_coverage(confidence: Floats, right: npt.NDArray[np.bool_]) -> RiskCoverage:
-    """The risk-coverage curve; pictures of equal confidence are answered together, so their order does not matter.
+def risk_coverage(confidence: Floats, right: Bools) -> RiskCoverage:
+    """The risk-coverage curve; images of equal confidence are answered together, so their order does not matter.
 
     Args:
         confidence: float (N,), top probabilities.
@@ -101,9 +98,9 @@ def risk_coverage(confidence: Floats, right: npt.NDArray[np.bool_]) -> RiskCover
 
     """
     thresholds, place = np.unique(-confidence, return_inverse=True)
-    pictures = np.bincount(place)
-    answered = np.cumsum(pictures)
+    images = np.bincount(place)
+    answered = np.cumsum(images)
     wrong = np.cumsum(np.bincount(place, weights=~right))
     risk = wrong / answered
-    area = float((risk * pictures).sum() / len(confidence))
+    area = float((risk * images).sum() / len(confidence))
     return RiskCoverage(-thresholds, answered / len(confidence), risk, area)

@@ -1,29 +1,26 @@
-"""Features of the frozen backbone, computed once per image; a head is then fitted on them in seconds."""
+"""Features of the frozen backbone, computed once per image through onnxruntime; a head is then fitted on them."""
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
-from tl_train.data.batches import batches, load_batches
-from tl_train.data.samples import Sample
+from tl_infer.images import DECODER, Pixels
+from tl_train.data.dataset import Dataset
+from tl_train.data.samples import Sample, labels_of
 from tl_train.models.network import Network
+from tl_train.models.onnx_network import Backbone, FrozenNetwork, OnnxNetwork, open_onnx
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
 
 Features = npt.NDArray[np.float32]
 
-# Small enough that the allocator keeps the largest activations between batches, instead of giving them back to the
-# kernel: on two cores at 224 px about 1.15 times as fast as batches of 32.
-FEATURE_BATCH_SIZE = 8
-
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class CachedPart:
-    """The features of one part of a data set.
+    """The features of some images.
 
     Attributes:
         features: float32 (N, D), what the head sees.
@@ -44,41 +41,37 @@ class CachedPart:
             )
 
     def chosen(self, which: npt.NDArray[np.bool_]) -> "CachedPart":
-        """Some of the pictures."""
+        """Some of the images."""
         return CachedPart(self.features[which], self.labels[which])
 
 
-def backbone_features(
-    network: Network, samples: Sequence[Sample], preprocessor: Preprocessor, progress: Progress
-) -> Features:
-    """What the head of the network sees of each image: float32 (N, D), in the samples' order.
+class BackboneFeatures:
+    """Computes what the head of a network sees of an image, for `survey`: the very numbers that the file computes."""
 
-    The network is in evaluation mode, and stays so: batch normalisation uses its stored statistics, nothing is
-    dropped.
-    """
-    module = network.module
-    device = next(module.parameters()).device
-    kept: list[Features] = []
+    dtype: np.dtype[Any] = np.dtype(np.float32)
 
-    def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        kept.append(inputs[0].float().cpu().numpy())
+    def __init__(self, backbone: OnnxNetwork, preprocessor: Preprocessor) -> None:
+        """Take the network up to its head, and what makes its input."""
+        self._backbone, self._preprocessor = backbone, preprocessor
+        self.space = f"features 1; {DECODER}; {preprocessor.spec}; {backbone.key}"
 
-    module.eval()
-    hook = module.get_submodule(network.architecture.head).register_forward_pre_hook(keep)
-    try:
-        with torch.inference_mode():
-            parts = list(batches(range(len(samples)), FEATURE_BATCH_SIZE))
-            stream = load_batches(samples, preprocessor, parts, device)
-            for images, _ in progress.steps(stream, "Computing features", len(parts)):
-                module(images)
-    finally:
-        hook.remove()
-    return np.concatenate(kept)
+    @staticmethod
+    def of(network: Network, preprocessor: Preprocessor, progress: Progress) -> "BackboneFeatures":
+        """Those of a network's backbone, which is exported to ONNX for it, once.
+
+        Raises:
+            TracingError: torch cannot express the network in ONNX.
+
+        """
+        frozen = FrozenNetwork(Backbone(network), network.architecture.name, preprocessor.spec.size)
+        return BackboneFeatures(open_onnx(frozen, progress), preprocessor)
+
+    def __call__(self, pixels: Pixels) -> Features:
+        """The features of one image, uint8 (H, W, 3): float32 (D,)."""
+        return self._backbone(self._preprocessor(pixels))
 
 
-def cached_part(
-    network: Network, samples: Sequence[Sample], preprocessor: Preprocessor, progress: Progress
-) -> CachedPart:
-    """The features of `samples` with their labels."""
-    features = backbone_features(network, samples, preprocessor, progress)
-    return CachedPart(features, np.array([sample.label for sample in samples], dtype=np.int64))
+def part_of(dataset: Dataset, samples: Sequence[Sample]) -> CachedPart:
+    """The features of some of a data set's samples, with their labels."""
+    assert dataset.features is not None
+    return CachedPart(dataset.features[[sample.row for sample in samples]], labels_of(samples))

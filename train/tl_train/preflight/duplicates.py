@@ -1,152 +1,77 @@
-"""Pictures that show the same: equal pixels by checksum, nearly equal ones by a perceptual hash."""
+"""Images that show the same: equal pixels by checksum, nearly equal ones by a perceptual hash."""
 
-import dataclasses
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from scipy.cluster.hierarchy import DisjointSet
 
-from tl_infer.images import Pixels
+from tl_train.data.looks import Looks
 
 # A copy at another size, quality or brightness differs in few of the 64 bits; those are then compared as thumbnails.
 MAX_HASH_DISTANCE = 10
 # Mean difference in grey levels of 255 between the thumbnails, each shifted and scaled to the same mean and contrast.
-# Measured on 50 photos and the 160 cats and dogs: two different pictures differ by 16 or more, a copy at half the size
+# Measured on 50 photos and the 160 cats and dogs: two different images differ by 16 or more, a copy at half the size
 # or as JPEG of quality 50 by 5 or less, brightened by a fifth by 11 or less; a crop by a twentieth is not found.
 MAX_THUMBNAIL_DIFFERENCE = 10.0
 
-_HASH_SIDE = 8
-_THUMBNAIL_SIDE = 32
-# Smaller pictures have too little in them to tell a copy from another picture of the same kind.
+# Smaller images have too little in them to tell a copy from another image of the same kind.
 MIN_NEAR_SIDE_PX = 32
-# Rows of the table of distances that are in memory at once: 10,000 pictures take 5 MB of 64-bit words a block.
+# Rows of the table of distances that are in memory at once: 10,000 images take 5 MB of 64-bit words a block.
 _BLOCK_ROWS = 64
 _CONTRAST = 50.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What is kept of a picture to compare it by.
-
-    Attributes:
-        height, width: pixels.
-        is_gray: red, green and blue are equal everywhere.
-        checksum: of shape and pixels.
-        dhash: 64 bits, each whether a cell of an 8 x 9 thumbnail is brighter than the one before it.
-        thumbnail: float32 (1024,), 32 x 32 grey levels at a common mean and contrast; None for a picture too small or
-            too uniform to compare.
-
-    """
-
-    height: int
-    width: int
-    is_gray: bool
-    checksum: bytes
-    dhash: int
-    thumbnail: npt.NDArray[np.float32] | None
-
-
-def look_at(pixels: Pixels) -> Look:
-    """The `Look` of a picture, uint8 (H, W, 3).
-
-    Source: the difference hash, N. Krawetz, "Kind of Like That", hackerfactor.com, 2013.
-    """
-    height, width, _ = pixels.shape
-    digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).data)
-    gray = Image.fromarray(pixels).convert("L")
-    return Look(height, width, _is_gray(pixels), digest.digest(), _dhash(gray), _thumbnail(gray))
-
-
-def exact_groups(looks: Sequence[Look]) -> list[list[int]]:
-    """Indices of pictures with equal pixels, two or more in each group, in order."""
+def exact_groups(looks: Looks) -> list[list[int]]:
+    """Indices of images with equal pixels, two or more in each group, in order."""
     by_checksum: dict[bytes, list[int]] = {}
-    for i, look in enumerate(looks):
-        by_checksum.setdefault(look.checksum, []).append(i)
+    for i, checksum in enumerate(looks["checksum"]):
+        by_checksum.setdefault(checksum.tobytes(), []).append(i)
     return [group for group in by_checksum.values() if len(group) > 1]
 
 
-def near_groups(looks: Sequence[Look]) -> list[list[int]]:
-    """Indices of pictures that look nearly the same but are not equal, two or more in each group, in order.
+def near_groups(looks: Looks) -> list[list[int]]:
+    """Indices of images that look nearly the same but are not equal, two or more in each group, in order.
 
-    A group is what near pairs connect, so its first and last picture may differ by more than a pair does. Of pictures
-    with equal pixels only the first takes part.
+    A group is what near pairs connect, so its first and last image may differ by more than a pair does. Of images with
+    equal pixels only the first takes part; those too small or too uniform to compare take none.
     """
-    first = {look.checksum: i for i, look in reversed(list(enumerate(looks)))}
-    members = sorted(i for i in first.values() if looks[i].thumbnail is not None)
-    groups = _Groups()
-    for a, b in _candidates(looks, members):
-        # Pictures that are connected already need no look: a thousand copies are half a million pairs.
-        if not groups.connected(a, b) and _alike(looks[a], looks[b]):
-            groups.connect(a, b)
-    return groups.members()
+    members = _comparable(looks)
+    thumbnails, hashes = looks["thumbnail"], looks["dhash"][members]
+    groups = DisjointSet(members.tolist())
+    for a, b in _candidates(hashes):
+        first, second = int(members[a]), int(members[b])
+        # Images that are connected already need no look: a thousand copies are half a million pairs.
+        if not groups.connected(first, second) and _alike(thumbnails[first], thumbnails[second]):
+            groups.merge(first, second)
+    return sorted(sorted(group) for group in groups.subsets() if len(group) > 1)
 
 
-def _candidates(looks: Sequence[Look], members: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Pairs of `members` whose hashes are near; a table of all pairs, block by block."""
-    hashes = np.array([looks[i].dhash for i in members], dtype=np.uint64)
-    for start in range(0, len(members), _BLOCK_ROWS):
+def _comparable(looks: Looks) -> npt.NDArray[np.intp]:
+    """Indices of the images that are compared, ascending."""
+    _, first = np.unique(looks["checksum"], return_index=True)
+    large = np.minimum(looks["height"], looks["width"])[first] >= MIN_NEAR_SIDE_PX
+    members: npt.NDArray[np.intp] = np.sort(first[large & (looks["thumbnail"][first].std(axis=1) >= 1)])
+    return members
+
+
+def _candidates(hashes: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Pairs whose hashes are near, the smaller index first; a table of all pairs, block by block."""
+    for start in range(0, len(hashes), _BLOCK_ROWS):
         block = hashes[start : start + _BLOCK_ROWS, np.newaxis]
         distances = np.bitwise_count(block ^ hashes[np.newaxis, start:])
         rows, columns = np.nonzero(distances <= MAX_HASH_DISTANCE)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             if row < column:
-                yield members[start + row], members[start + column]
+                yield start + row, start + column
 
 
-def _alike(first: Look, second: Look) -> bool:
-    assert first.thumbnail is not None
-    assert second.thumbnail is not None
-    return float(np.abs(first.thumbnail - second.thumbnail).mean()) <= MAX_THUMBNAIL_DIFFERENCE
+def _alike(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> bool:
+    return float(np.abs(_scaled(first) - _scaled(second)).mean()) <= MAX_THUMBNAIL_DIFFERENCE
 
 
-class _Groups:
-    """Groups of indices that are connected by pairs (union-find)."""
-
-    def __init__(self) -> None:
-        self._parent: dict[int, int] = {}
-
-    def connected(self, first: int, second: int) -> bool:
-        return self._root(first) == self._root(second)
-
-    def connect(self, first: int, second: int) -> None:
-        low, high = sorted((self._root(first), self._root(second)))
-        self._parent[high] = low
-
-    def members(self) -> list[list[int]]:
-        """The groups of two and more, each in order."""
-        groups: dict[int, list[int]] = {}
-        for i in sorted(self._parent):
-            groups.setdefault(self._root(i), []).append(i)
-        return [group for group in groups.values() if len(group) > 1]
-
-    def _root(self, i: int) -> int:
-        while (above := self._parent.setdefault(i, i)) != i:
-            self._parent[i] = self._parent[above]  # halves the way for the next search
-            i = above
-        return i
-
-
-def _is_gray(pixels: Pixels) -> bool:
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    if not np.array_equal(red[::16], green[::16]):  # settles most colour photos at a sixteenth of the cost
-        return False
-    return np.array_equal(red, green) and np.array_equal(green, blue)
-
-
-def _dhash(gray: Image.Image) -> int:
-    cells = np.asarray(gray.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX))
-    return int.from_bytes(np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes(), "big")
-
-
-def _thumbnail(gray: Image.Image) -> npt.NDArray[np.float32] | None:
-    if min(gray.size) < MIN_NEAR_SIDE_PX:
-        return None
-    levels = np.asarray(gray.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX), dtype=np.float32).ravel()
-    contrast = float(levels.std())
-    if contrast < 1:
-        return None
-    scaled: npt.NDArray[np.float32] = (levels - levels.mean()) * np.float32(_CONTRAST / contrast)
+def _scaled(thumbnail: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Grey levels at a common mean and contrast."""
+    levels = thumbnail.astype(np.float32)
+    scaled: npt.NDArray[np.float32] = (levels - levels.mean()) * np.float32(_CONTRAST / levels.std())
     return scaled

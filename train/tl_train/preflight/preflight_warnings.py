@@ -1,16 +1,13 @@
 """What of a preflight's findings deserves a warning, and what to do about it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tl_train.preflight.preflight import Duplicates, Preflight
+from tl_infer.errors import and_more
+from tl_train.preflight.findings import Duplicates, Preflight
 
 # Below these, a figure says little; above these, a difference between classes is worth knowing.
-MIN_TRAIN_PICTURES = 10
-MIN_HELD_OUT_PICTURES = 30
+MIN_TRAIN_IMAGES = 10
+MIN_HELD_OUT_IMAGES = 30
 MAX_IMBALANCE = 5
 MAX_GRAY_DIFFERENCE = 0.5
 
@@ -30,34 +27,33 @@ def find_warnings(found: Preflight) -> Iterator[str]:
 
 
 def _duplicates(groups: Sequence[Duplicates]) -> Iterator[str]:
-    for exact, what in ((True, "equal pixels"), (False, "nearly the same look")):
+    for exact, what in ((True, "exact duplicates"), (False, "near duplicates")):
         kind = [group for group in groups if group.exact == exact]
         across_parts = [group for group in kind if group.crosses_parts]
         if across_parts:
             yield (
-                f"{what} in different parts, {_shown(across_parts)}: figures on pictures that were trained on are too "
-                "good; remove the copies, or keep them together with a CSV column 'group'"
+                f"{what} in different parts, {_shown(across_parts)}: the accuracy is too high on images that were also "
+                "trained on; remove the copies, or keep them together with a CSV column 'group'"
             )
         across_labels = [group for group in kind if group.crosses_labels]
         if across_labels:
-            yield f"{what} under different labels, {_shown(across_labels)}: decide which label is right"
+            yield f"{what} with different labels, {_shown(across_labels)}: decide which label is right"
         rest = [group for group in kind if not group.crosses_parts and not group.crosses_labels]
         if rest:
-            yield f"{what} inside one part and class, {_shown(rest)}: they count more often; remove unwanted ones"
+            yield f"{what} within one part and class, {_shown(rest)}: they count more than once; remove unwanted copies"
 
 
 def _shown(groups: Sequence[Duplicates]) -> str:
     """Number of groups and the first of them."""
-    first = [str(picture) for picture in groups[0].pictures]
-    more = f" = and {len(first) - _MAX_EXAMPLES} more" if len(first) > _MAX_EXAMPLES else ""
-    return f"{len(groups)} time(s), first {' = '.join(first[:_MAX_EXAMPLES])}{more}"
+    first = list(map(str, groups[0].pictures))
+    return f"{len(groups)} group(s), first {and_more(first, _MAX_EXAMPLES, ' = ')}"
 
 
 def _broken(found: Preflight) -> Iterator[str]:
     if found.broken:
         yield (
-            f"{len(found.broken)} picture(s) cannot be read, first {found.broken[0]}: repair or remove them; training "
-            "leaves them out with --skip-bad and stops without it"
+            f"{len(found.broken)} image(s) cannot be read, first {found.broken[0]}: repair or remove them; training "
+            "stops at them unless --skip-bad leaves them out"
         )
 
 
@@ -65,37 +61,38 @@ def _labels(labels: Sequence[str]) -> Iterator[str]:
     for label in labels:
         if label.casefold() in _PART_NAMES:
             yield (
-                f"a class is called '{label}': for parts of the data use the sub-folders train, val and test, each "
-                "with a sub-folder per class, and nothing beside them"
+                f"a class is named '{label}': for parts of the data use sub-folders train, val and test, each with "
+                "one sub-folder per class, and nothing beside them"
             )
     seen: dict[str, str] = {}
     for label in labels:
         other = seen.setdefault(" ".join(label.casefold().split()), label)
         if other != label:
-            yield f"classes {other!r} and {label!r} differ in case or spaces only: give them one name if they are one"
+            yield f"classes {other!r} and {label!r} differ only in case or spaces: give one class one name"
 
 
 def _missing_classes(found: Preflight) -> Iterator[str]:
     for part in ("val", "test"):
         absent = [label for label, count in found.counts[part].items() if not count]
         if absent and len(absent) < len(found.counts[part]):
-            yield f"no {part} pictures of class '{absent[0]}' ({len(absent)} such): its accuracy is unknown; add some"
+            yield f"no {part} images of class '{absent[0]}' ({len(absent)} such): its accuracy is unknown; add some"
 
 
 def _few(found: Preflight) -> Iterator[str]:
-    few = {label: count for label, count in found.counts["train"].items() if count < MIN_TRAIN_PICTURES}
+    few = {label: count for label, count in found.counts["train"].items() if count < MIN_TRAIN_IMAGES}
     if few:
         label = min(few, key=lambda name: few[name])
         yield (
-            f"{len(few)} class(es) with fewer than {MIN_TRAIN_PICTURES} training pictures, '{label}' has {few[label]}: "
-            "add pictures"
+            f"{len(few)} class(es) with fewer than {MIN_TRAIN_IMAGES} training images, '{label}' has {few[label]}: "
+            "add images"
         )
     test, val = (sum(found.counts[part].values()) for part in ("test", "val"))
     if not test:
-        consequence = "the figures are of validation pictures, which watched the training" if val else "no accuracy"
-        yield f"no test pictures, so {consequence}: set --test-split above 0, or add test pictures"
-    elif test < MIN_HELD_OUT_PICTURES:
-        yield f"{test} test pictures only: one more or less right moves the accuracy by {100 / test:.0f}%; add some"
+        measured = "the accuracy is that of the validation images, which are monitored during training"
+        consequence = measured if val else "there is no accuracy"
+        yield f"no test images, so {consequence}: set --test-split above 0, or add test images"
+    elif test < MIN_HELD_OUT_IMAGES:
+        yield f"only {test} test images: each moves the accuracy by {100 / test:.0f} percentage points; add some"
 
 
 def _imbalance(found: Preflight) -> Iterator[str]:
@@ -104,8 +101,8 @@ def _imbalance(found: Preflight) -> Iterator[str]:
     least, most = min(counts, key=by_count), max(counts, key=by_count)
     if counts[most] >= MAX_IMBALANCE * counts[least]:
         yield (
-            f"class '{most}' has {counts[most]} training pictures, '{least}' {counts[least]}: the accuracy hides how "
-            "the small classes fare; look at the figures of each class, and add pictures to the small ones"
+            f"class '{most}' has {counts[most]} training images, '{least}' {counts[least]}: the accuracy hides how "
+            "the small classes fare; look at the metrics per class, and add images to the small ones"
         )
 
 
@@ -115,5 +112,5 @@ def _gray(found: Preflight) -> Iterator[str]:
     if shares[most] - shares[least] >= MAX_GRAY_DIFFERENCE:
         yield (
             f"{shares[most]:.0%} of '{most}' are grey, of '{least}' {shares[least]:.0%}: colour alone tells them "
-            "apart, which new pictures may not; take it away with --color gray"
+            "apart, a shortcut that new images may not offer; remove it with --color gray"
         )

@@ -19,21 +19,12 @@ from typing import Literal
 
 import numpy as np
 
-from tl_infer.model.contract import Anchor, PreprocessSpec
+from tl_infer.model.contract import HALVES_BEFORE, PreprocessSpec
 from tl_train.preprocess.onnx_builder import GraphBuilder
 from tl_train.preprocess.resize import resize
 
 CROP_MAX_PIXELS = 1 << 24
 CROP_MIN_ASPECT = 16
-
-# Twice the share of the free rows and columns that lies above and to the left.
-_HALVES_BEFORE: dict[Anchor, tuple[int, int]] = {
-    "center": (1, 1),
-    "top-left": (0, 0),
-    "top-right": (0, 2),
-    "bottom-left": (2, 0),
-    "bottom-right": (2, 2),
-}
 
 
 def fit_picture(graph: GraphBuilder, value: str, spec: PreprocessSpec, fill: tuple[int, ...]) -> str:
@@ -68,7 +59,7 @@ def _fitted_size(graph: GraphBuilder, sides: str, spec: PreprocessSpec) -> str:
 
 def _on_canvas(graph: GraphBuilder, value: str, fitted: str, spec: PreprocessSpec, fill: tuple[int, ...]) -> str:
     """Float [N, c, h', w'] -> float [N, c, h, w], the rest in the fill colour."""
-    halves = graph.constant(_HALVES_BEFORE[spec.anchor], np.int64, "halves_before")
+    halves = graph.constant(HALVES_BEFORE[spec.anchor], np.int64, "halves_before")
     free = graph.node("Sub", [_size(graph, spec), fitted], "free")
     twice_before = graph.node("Mul", [free, halves], "twice_before")
     before = graph.node("Div", [twice_before, graph.whole(2)], "before")

@@ -15,10 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tl_infer.errors import and_more, first_line
 from tl_train.errors import ConfigError
 from tl_train.prior.wordnet import IMAGENET_CLASSES, Synset, look_up, row_name, synset_of_row
 
 Rule = Literal["auto", "file"]
+
+_NAMES_SHOWN = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Prior:
         """A line per class, for people."""
         return [
             f"{match.label}: {'; '.join(match.meanings)}, {_counted(len(match.rows), 'ImageNet class', 'es')} "
-            f"({_shortened(match.names)})"
+            f"({and_more(match.names, _NAMES_SHOWN)})"
             for match in self.matches
         ]
 
@@ -161,7 +164,7 @@ def _from_file(path: Path, labels: Sequence[str]) -> Prior:
         entries: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"prior {path}: cannot be read: {error.strerror or error}; expected auto, none or a TOML file"
+            f"prior {path}: cannot be read: {first_line(error)}; expected auto, none or a TOML file"
         ) from error
     except ValueError as error:
         raise ConfigError(f"prior {path}: not valid TOML: {error}") from error
@@ -194,8 +197,3 @@ def _entry(label: str, entry: object) -> Synset:
 
 def _counted(count: int, noun: str, plural: str) -> str:
     return f"{count} {noun}{'' if count == 1 else plural}"
-
-
-def _shortened(names: Sequence[str], shown: int = 4) -> str:
-    more = [f"and {len(names) - shown} more"] if len(names) > shown else []
-    return ", ".join([*names[:shown], *more])

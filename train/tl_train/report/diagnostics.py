@@ -1,4 +1,4 @@
-"""Figures about how far the answers can be trusted: confusion, calibration, and what abstaining gains."""
+"""Diagnostic figures: confusion matrix, reliability diagram, risk-coverage curve."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _MAX_NAMED = 60
 
 
 def confusion(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
-    """The confusion matrix as an image, a row per true class scaled to its pictures; for many classes."""
+    """The confusion matrix as an image, a row per true class scaled to its images; for many classes."""
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()
     counts = evaluation.confusion
@@ -24,26 +24,26 @@ def confusion(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     if len(labels) <= _MAX_NAMED:
         axes.set_xticks(range(len(labels)), short(labels), rotation=90, fontsize=7)
         axes.set_yticks(range(len(labels)), short(labels), fontsize=7)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     figure.colorbar(image, shrink=0.7, label="share of the true class", format=PercentFormatter(1))
     return figure
 
 
 def reliability(evaluation: Evaluation) -> Figure:
-    """Accuracy against top probability, before and after the temperature where there is one."""
-    panels = [("as the network says it", evaluation.before()), ("with the temperature", evaluation)]
-    if evaluation.uncalibrated is None:
-        panels = [("no temperature was fitted", evaluation)]
+    """The reliability diagram, accuracy against confidence; before and after calibration where that changes it."""
+    panels = [("before calibration", evaluation.before()), ("after calibration", evaluation)]
+    if not evaluation.calibrated:
+        panels = [("not calibrated" if evaluation.temperature is None else "temperature 1", evaluation)]
     figure = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
     for axes, (title, answers) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _reliability(axes, answers)
-        axes.set_title(f"{title}\ncalibration error {answers.calibration_error:.3f}", fontsize=11)
+        axes.set_title(f"{title}\nexpected calibration error {answers.calibration_error:.3f}", fontsize=11)
     return figure
 
 
 def risk(evaluation: Evaluation, abstain_below: float | None) -> Figure:
-    """Share of wrong answers against share of pictures answered, the surest first."""
+    """The risk-coverage curve, error rate against share of images answered, with the abstention threshold."""
     figure = Figure(figsize=(6, 3.8), layout="constrained")
     axes = figure.subplots()
     curve = risk_coverage(evaluation.confidence, evaluation.right)
@@ -58,7 +58,7 @@ def risk(evaluation: Evaluation, abstain_below: float | None) -> Figure:
             f"threshold {abstain_below:.2f}", point, textcoords="offset points", xytext=(-8, 8), ha="right",
             bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.9},
         )  # fmt: skip
-    axes.set(xlabel="pictures answered, surest first", ylabel="wrong among them", xlim=(0, 1.01))
+    axes.set(xlabel="coverage: images answered, most confident first", ylabel="risk: error rate", xlim=(0, 1.01))
     axes.set_ylim(0, max(0.05, 1.15 * float(curve.risk.max())))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -67,7 +67,7 @@ def risk(evaluation: Evaluation, abstain_below: float | None) -> Figure:
 
 
 def _reliability(axes: matplotlib.axes.Axes, evaluation: Evaluation) -> None:
-    """Points with their 95% intervals on the diagonal of perfect calibration, and how many pictures each stands for."""
+    """Points with their 95% intervals on the diagonal of perfect calibration, and how many images each stands for."""
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
     bins = calibration_bins(evaluation.confidence, evaluation.right)
     intervals = [wilson_interval(group.correct, group.pictures) for group in bins]
@@ -76,10 +76,10 @@ def _reliability(axes: matplotlib.axes.Axes, evaluation: Evaluation) -> None:
     error = [y - [interval.low for interval in intervals], [interval.high for interval in intervals] - y]
     axes.errorbar(x, y, yerr=np.maximum(0, error), fmt="o", color=RIGHT, ecolor="0.55", elinewidth=1, capsize=2)
     counts = [group.pictures for group in bins]
-    # A quiet histogram at the foot: how many pictures are in each bin, the fullest a fifth of the height.
+    # A quiet histogram at the foot: how many images are in each bin, the fullest a fifth of the height.
     axes.bar(
         [group.low for group in bins], 0.2 * np.array(counts) / max(counts), color="0.88", align="edge", zorder=0,
         width=[group.high - group.low for group in bins],
     )  # fmt: skip
-    axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="top probability", ylabel="share right")
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="confidence (top probability)", ylabel="accuracy")
     axes.set_aspect("equal")

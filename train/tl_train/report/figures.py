@@ -1,4 +1,4 @@
-"""The chapter's three figures, for any number of classes."""
+"""The chapter's three figures, for any number of classes, and that of the penalty."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from tl_train.evaluation.metrics import Evaluation, Ints
-from tl_train.evaluation.reliability import Floats
+from tl_train.evaluation.answers import Floats, Ints
+from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.penalised import StrengthTried
 from tl_train.history import Epoch
 
@@ -18,16 +18,16 @@ RIGHT, WRONG = "tab:blue", "tab:orange"
 _MAX_VECTOR_ITEMS = 4000
 _MAX_COLORS = 20
 _MAX_NAMED = 50  # more labels than this do not fit beside an axis
+_CHARACTERS_ACROSS = 85  # so many fit below the axis of a figure 9 inches wide
 _SIGN_OF_TWO = (1, -1)  # the chapter draws the first class upwards, the second downwards
 
 
 def classification(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
-    """A bar per picture with its predicted class, and red dash-dotted lines between the true classes.
+    """A bar per image with its predicted class, and red dash-dotted lines between the true classes.
 
     Two classes are drawn as in the chapter, +1 and -1; with more, each class has its own height.
     """
-    tall = min(max(3.6, 0.16 * len(labels)), 9.0)
-    figure, order = Figure(figsize=(9, tall), layout="constrained"), _by_truth(evaluation)
+    figure, order = Figure(figsize=(9, _height(len(labels))), layout="constrained"), _by_truth(evaluation)
     axes = figure.subplots()
     predicted, truth = evaluation.predicted[order], evaluation.truth[order]
     for color, chosen in ((RIGHT, predicted == truth), (WRONG, predicted != truth)):
@@ -37,23 +37,18 @@ def classification(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
             positions = np.flatnonzero(chosen)
             marks = axes.scatter(positions, predicted[chosen], color=color, s=14, marker="|")
             marks.set_rasterized(len(truth) > _MAX_VECTOR_ITEMS)
-    if len(labels) == 2:
-        axes.axhline(0, color="black", linewidth=0.8)
-        axes.set_yticks(_SIGN_OF_TWO, short(labels))
-    elif len(labels) <= _MAX_NAMED:
-        axes.set_yticks(range(len(labels)), short(labels))
+    _mark_predicted(axes, labels)
     _mark_classes(axes, truth, labels)
-    axes.set_ylabel("predicted")
     axes.set_title(
-        f"{evaluation.part} pictures: {evaluation.correct} of {len(truth)} right ({evaluation.accuracy:.2%})"
+        f"{evaluation.part} images: {evaluation.correct} of {len(truth)} correct ({evaluation.accuracy:.2%})"
     )
-    axes.legend(handles=[_patch(RIGHT, "right"), _patch(WRONG, "wrong")], loc="upper left",
+    axes.legend(handles=[_patch(RIGHT, "correct"), _patch(WRONG, "wrong")], loc="upper left",
                 bbox_to_anchor=(1, 1), frameon=False)  # fmt: skip
     return figure
 
 
 def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
-    """Stacked bars of the class probabilities per picture, the first class at the bottom, a red line at 0.5.
+    """Stacked bars of the class probabilities per image, the first class at the bottom, a red line at 0.5.
 
     More classes than there are colours are drawn as three: the true one, the most probable other one, the rest.
     """
@@ -74,7 +69,7 @@ def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     _mark_classes(axes, truth, labels)
     axes.set_ylim(0, 1)
     axes.set_ylabel("probability")
-    axes.set_title(f"{evaluation.part} pictures: class probabilities")
+    axes.set_title(f"{evaluation.part} images: class probabilities")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="class", reverse=True, frameon=False)
     return figure
 
@@ -111,8 +106,8 @@ def penalty(table: Sequence[StrengthTried], strength: float) -> Figure:
     )  # fmt: skip
     axes.axvline(strength, color="tab:orange", linestyle="--", label=f"chosen: {strength:.3g}")
     axes.set_xscale("log")
-    axes.set_xlabel("strength of the penalty")
-    axes.set_title("cross-validated log-loss of the training pictures")
+    axes.set_xlabel("strength of the L2 penalty")
+    axes.set_title("cross-validated log-loss of the training images")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
@@ -120,25 +115,48 @@ def penalty(table: Sequence[StrengthTried], strength: float) -> Figure:
 
 
 def _by_truth(evaluation: Evaluation) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Pictures of one class side by side, in their own order."""
+    """Images of one class side by side, in their own order."""
     return np.argsort(evaluation.truth, kind="stable")
 
 
+def _height(classes: int) -> float:
+    """Of a figure with a row per class, inches."""
+    return min(max(3.6, 1.6 + 0.15 * classes), 9.0)
+
+
+def _font_size(classes: int) -> float:
+    """Of class names beside an axis, points."""
+    return 10 if classes <= _MAX_COLORS else 7
+
+
+def _mark_predicted(axes: matplotlib.axes.Axes, labels: Sequence[str]) -> None:
+    """The predicted classes on the y axis, those that are never predicted too."""
+    axes.set_ylabel("predicted class")
+    if len(labels) == 2:
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set_yticks(_SIGN_OF_TWO, short(labels))
+        return
+    names = short(labels) if len(labels) <= _MAX_NAMED else []
+    axes.set_yticks(range(len(names)), names, fontsize=_font_size(len(labels)))
+    axes.set_ylim(-0.6, len(labels) - 0.4)
+
+
 def _mark_classes(axes: matplotlib.axes.Axes, truth: np.ndarray, labels: Sequence[str]) -> None:
-    """Lines between the true classes, each class named below its pictures."""
+    """Lines between the true classes, each class named below its images."""
     present = np.unique(truth)
     first = np.searchsorted(truth, present)
     end = np.append(first[1:], len(truth))
     axes.set_xlabel("true class")
-    if len(present) > _MAX_NAMED:  # lines and names would cover the pictures
+    if len(present) > _MAX_NAMED:  # lines and names would cover the images
         axes.set_xticks([])
-        axes.set_xlabel("pictures, in the order of their true classes")
+        axes.set_xlabel("images, in the order of their true classes")
     else:
         for boundary in first[1:]:
             axes.axvline(boundary - 0.5, color="red", linestyle="-.", linewidth=1)
-        names = short(labels)
-        rotation = 90 if sum(len(names[i]) + 2 for i in present) > 100 else 0
-        axes.set_xticks((first + end - 1) / 2, [names[i] for i in present], rotation=rotation)
+        names = [short(labels)[i] for i in present]
+        room = _CHARACTERS_ACROSS * (end - first) / len(truth)
+        fits = all(len(name) + 1 <= characters for name, characters in zip(names, room, strict=True))
+        axes.set_xticks((first + end - 1) / 2, names, rotation=0 if fits else 90, fontsize=_font_size(len(present)))
     axes.set_xlim(-0.6, len(truth) - 0.4)
 
 
@@ -149,7 +167,7 @@ def short(labels: Sequence[str], limit: int = 18) -> list[str]:
 
 
 def _bars(axes: matplotlib.axes.Axes, heights: np.ndarray, color: str) -> None:
-    """A bar per picture, as one shape however many there are."""
+    """A bar per image, as one shape however many there are."""
     positions = np.arange(len(heights))
     edges = np.append(np.column_stack([positions - 0.4, positions + 0.4]).ravel(), len(heights) - 0.4)
     spaced = np.column_stack([heights, np.zeros_like(heights)]).ravel()
@@ -163,7 +181,7 @@ def _true_and_other(values: Floats, truth: Ints) -> list[tuple[str, str, Floats]
     others[rows, truth] = 0
     true, other = values[rows, truth], others.max(axis=1)
     rest = np.maximum(0, 1 - true - other)
-    return [("the true one", RIGHT, true), ("the next best", WRONG, other), ("the rest", "0.85", rest)]
+    return [("true class", RIGHT, true), ("best other class", WRONG, other), ("remaining classes", "0.85", rest)]
 
 
 def _patch(color: str, label: str) -> matplotlib.patches.Patch:

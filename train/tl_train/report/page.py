@@ -4,10 +4,8 @@ import base64
 import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
@@ -20,8 +18,8 @@ from tl_train.evaluation.reliability import risk_coverage
 from tl_train.history import Epoch
 from tl_train.report import diagnostics
 from tl_train.report.drawing import svg
+from tl_train.report.markup import render_html
 
-_TEMPLATE = "report.html.j2"
 _MAX_THUMBNAILS = 12
 _THUMBNAIL_PX = 168
 _MAX_MATRIX = 20  # more classes than this are drawn instead of listed
@@ -40,10 +38,10 @@ class Page:
         history: a row per epoch.
         figures: caption -> figure, in order.
         facts: what to list of the run.
-        evaluation: answers on the held-out pictures, if there were any.
+        evaluation: answers on the held-out images, if there were any.
         calibration: what was fitted for them.
-        names: of the held-out pictures, for the reader to find them.
-        load: the pixels of the held-out picture with that index.
+        names: of the held-out images, for the reader to find them.
+        load: the pixels of the held-out image with that index.
         warnings: findings about the data that the reader should act on.
         notes: other things worth knowing, such as where the head started from.
         config: the configuration file's text.
@@ -81,32 +79,25 @@ class _Thumbnail:
 
 def render(page: Page) -> str:
     """The page as HTML; needs no other file and no network. The same page gives the same text."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["percent"] = _percent
-    environment.filters["share"] = lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}"
-    source = resources.files("tl_train.report").joinpath("templates", _TEMPLATE).read_text(encoding="utf-8")
-    context: dict[str, Any] = {
-        "page": page,
-        "figures": {caption: _svg_uri(figure) for caption, figure in page.figures.items()},
-        **(_judged(page, page.evaluation) if page.evaluation else {}),
-    }
-    return environment.from_string(source).render(context)
+    drawn = {caption: _svg_uri(figure) for caption, figure in page.figures.items()}
+    judged = _judged(page, page.evaluation) if page.evaluation else {}
+    return render_html("report.html.j2", page=page, figures=drawn, **judged)
 
 
 def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
-    """What the page shows of the held-out pictures."""
+    """What the page shows of the held-out images."""
     below = page.calibration.abstain_below if page.calibration else None
     many = len(page.labels) > _MAX_MATRIX
     wrong = np.flatnonzero(~evaluation.right)
     rows = np.arange(len(evaluation.truth))
     true_probability = evaluation.probabilities[rows, evaluation.truth]
-    scores = list(zip(page.labels, class_scores(evaluation.confusion), strict=True))
+    scores = list(zip(page.labels, class_scores(evaluation), strict=True))
     worst_first = sorted(scores, key=lambda pair: (pair[1].support == 0, 1 if pair[1].f1 is None else pair[1].f1))
     return {
         "part": _PARTS.get(evaluation.part, evaluation.part),
         "interval": evaluation.interval,
         "before": evaluation.before(),
-        "calibrated": evaluation.uncalibrated is not None,
+        "calibrated": evaluation.calibrated,
         "confusion": evaluation.confusion.tolist(),
         "confusion_figure": _svg_uri(diagnostics.confusion(evaluation, page.labels)) if many else None,
         "confusions": _confusions(evaluation, page.labels),
@@ -122,17 +113,17 @@ def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
 
 def _answered(evaluation: Evaluation, below: float) -> dict[str, int]:
     answered = evaluation.confidence >= below
-    return {"pictures": int(answered.sum()), "right": int(evaluation.right[answered].sum())}
+    return {"images": int(answered.sum()), "right": int(evaluation.right[answered].sum())}
 
 
 def _confusions(evaluation: Evaluation, labels: Sequence[str]) -> list[tuple[str, str, int]]:
-    """The most frequent mistakes: true class, predicted class, how often."""
+    """The most frequent errors, made more than once: true class, predicted class, how often."""
     counts = evaluation.confusion
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:_MAX_CONFUSIONS]
     pairs = [divmod(int(place), len(labels)) for place in order]
     return [(labels[true], labels[predicted], int(counts[true, predicted])) for true, predicted in pairs
-            if counts[true, predicted]]  # fmt: skip
+            if counts[true, predicted] > 1]  # fmt: skip
 
 
 def _thumbnails(page: Page, evaluation: Evaluation, order: npt.NDArray[np.int64]) -> list[_Thumbnail]:
@@ -172,13 +163,3 @@ def _thumbnail_uri(pixels: Pixels) -> tuple[str, bool]:
 def _svg_uri(figure: Figure) -> str:
     """A figure as a data: URI. As an image of its own it shares no ids, styles or scripts with the page."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg(figure)).decode()}"
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    """A share in percent; never rounded to a certainty that it is not."""
-    text = f"{100 * share:.{digits}f}"
-    if share < 1 and float(text) == 100:
-        text = f"> {100 - 10**-digits:.{digits}f}"
-    if share > 0 and float(text.removeprefix("> ")) == 0:
-        text = f"< {10**-digits:.{digits}f}"
-    return f"{text}%"

@@ -1,196 +1,266 @@
-"""A run's folder: writing what a training run leaves behind, and reading back the model in it."""
+"""`RunFolder`: the folder that a training run writes, and that tl-export reads."""
 
-import csv
-import io
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
+import torch
 from torch import nn
 
-from tl_infer.errors import ModelFileError
+from tl_infer.errors import ModelFileError, first_line
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset
-from tl_train.data.samples import Sample
 from tl_train.errors import RunError, WeightsError
 from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.new_head import head_kind_of, put_new_head
 from tl_train.models.weight_files import read_weights
+from tl_train.run_folder.predictions import Prediction, read_predictions
 from tl_train.tensorboard import FOLDER as EVENTS
-from tl_train.training.checkpoints import FOLDER
+from tl_train.training.checkpoints import FOLDER as CHECKPOINTS
 
-CONFIG = "config.toml"
-SPEC = "spec.json"
-WEIGHTS = "weights.safetensors"
-HISTORY = "history.csv"
-METRICS = "metrics.json"
-PREDICTIONS = "predictions.csv"
-PICTURES = "held_out"
-REPORT = "report.html"
-FIGURES = ("classification.png", "probabilities.png", "curves.png", "penalty.png")
-EXPORTED = ("model.onnx", "model.parity.json", "model.md")  # what tl-export writes unless told otherwise
-PREFLIGHT = "preflight.json"
-PRIOR = "prior.json"
-PENALTY = "penalty.csv"
-# What a run may have left, the sign of a finished one first.
-RUN_FILES = (METRICS, SPEC, WEIGHTS, HISTORY, PREDICTIONS, REPORT, PREFLIGHT, PRIOR, PENALTY, *EXPORTED, *FIGURES)
+FIGURES = ("classification", "probabilities", "curves", "penalty")
+_METRICS_PARTS = ("held_out", "calibration", "run")
 
 
-def check_folder(out: Path, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
-    """Say at once whether a run can be written to `out`; nothing is changed.
+class RunFolder:
+    """The folder of one run; making this object neither reads nor writes anything.
 
-    Raises:
-        RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be used; with
-            `resume`, it holds no unfinished run of the same configuration.
+    Attributes:
+        path: of the folder.
+        config_file: the configuration, TOML; what marks the folder as a run's.
+        spec_file, weights_file: the trained model: what its numbers mean, and the numbers.
+        history_file: a row per epoch.
+        metrics_file: everything that was measured; written last, so a run that has it is finished.
+        predictions_file: a row per held-out image.
+        images_folder: held-out images that had no file of their own.
+        report_file: the page for people.
+        preflight_file: what a look at the data told.
+        prior_file, penalty_file: the ImageNet classes that the class names stand for, and the penalties tried.
+        model_file: where tl-export writes the model unless told otherwise.
+        events_folder, checkpoints_folder: of TensorBoard, and of an unfinished run.
 
     """
-    try:
-        existing = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
-        if not out.is_dir():
-            out.stat()
-            raise RunError(f"{out}: is a file; expected the folder of a run")
-    except FileNotFoundError:
-        existing = []
-    except OSError as error:
-        raise RunError(f"{out}: cannot be used as the run's folder: {error.strerror or error}") from error
-    if resume:
-        _check_resumable(out, config, existing)
-        return
-    if existing and CONFIG not in existing:
-        raise RunError(f"{out}: holds other files ({existing[0]}, ...); choose a new folder for the run")
-    if METRICS in existing and not overwrite:
-        raise RunError(f"{out}: holds a run already; choose another folder, or replace it with --overwrite")
-    if FOLDER in existing and not overwrite:
-        raise RunError(f"{out}: holds an unfinished run; continue it with --resume, or replace it with --overwrite")
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.toml"
+        self.spec_file = path / "spec.json"
+        self.weights_file = path / "weights.safetensors"
+        self.history_file = path / "history.csv"
+        self.metrics_file = path / "metrics.json"
+        self.predictions_file = path / "predictions.csv"
+        self.images_folder = path / "held_out"
+        self.report_file = path / "report.html"
+        self.preflight_file = path / "preflight.json"
+        self.prior_file = path / "prior.json"
+        self.penalty_file = path / "penalty.csv"
+        self.model_file = path / "model.onnx"
+        self.events_folder = path / EVENTS
+        self.checkpoints_folder = path / CHECKPOINTS
 
-def start_folder(out: Path, config: TrainConfig) -> None:
-    """Make the folder, clear it of an earlier run, and write config.toml.
+    def __str__(self) -> str:
+        return str(self.path)
 
-    metrics.json goes first, so a folder that is half cleared holds no finished run. Files that no run wrote stay.
+    def figure_file(self, name: str) -> Path:
+        """Where a figure, one of `FIGURES`, is written."""
+        return self.path / f"{name}.png"
 
-    Raises:
-        RunError: the folder cannot be made or cleared.
-        OutputPathError: config.toml cannot be written.
+    def check_writable(self, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
+        """Say at once whether a run can be written here; nothing is changed.
 
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in RUN_FILES:
-            (out / name).unlink(missing_ok=True)
-        for name in (PICTURES, FOLDER, EVENTS):
-            if (out / name).exists():
-                shutil.rmtree(out / name)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be used as the run's folder: {error.strerror or error}") from error
-    config.save(out / CONFIG)
+        Raises:
+            RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be used; with
+                `resume`, it holds no unfinished run of the same configuration.
 
+        """
+        existing = self._existing()
+        if resume:
+            self._check_resumable(config, existing)
+            return
+        if existing and self.config_file.name not in existing:
+            raise RunError(f"{self}: holds other files ({existing[0]}, ...); choose a new folder for the run")
+        if self.metrics_file.name in existing and not overwrite:
+            raise RunError(f"{self}: holds a run already; choose another folder, or replace it with --overwrite")
+        if self.checkpoints_folder.name in existing and not overwrite:
+            raise RunError(
+                f"{self}: holds an unfinished run; continue it with --resume, or replace it with --overwrite"
+            )
 
-def _check_resumable(out: Path, config: TrainConfig, existing: list[str]) -> None:
-    if CONFIG not in existing:
-        raise RunError(f"{out}: holds no run to resume; start it without --resume")
-    if METRICS in existing:
-        raise RunError(f"{out}: the run is finished, there is nothing to resume")
-    if differences := TrainConfig.load(out / CONFIG).difference(config):
-        raise RunError(f"{out}: cannot be resumed with other options (then, now): {'; '.join(differences)}")
+    def start(self, config: TrainConfig) -> None:
+        """Make the folder, clear it of an earlier run, and write config.toml.
 
+        metrics.json goes first, so a folder that is half cleared holds no finished run. Files that no run wrote stay.
 
-def save_model(out: Path, model: nn.Module, spec: ModelSpec) -> None:
-    """Write the weights and what they mean.
+        Raises:
+            RunError: the folder cannot be made or cleared.
+            OutputPathError: config.toml cannot be written.
 
-    Raises:
-        OutputPathError: a file cannot be written.
+        """
+        exported = (self.model_file.with_suffix(suffix) for suffix in (".onnx", ".parity.json", ".md"))
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for file in (
+                self.metrics_file, self.spec_file, self.weights_file, self.history_file, self.predictions_file,
+                self.report_file, self.preflight_file, self.prior_file, self.penalty_file, *exported,
+                *map(self.figure_file, FIGURES),
+            ):  # fmt: skip
+                file.unlink(missing_ok=True)
+            for folder in (self.images_folder, self.checkpoints_folder, self.events_folder):
+                if folder.exists():
+                    shutil.rmtree(folder)
+        except OSError as error:
+            raise RunError(f"{self}: cannot be used as the run's folder: {first_line(error)}") from error
+        config.save(self.config_file)
 
-    """
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_bytes(out / WEIGHTS, safetensors.torch.save(tensors))
-    write_text(out / SPEC, spec.to_json() + "\n")
+    def save_model(self, model: nn.Module, spec: ModelSpec) -> None:
+        """Write the weights and what they mean.
 
+        Raises:
+            OutputPathError: a file cannot be written.
 
-def load_model(run: Path) -> tuple[nn.Module, ModelSpec, Architecture]:
-    """The trained network of a finished run, in evaluation mode, with its spec and architecture.
+        """
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        write_bytes(self.weights_file, safetensors.torch.save(tensors))
+        write_text(self.spec_file, spec.to_json() + "\n")
 
-    Raises:
-        RunError: not a run, not finished, or files that do not belong together.
+    def save_metrics(self, metrics: Mapping[str, object]) -> None:
+        """Write metrics.json, as the sign of a finished run.
 
-    """
-    if not run.is_dir():
-        raise RunError(f"{run}: no such folder; expected one that tl-train wrote")
-    for name in (CONFIG, SPEC, WEIGHTS, METRICS):
-        if not (run / name).is_file():
-            raise RunError(f"{run}: {name} is missing; expected a finished run of tl-train")
-    try:
-        spec = ModelSpec.from_json((run / SPEC).read_text(encoding="utf-8"))
-        architecture = find_architecture(spec.architecture)
-        tensors = read_weights(run / WEIGHTS)
-        model = architecture.build()
-        put_new_head(model, architecture, len(spec.labels), head_kind_of(tensors, architecture))
-        model.load_state_dict(dict(tensors))
-    except (ModelFileError, WeightsError, OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{run}: {error}; train again with tl-train") from error
-    except RuntimeError as error:  # torch's own for names or shapes that do not match
-        raise RunError(f"{run}: {WEIGHTS} does not fit {SPEC}: {_detail(error)}; train again with tl-train") from error
-    return model.eval(), spec, architecture
+        Raises:
+            OutputPathError: the file cannot be written.
 
+        """
+        write_text(self.metrics_file, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
-def save_metrics(out: Path, metrics: Mapping[str, object]) -> None:
-    """Write metrics.json; it comes last, so a run that has one is finished."""
-    write_text(out / METRICS, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    def config(self) -> TrainConfig:
+        """The configuration of the run.
 
+        Raises:
+            ConfigError: the file is missing or is not a configuration.
 
-def save_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV file."""
-    text = io.StringIO()
-    # Everything is quoted: unquoted, a carriage return in a file name would split its row.
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(header)
-    writer.writerows(rows)
-    # A file name that is not valid Unicode keeps its bytes, so that the file can be found again.
-    write_bytes(path, text.getvalue().encode("utf-8", errors="surrogateescape"))
+        """
+        return TrainConfig.load(self.config_file)
 
+    def spec(self) -> ModelSpec:
+        """What the model of the finished run says of itself.
 
-def held_out_files(run: Path) -> list[Path]:
-    """The picture files that the run reported on, as listed in its predictions.
+        Raises:
+            RunError: not a run, not finished, or damaged.
 
-    Raises:
-        RunError: the run held no pictures back, or its list is damaged.
+        """
+        self._check_finished()
+        with self._damage_explained():
+            return ModelSpec.from_json(self.spec_file.read_text(encoding="utf-8"))
 
-    """
-    listing = run / PREDICTIONS
-    try:
-        with listing.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return [run / row["path"] for row in csv.DictReader(file)]  # an absolute path stays what it is
-    except (OSError, KeyError, ValueError) as error:
-        raise RunError(
-            f"{listing}: no list of held-out pictures ({error}); give pictures to verify on with --images"
-        ) from error
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The tensors of the finished run's model, by name.
 
+        Raises:
+            RunError: not a run, not finished, or damaged.
 
-def save_pictures(out: Path, samples: Sequence[Sample], dataset: Dataset) -> list[Path]:
-    """Where each sample lies as a file; those that are not files are written as PNG, one folder per class.
+        """
+        self._check_finished()
+        with self._damage_explained():
+            return dict(read_weights(self.weights_file))
 
-    Returns:
-        A path per sample: its own, absolute, or one relative to `out`.
+    def load_model(self) -> tuple[nn.Module, ModelSpec, Architecture]:
+        """The trained network of the finished run, in evaluation mode, with its spec and architecture.
 
-    """
-    from PIL import Image
+        Raises:
+            RunError: not a run, not finished, or files that do not belong together.
 
-    paths = []
-    for sample in samples:
-        if sample.path is not None:
-            paths.append(sample.path)
-            continue
-        path = Path(PICTURES) / dataset.labels[sample.label] / f"{sample.name}.png"
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        Image.fromarray(sample.load()).save(buffer, format="PNG")
-        write_bytes(out / path, buffer.getvalue())
-        paths.append(path)
-    return paths
+        """
+        spec, tensors = self.spec(), self.weights()
+        with self._damage_explained():
+            architecture = find_architecture(spec.architecture)
+            model = architecture.build()
+            try:
+                put_new_head(model, architecture, len(spec.labels), head_kind_of(tensors, architecture))
+                model.load_state_dict(tensors)
+            except RuntimeError as error:  # torch's own for names or shapes that do not match
+                raise RunError(
+                    f"{self}: {self.weights_file.name} does not fit {self.spec_file.name}: {_detail(error)}; "
+                    "train again with tl-train"
+                ) from error
+        return model.eval(), spec, architecture
+
+    def metrics(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was measured, as `held_out`, `calibration` and `run`.
+
+        Raises:
+            RunError: no such file, or not what tl-train writes.
+
+        """
+        path = self.metrics_file
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: cannot be read: {error}; train again with tl-train") from error
+        if not isinstance(found, dict) or not all(isinstance(found.get(part), dict) for part in _METRICS_PARTS):
+            raise RunError(
+                f"{path}: expected {', '.join(_METRICS_PARTS)}; made by another version, train again with tl-train"
+            )
+        return found
+
+    def predictions(self) -> list[Prediction]:
+        """The answers on the held-out images, in the order of the file; none when it lists none.
+
+        Raises:
+            RunError: the run held no images back, or its list is damaged; the remedy is left to the caller.
+
+        """
+        return read_predictions(self.predictions_file)
+
+    def held_out_files(self) -> list[Path]:
+        """The image files that the run reported on.
+
+        Raises:
+            RunError: the run held no images back, or its list is damaged.
+
+        """
+        try:
+            return [prediction.path for prediction in self.predictions()]
+        except RunError as error:
+            raise RunError(f"{error}; give images to verify on with --images") from error
+
+    def _existing(self) -> list[str]:
+        """Names of what is in the folder, sorted; empty where there is no folder yet."""
+        try:
+            if self.path.is_dir():
+                return sorted(entry.name for entry in self.path.iterdir())
+            self.path.stat()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"{self}: cannot be used as the run's folder: {first_line(error)}") from error
+        raise RunError(f"{self}: is a file; expected the folder of a run")
+
+    def _check_resumable(self, config: TrainConfig, existing: list[str]) -> None:
+        if self.config_file.name not in existing:
+            raise RunError(f"{self}: holds no run to resume; start it without --resume")
+        if self.metrics_file.name in existing:
+            raise RunError(f"{self}: the run is finished, there is nothing to resume")
+        if differences := self.config().difference(config):
+            raise RunError(f"{self}: cannot be resumed with other options (then, now): {'; '.join(differences)}")
+
+    def _check_finished(self) -> None:
+        if not self.path.is_dir():
+            raise RunError(f"{self}: no such folder; expected one that tl-train wrote")
+        for file in (self.config_file, self.spec_file, self.weights_file, self.metrics_file):
+            if not file.is_file():
+                raise RunError(f"{self}: {file.name} is missing; expected a finished run of tl-train")
+
+    @contextlib.contextmanager
+    def _damage_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (ModelFileError, WeightsError, OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{self}: {error}; train again with tl-train") from error
 
 
 def _detail(error: RuntimeError) -> str:

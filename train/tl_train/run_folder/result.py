@@ -18,12 +18,12 @@ class TrainResult:
         out: its folder.
         labels: class names.
         history: a row per epoch.
-        evaluation: answers on the held-out pictures; None when none were held back.
+        evaluation: answers on the held-out images; None when none were held back.
         calibration: temperature and abstention threshold, and what they were fitted on.
-        seconds: wall time of training, without looking for and decoding the pictures; of a resumed run, since then.
+        seconds: wall time of training, without looking for and decoding the images; of a resumed run, since then.
         kept_epoch: whose weights were kept, counted from 1.
         parameters: of the network in all, and those that learned at the end.
-        prior: what the class names were taken for; None without a prior.
+        prior: ImageNet classes that the class names stand for; None without a prior.
         penalised: the penalised fit of the head; None when it was trained by steps.
 
     """

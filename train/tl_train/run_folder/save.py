@@ -1,29 +1,32 @@
 """Writing everything that a finished run leaves in its folder."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
+from matplotlib.figure import Figure
 
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset
-from tl_train.evaluation.metrics import Evaluation, measurements
+from tl_train.evaluation.metrics import measurements
 from tl_train.head.penalised import StrengthTried
 from tl_train.history import Epoch
 from tl_train.report import figures
-from tl_train.report import page as report
 from tl_train.report.drawing import png
-from tl_train.run_folder import folder as checkpoint
+from tl_train.report.page import Page, render
+from tl_train.run_folder.folder import RunFolder
+from tl_train.run_folder.predictions import save_images, write_predictions
 from tl_train.run_folder.result import TrainResult
 from tl_train.setup import Setup
+from tl_train.tables import write_csv
 
 _CAPTIONS = {
-    "classification": "What each held-out picture was taken for; the red lines divide the true classes.",
-    "probabilities": "How sure the network was: the probabilities of all classes for each held-out picture.",
-    "penalty": "How strongly the head may be held: the strongest penalty that the training pictures do not contradict.",
-    "curves": "Loss and accuracy over the epochs. Training accuracy is counted while training.",
+    "classification": "The predicted class of each held-out image; red lines divide the true classes.",
+    "probabilities": "The predicted probabilities of each held-out image; red lines divide the true classes.",
+    "penalty": "Cross-validated log-loss for each strength of the L2 penalty, with its standard error; chosen is the "
+    "strongest within one standard error of the best.",
+    "curves": "Loss and accuracy per epoch. Training accuracy is measured while training.",
 }
 
 
@@ -39,12 +42,25 @@ def save_run(result: TrainResult, setup: Setup, command: str) -> None:
         OutputPathError: a file cannot be written.
 
     """
-    dataset, config = setup.dataset, setup.config
-    out, evaluation = result.out, result.evaluation
-    spec = ModelSpec(
+    run = RunFolder(result.out)
+    run.save_model(setup.network.module, _spec(result, setup))
+    epochs = [dataclasses.astuple(row) for row in result.history]
+    write_csv(run.history_file, [field.name for field in dataclasses.fields(Epoch)], epochs)
+    _save_head_fit(run, result)
+    files = _save_answers(run, result, setup)
+    drawn = _draw(result)
+    for name, figure in drawn.items():
+        write_bytes(run.figure_file(name), png(figure))
+    write_text(run.report_file, render(_page(result, setup, drawn, files, command)))
+    run.save_metrics(_metrics(result, setup))
+
+
+def _spec(result: TrainResult, setup: Setup) -> ModelSpec:
+    evaluation = result.evaluation
+    return ModelSpec(
         labels=result.labels,
         preprocess=setup.preprocessor.spec,
-        architecture=config.model.arch,
+        architecture=setup.config.model.arch,
         weights=setup.network.loaded.source,
         temperature=result.calibration.temperature,
         abstain_below=result.calibration.abstain_below,
@@ -52,95 +68,98 @@ def save_run(result: TrainResult, setup: Setup, command: str) -> None:
         versions=setup.identity.versions,
         metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
     )
-    checkpoint.save_model(out, setup.network.module, spec)
-    epochs = [dataclasses.astuple(row) for row in result.history]
-    checkpoint.save_table(out / checkpoint.HISTORY, [field.name for field in dataclasses.fields(Epoch)], epochs)
-    _save_head_fit(result)
-    metrics = _metrics(result, setup, spec)
-    drawn, names = {}, []
-    if evaluation is not None:
-        names = _save_predictions(result, evaluation, dataset)
-        drawn["classification"] = figures.classification(evaluation, result.labels)
-        drawn["probabilities"] = figures.probabilities(evaluation, result.labels)
+
+
+def _save_head_fit(run: RunFolder, result: TrainResult) -> None:
+    """The prior of the head and the penalties tried, where there are such."""
+    if result.prior is not None:
+        write_text(run.prior_file, result.prior.to_json())
+    if result.penalised is not None:
+        header = [field.name for field in dataclasses.fields(StrengthTried)]
+        rows = [dataclasses.astuple(tried) for tried in result.penalised.table]
+        write_csv(run.penalty_file, header, rows)
+
+
+def _save_answers(run: RunFolder, result: TrainResult, setup: Setup) -> list[Path]:
+    """Write predictions.csv where images were held out; returns their files as it names them."""
+    if result.evaluation is None:
+        return []
+    files = save_images(run.images_folder, setup.dataset.held_out()[1], result.labels)
+    write_predictions(run.predictions_file, result.evaluation, result.labels, files)
+    return files
+
+
+def _draw(result: TrainResult) -> dict[str, Figure]:
+    """The figures that there is something to draw for, in the order of the page."""
+    drawn = {}
+    if result.evaluation is not None:
+        drawn["classification"] = figures.classification(result.evaluation, result.labels)
+        drawn["probabilities"] = figures.probabilities(result.evaluation, result.labels)
     if result.penalised is not None:
         drawn["penalty"] = figures.penalty(result.penalised.table, result.penalised.strength)
     if result.penalised is None or len(result.history) > 1:  # a head fitted at once has no curves
         drawn["curves"] = figures.curves(result.history)
-    for name, figure in drawn.items():
-        write_bytes(out / f"{name}.png", png(figure))
-    page = report.Page(
+    return drawn
+
+
+def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files: Sequence[Path], command: str) -> Page:
+    config = setup.config
+    _, held_out = setup.dataset.held_out()
+    return Page(
         title=f"{config.model.arch} on {Path(config.data.source).name}",
         labels=result.labels,
         history=result.history,
         figures={_CAPTIONS[name]: figure for name, figure in drawn.items()},
-        facts={name: value for name, value in metrics["run"].items() if name != "versions"},
-        evaluation=evaluation,
+        facts=_shown_facts(result, setup),
+        evaluation=result.evaluation,
         calibration=result.calibration,
-        names=names,
-        load=lambda index: dataset.held_out()[1][index].load(),
-        config=(out / checkpoint.CONFIG).read_text(encoding="utf-8"),
-        versions=spec.versions,
+        names=list(map(str, files)),
+        load=lambda index: held_out[index].load(),
+        config=RunFolder(result.out).config_file.read_text(encoding="utf-8"),
+        versions=setup.identity.versions,
         warnings=setup.findings.warnings,
         notes=result.prior.describe() if result.prior else (),
         command=command,
     )
-    write_text(out / checkpoint.REPORT, report.render(page))
-    checkpoint.save_metrics(out, metrics)
 
 
-def _save_head_fit(result: TrainResult) -> None:
-    """What the class names were taken for, and how the penalty was chosen, where there are such."""
-    for name in (checkpoint.PRIOR, checkpoint.PENALTY):
-        (result.out / name).unlink(missing_ok=True)  # of the run that this one replaces
-    if result.prior is not None:
-        write_text(result.out / checkpoint.PRIOR, result.prior.to_json())
-    if result.penalised is not None:
-        header = [field.name for field in dataclasses.fields(StrengthTried)]
-        rows = [dataclasses.astuple(tried) for tried in result.penalised.table]
-        checkpoint.save_table(result.out / checkpoint.PENALTY, header, rows)
+def _shown_facts(result: TrainResult, setup: Setup) -> dict[str, object]:
+    """The facts as the page lists them, which shows the versions in a row of their own."""
+    facts = _facts(result, setup)
+    del facts["versions"]
+    # metrics.json keeps the name that earlier versions gave it
+    return {"images" if name == "pictures" else name: value for name, value in facts.items()}
 
 
-def _save_predictions(result: TrainResult, evaluation: Evaluation, dataset: Dataset) -> list[str]:
-    """A row per held-out picture, with its file; returns the files' names as the rows have them."""
-    _, samples = dataset.held_out()
-    paths = checkpoint.save_pictures(result.out, samples, dataset)
-    header = ["path", "label", "predicted", *(f"p({label})" for label in result.labels)]
-    rows = [
-        [str(path), result.labels[truth], result.labels[predicted], *(round(float(p), 6) for p in probabilities)]
-        for path, truth, predicted, probabilities in zip(
-            paths, evaluation.truth, evaluation.predicted, evaluation.probabilities, strict=True
-        )
-    ]
-    checkpoint.save_table(result.out / checkpoint.PREDICTIONS, header, rows)
-    return [str(path) for path in paths]
-
-
-def _metrics(result: TrainResult, setup: Setup, spec: ModelSpec) -> dict[str, dict[str, object]]:
-    dataset, config = setup.dataset, setup.config
-    total, learning = result.parameters
+def _metrics(result: TrainResult, setup: Setup) -> dict[str, dict[str, object]]:
     held_out = measurements(result.evaluation, result.labels) if result.evaluation else {}
-    run: dict[str, object] = {
+    return {"held_out": held_out, "calibration": dataclasses.asdict(result.calibration), "run": _facts(result, setup)}
+
+
+def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
+    """How the run was made, for metrics.json and the report."""
+    config, dataset, identity, preprocess = setup.config, setup.dataset, setup.identity, setup.preprocessor.spec
+    total, learning = result.parameters
+    return {
         "data": config.data.source,
         "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
         "architecture": config.model.arch,
-        "weights": spec.weights,
+        "weights": setup.network.loaded.source,
         "loaded_weights": str(setup.network.loaded),
         "head": config.head.kind,
         "mode": config.model.mode,
-        "input": f"{spec.preprocess.size[0]} px, {spec.preprocess.color}, {spec.preprocess.fit}",
+        "input": f"{preprocess.size[0]} px, {preprocess.color}, {preprocess.fit}",
         "training": _training(config),
-        **_head_fit(result),
+        **_penalty(result),
         "kept_epoch": result.kept_epoch,
         "seed": config.seed,
         "parameters": total,
         "trained_parameters": learning,
         "seconds": round(result.seconds, 2),
-        "threads": torch.get_num_threads(),
-        "data_fingerprint": spec.data_fingerprint,
-        "versions": ", ".join(f"{name} {number}" for name, number in spec.versions.items()),
+        "threads": identity.threads,
+        "data_fingerprint": identity.data_fingerprint,
+        "versions": ", ".join(f"{name} {number}" for name, number in identity.versions.items()),
     }
-    calibration = dataclasses.asdict(result.calibration)
-    return {"held_out": held_out, "calibration": calibration, "run": run}
 
 
 def _training(config: TrainConfig) -> str:
@@ -150,9 +169,9 @@ def _training(config: TrainConfig) -> str:
     return f"{steps.epochs} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
 
 
-def _head_fit(result: TrainResult) -> dict[str, object]:
-    """Lines on the penalised fit, for metrics.json and the report."""
+def _penalty(result: TrainResult) -> dict[str, object]:
+    """The penalty of the head and what it draws the head to; nothing of a head trained by steps."""
     if result.penalised is None:
         return {}
     towards = "zero" if result.prior is None else "; ".join(result.prior.describe())
-    return {"head": f"penalty {result.penalised.strength:.3g}, chosen by cross-validation", "drawn_to": towards}
+    return {"penalty": f"{result.penalised.strength:.3g}, chosen by cross-validation", "drawn_to": towards}

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tl_train.config.groups import ClassWeights, StepsConfig
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, labels_of
 
 
 def make_optimizer(module: nn.Module, steps: StepsConfig) -> torch.optim.Optimizer:
@@ -61,7 +61,7 @@ def class_weights(wanted: ClassWeights, samples: Sequence[Sample], classes: int)
     """
     if wanted == "none":
         return None
-    counts = torch.bincount(torch.tensor([sample.label for sample in samples]), minlength=classes)
+    counts = torch.bincount(torch.from_numpy(labels_of(samples)), minlength=classes)
     return len(samples) / (classes * counts.clamp(min=1).float())
 
 

@@ -1,4 +1,4 @@
-"""`--embeddings`: one row of a NumPy file per picture, written as they come."""
+"""`--embeddings`: a NumPy file with one row per image, written as they come."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
 
 from tl_infer.results import Vector
 from tl_infer.system.files import replacing
 
 EmbeddingWriter = Callable[[Vector | None], None]
 
-# Source: numpy.lib.format, version 1.0: magic, version, length of the header, header; in all a multiple of 64.
-_HEADER_BYTES = 128
-_MAGIC = b"\x93NUMPY\x01\x00"
-
 
 @contextlib.contextmanager
 def embedding_writer(path: Path, dimensions: int) -> Iterator[EmbeddingWriter]:
     """Open `path` for a float32 array [files, dimensions]; it appears whole when the block ends without an error.
 
-    What the block gets takes an embedding (dimensions,), or None for a row of NaN.
+    The block gets a function that takes an embedding (dimensions,), or None for a row of NaN.
 
     Raises:
         OutputPathError: the file cannot be written.
@@ -43,6 +40,5 @@ def embedding_writer(path: Path, dimensions: int) -> Iterator[EmbeddingWriter]:
 
 
 def _write_header(file: BinaryIO, rows: int, dimensions: int) -> None:
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dimensions}), }}"
-    length = _HEADER_BYTES - len(_MAGIC) - 2
-    file.write(_MAGIC + length.to_bytes(2, "little") + header.encode("ascii").ljust(length - 1) + b"\n")
+    """As long for any number of rows, because numpy leaves room for the first axis to grow."""
+    npy.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, dimensions)})

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_infer import Classification, ImageError, Score
-from tl_infer.cli.formats import Columns, row_formatter
-from tl_infer.cli.rows import make_row
+from tl_infer.cli.output.formats import Columns, row_formatter
+from tl_infer.cli.output.rows import make_row
 from tl_infer.cli.safetext import json_line, plain_text, printable, spreadsheet_path, spreadsheet_text
 
 LABELS = ("dog", '=a "cat",\nold')
 TOP = (Score("dog", 0.75), Score(LABELS[1], 0.25))
 GOOD = Classification(TOP, ms=1.234)
 UNSURE = Classification(TOP, abstained=True)
-BAD = ImageError("b.txt", "not a picture")
+BAD = ImageError("b.txt", "not an image")
 ODD = os.fsdecode(b"odd\xff\x1b.png")
 
 
@@ -34,7 +34,7 @@ def test_csv_has_a_line_per_picture():
         "ms": "1.23",
     }  # fmt: skip
     assert {name: cell for name, cell in rows[1].items() if cell} == {
-        "path": "b.txt", "abstained": "false", "error": "not a picture",
+        "path": "b.txt", "abstained": "false", "error": "not an image",
     }  # fmt: skip
     assert rows[2]["path"] == r"odd\udcff\x1b.png"
     assert (rows[2]["label"], rows[2]["abstained"], rows[2]["probability"]) == ("", "true", "0.75")

@@ -1,4 +1,4 @@
-"""Putting files into folders: whole, under a name that was free, and nothing lost on the way."""
+"""Putting files into folders: whole, under a free name, and nothing lost on the way."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from tl_infer.system.files import open_regular
 
 Mode = Literal["copy", "move", "link"]
 
-# What a further file would meet as well.
+# What the next file would fail on as well.
 _HOPELESS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))
 _NO_HARD_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS))
 
@@ -32,10 +32,10 @@ class Placer:
         Args:
             source: the file; a link is followed to copy it, and moved as a link.
             folder: where to.
-            mode: `link` makes a symbolic link with the absolute path.
+            mode: `link` makes a symbolic link to the absolute path.
 
         Returns:
-            What was made.
+            The new file.
 
         Raises:
             OSError: the file cannot be read, copied or taken away; then nothing has changed.
@@ -46,7 +46,7 @@ class Placer:
         return self._free(folder / source.name, lambda target: action(source, target))
 
     def write(self, data: bytes, target: Path) -> Path:
-        """Write a file beside which there may be others of its name.
+        """Write a file; its name may be taken already.
 
         Raises:
             OSError, OutputPathError: as `place`.
@@ -55,10 +55,10 @@ class Placer:
         return self._free(target, lambda free: _write(data, free))
 
     def _free(self, wanted: Path, make: Callable[[Path], None]) -> Path:
-        """`make` with the first name that is free; it raises FileExistsError for one that is not."""
+        """Call `make` with the first name that is free; it raises FileExistsError if the name is taken."""
         for number in itertools.count(self._next.get(wanted, 1)):
             target = wanted if number == 1 else wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
-            if os.path.lexists(target):  # else a whole copy would be made before it shows
+            if os.path.lexists(target):  # otherwise only a whole copy would show it
                 continue
             try:
                 make(target)
@@ -70,7 +70,7 @@ class Placer:
                 raise
             self._next[wanted] = number + 1
             return target
-        raise AssertionError("numbers do not end")
+        raise AssertionError("count never ends")
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -111,7 +111,7 @@ def _move(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _new_file(target: Path) -> Iterator[Path]:
-    """A temporary name beside `target`; what is there at the end gets that name, if it is still free.
+    """A temporary name beside `target`; the file made under it is renamed at the end, if `target` is still free.
 
     Raises:
         FileExistsError: it is not.

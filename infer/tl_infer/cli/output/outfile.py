@@ -1,7 +1,7 @@
-"""`--out`: the file of rows, and going on with one that is not finished.
+"""`--out`: the file of rows, and continuing one that is not finished.
 
-Rows go to `NAME.partial` one by one and stay there when the process is killed; at the end, or after Ctrl-C, that file
-takes the place of `NAME`. `NAME.run.json` says what the rows depend on, so that nothing else is mixed with them.
+Rows go to `NAME.partial` one by one and stay there if the process is killed; at the end, or after Ctrl-C, that file
+replaces `NAME`. `NAME.run.json` says what the rows depend on, so that rows of other settings are never mixed in.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from tl_infer.cli.earlier import Earlier, read_earlier
-from tl_infer.cli.formats import Columns, row_formatter
-from tl_infer.cli.rows import Row
-from tl_infer.errors import OutputPathError, TlError
+from tl_infer.cli.output.earlier import Earlier, read_earlier
+from tl_infer.cli.output.formats import Columns, row_formatter
+from tl_infer.cli.output.rows import Row
+from tl_infer.errors import OutputPathError, TlError, first_line
 from tl_infer.system.files import open_to_append, write_text
 
 Settings = Mapping[str, object]
@@ -24,7 +24,7 @@ Settings = Mapping[str, object]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutFile:
-    """An opened file of rows.
+    """An open file of rows.
 
     Attributes:
         write: takes the next row.
@@ -37,7 +37,7 @@ class OutFile:
 
 
 def companions(out: Path) -> tuple[Path, ...]:
-    """The files that may stand beside `out` because of it, and `out` itself."""
+    """`out` itself and the files that may be beside it because of it."""
     target = Path(os.path.realpath(out))
     return (out, target, *(_beside(target, end) for end in (".partial", ".partial.run.json", ".run.json")))
 
@@ -46,20 +46,18 @@ def companions(out: Path) -> tuple[Path, ...]:
 def open_out(
     out: Path, columns: Columns, settings: Settings, *, resume: bool = False, overwrite: bool = False
 ) -> Iterator[OutFile]:
-    """Open a file for rows; when the block ends without an error, it stands whole under its name.
-
-    When the block raises, the rows so far stay in `NAME.partial`.
+    """Open a file for rows: whole under its name when the block ends; if it raises, the rows stay in `NAME.partial`.
 
     Args:
         out: ends in `.csv` or `.jsonl`.
-        columns: what a row tells.
-        settings: what the rows depend on, as JSON has it.
-        resume: go on with the rows that are there.
-        overwrite: begin anew where rows are there.
+        columns: what a row holds.
+        settings: what the rows depend on, as plain JSON values.
+        resume: continue the rows that are there.
+        overwrite: replace the rows that are there.
 
     Raises:
-        OutputPathError: rows are there and neither option is given; they depend on something else, or are none of
-            ours; the file cannot be written.
+        OutputPathError: there are rows and neither option is given; they depend on something else, or are not ours;
+            the file cannot be written.
 
     """
     target = Path(os.path.realpath(out))
@@ -72,9 +70,7 @@ def open_out(
     with open_to_append(partial) as file:
         try:
             earlier = _earlier(target, file, partial, columns, settings) if resume else Earlier()
-            file.truncate(earlier.length)
-            if not earlier.length:
-                file.write(header.encode())
+            _begin(file, earlier, header)
             write_text(_beside(partial, ".run.json"), json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
             yield OutFile(lambda row: _append(file, line_of(row)), earlier)
             os.fsync(file.fileno())
@@ -85,13 +81,20 @@ def open_out(
                 _beside(partial, ".run.json").unlink(missing_ok=True)
                 partial.unlink(missing_ok=True)
             if isinstance(error, OSError) and not isinstance(error, TlError):
-                raise OutputPathError(f"{partial}: cannot be written: {error.strerror or error}") from error
+                raise OutputPathError(f"{partial}: cannot be written: {first_line(error)}") from error
             raise
+
+
+def _begin(file: BinaryIO, earlier: Earlier, header: str) -> None:
+    """Cut off an unfinished last row, and write the header if nothing is left."""
+    file.truncate(earlier.length)
+    if not earlier.length:
+        file.write(header.encode())
 
 
 def _append(file: BinaryIO, line: str) -> None:
     file.write(line.encode())
-    file.flush()  # what stands in a buffer is lost with the process
+    file.flush()  # what is in a buffer is lost with the process
 
 
 def _beside(path: Path, end: str) -> Path:
@@ -103,14 +106,16 @@ def _refuse_existing(out: Path, partial: Path, overwrite: bool) -> None:
         return
     if out.exists():
         raise OutputPathError(
-            f"{out}: exists already; choose another name, go on with it by --resume, or replace it with --overwrite"
+            f"{out}: already exists; choose another name, continue it with --resume, or replace it with --overwrite"
         )
     if partial.exists():
-        raise OutputPathError(f"{partial}: rows of a run that was cut off; go on by --resume, or --overwrite them")
+        raise OutputPathError(
+            f"{partial}: has the rows of an interrupted run; continue it with --resume, or replace it with --overwrite"
+        )
 
 
 def _earlier(target: Path, file: BinaryIO, partial: Path, columns: Columns, settings: Settings) -> Earlier:
-    """The rows to go on with, which are in `partial` afterwards."""
+    """The rows to continue, which are in `partial` afterwards."""
     source = partial if os.fstat(file.fileno()).st_size else target
     if not source.exists():
         return Earlier(suffix=target.suffix.lower())
@@ -130,8 +135,8 @@ def _check_settings(source: Path, settings: Settings) -> None:
         before = json.loads(told.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise OutputPathError(
-            f"{told}: cannot be read, so nothing says how the rows of {source.name} came about; "
-            "begin anew with --overwrite"
+            f"{told}: cannot be read, so nothing says how the rows of {source.name} were made; "
+            "start over with --overwrite"
         ) from error
     now = json.loads(json.dumps(settings))
     for name in now:
@@ -139,5 +144,5 @@ def _check_settings(source: Path, settings: Settings) -> None:
         if found != now[name]:
             raise OutputPathError(
                 f"{source}: its rows were made with {name} {json.dumps(found)}, now it is {json.dumps(now[name])}; "
-                "give the same model and options, or begin anew with --overwrite"
+                "give the same model and options, or start over with --overwrite"
             )

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tl_infer.cli.rows import Row
+from tl_infer.cli.output.rows import Row
 from tl_infer.cli.safetext import json_line, printable, spreadsheet_path, spreadsheet_text
 
 SUFFIXES = (".csv", ".jsonl")
@@ -14,12 +14,12 @@ SUFFIXES = (".csv", ".jsonl")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Columns:
-    """What a row tells.
+    """What a row holds.
 
     Attributes:
         labels: of the model.
         top_k: how many classes are named; None for the probabilities of all.
-        extra: the further columns, of `sorted_to` and `heatmap`.
+        extra: further columns, out of `sorted_to` and `heatmap`.
 
     """
 
@@ -44,13 +44,13 @@ class Columns:
 
 
 def row_formatter(path: Path, columns: Columns) -> tuple[str, Callable[[Row], str]]:
-    """How a file of this name is written: its first line, and what makes a line of a row.
+    """How a file of this name is written: its first line, and the function that makes a line of a row.
 
     Every row is one line, valid UTF-8 and free of control characters.
 
     Args:
         path: ends in `.csv` or `.jsonl`.
-        columns: what a row tells.
+        columns: what a row holds.
 
     Raises:
         ValueError: another suffix.
@@ -64,7 +64,7 @@ def row_formatter(path: Path, columns: Columns) -> tuple[str, Callable[[Row], st
 
 
 def written_path(path: str, suffix: str) -> str:
-    """A path as it stands, once read back, in a file of this suffix."""
+    """A path as it is read back from a file of this suffix."""
     return spreadsheet_path(printable(path)) if suffix.lower() == ".csv" else path
 
 

@@ -1,4 +1,4 @@
-"""The rows that an earlier run left, for `--resume`: which files are done, and what was said of them."""
+"""The rows that an earlier run left, for `--resume`: which files are done, and with what result."""
 
 import collections
 import csv
@@ -7,11 +7,10 @@ import hashlib
 import json
 from pathlib import Path
 
-from tl_infer.cli.formats import Columns, written_path
-from tl_infer.cli.rows import Row
+from tl_infer.cli.output.formats import Columns, written_path
+from tl_infer.cli.output.rows import Row, Tally
 from tl_infer.cli.safetext import plain_text
-from tl_infer.cli.tally import Tally
-from tl_infer.errors import OutputPathError
+from tl_infer.errors import OutputPathError, first_line
 
 
 @dataclasses.dataclass(slots=True)
@@ -21,7 +20,7 @@ class Earlier:
     Attributes:
         length: bytes of the whole lines.
         suffix: of the file, which decides how paths are written.
-        tally: what the rows say.
+        tally: of the rows.
 
     """
 
@@ -32,12 +31,12 @@ class Earlier:
     _paths: collections.Counter[bytes] = dataclasses.field(default_factory=collections.Counter)
 
     def add(self, row: Row) -> None:
-        """Note a row whose path is as it was written."""
+        """Remember a row, its path as it is written in the file."""
         self._paths[_digest(row.path)] += 1
         self.tally.add(row)
 
     def take(self, path: Path) -> bool:
-        """Whether there is a row for a file; each row answers once, for a file can be given twice."""
+        """Whether there is a row for a file; each row counts once, because a file can be given twice."""
         key = _digest(written_path(str(path), self.suffix))
         if not self._paths[key]:
             del self._paths[key]
@@ -47,10 +46,10 @@ class Earlier:
 
 
 def read_earlier(path: Path, columns: Columns) -> Earlier:
-    """Read rows; a last line without its end is passed over.
+    """Read rows; an unfinished last line is ignored.
 
     Raises:
-        OutputPathError: a line is none of a row with these columns.
+        OutputPathError: a line is not a row with these columns.
 
     """
     name = path.with_suffix("") if path.suffix == ".partial" else path
@@ -67,10 +66,10 @@ def read_earlier(path: Path, columns: Columns) -> Earlier:
                     earlier.add(row)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise OutputPathError(
-            f"{path}: line {number} is no row of these columns; begin anew with --overwrite"
+            f"{path}: line {number} is not a row with the columns of this run; start over with --overwrite"
         ) from error
     except OSError as error:
-        raise OutputPathError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise OutputPathError(f"{path}: cannot be read: {first_line(error)}") from error
     return earlier
 
 

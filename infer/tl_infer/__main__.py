@@ -1,0 +1,5 @@
+"""`python -m tl_infer` is `tl-infer`."""
+
+from tl_infer.cli.command import main
+
+main()

@@ -1,0 +1,91 @@
+"""The options of `tl-infer` as one value, checked against one another."""
+
+import dataclasses
+from pathlib import Path
+
+from tl_infer.cli.inputs import STDIN
+from tl_infer.cli.output.placing import Mode
+from tl_infer.limits import DEFAULT_LIMITS, Limits
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        model: the model file.
+        paths: files, folders and patterns, as `Inputs` takes them.
+        nul: paths on standard input are separated by NUL.
+        out: where the rows go; ends in `.csv` or `.jsonl`.
+        overwrite, resume: what to do with an `out` that exists.
+        top_k: how many classes to name; None for all.
+        threshold: abstain below this probability; None for the model's own.
+        sort_into: parent of a folder per class.
+        copy, move, link: how files get there; `copy` if none is set.
+        heatmaps: folder of the images with their heatmaps.
+        embeddings: NumPy file of the embeddings.
+        info, self_test: describe or test the model instead of classifying.
+        sha256, providers, threads, limits: as for `Classifier`; `providers` may be empty.
+
+    Raises:
+        ValueError: an option needs another one, or excludes it.
+
+    """
+
+    model: Path
+    paths: tuple[str, ...] = ()
+    nul: bool = False
+    out: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    top_k: int | None = 1
+    threshold: float | None = None
+    sort_into: Path | None = None
+    copy: bool = False
+    move: bool = False
+    link: bool = False
+    heatmaps: Path | None = None
+    embeddings: Path | None = None
+    info: bool = False
+    self_test: bool = False
+    sha256: str | None = None
+    providers: tuple[str, ...] = ()
+    threads: int | None = None
+    limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        self._check_paths()
+        self._check_sorting()
+        if self.nul and STDIN not in self.paths:
+            raise ValueError("-0 needs the PATH '-', standard input.")
+        self._check_resume()
+
+    @property
+    def sort_mode(self) -> Mode:
+        """How files get into the folders of `sort_into`."""
+        return "move" if self.move else "link" if self.link else "copy"
+
+    def _check_paths(self) -> None:
+        describes = self.info or self.self_test
+        if not self.paths and not describes:
+            raise ValueError("Missing argument 'PATH...'.")
+        if self.paths and describes:
+            raise ValueError("--info and --self-test take no PATH; classify in a separate call.")
+        for name in ("out", "sort_into", "heatmaps", "embeddings"):
+            if getattr(self, name) is not None and not self.paths:
+                raise ValueError(f"--{name.replace('_', '-')} needs a PATH.")
+
+    def _check_sorting(self) -> None:
+        modes = [name for name in ("copy", "move", "link") if getattr(self, name)]
+        if len(modes) > 1:
+            raise ValueError("--copy, --move and --link exclude one another.")
+        if modes and self.sort_into is None:
+            raise ValueError(f"--{modes[0]} needs --sort-into.")
+
+    def _check_resume(self) -> None:
+        if self.resume and self.overwrite:
+            raise ValueError("--resume and --overwrite exclude one another.")
+        if self.resume and self.out is None:
+            raise ValueError("--resume needs --out.")
+        if self.resume and self.embeddings is not None:
+            raise ValueError("--embeddings does not work with --resume; compute them in a separate run.")

@@ -1,0 +1,89 @@
+"""A row of the results, whatever it is written to, and what a number of rows come to."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from tl_infer.cli.safetext import printable
+from tl_infer.errors import ImageError
+from tl_infer.results import Classification, Score
+
+_MAX_LINES = 20  # a model of a thousand classes must not fill the screen
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The result for one file.
+
+    Attributes:
+        path: as it was given or found.
+        label: the most probable class; None when the model abstained, or failed on the file.
+        probability: of the most probable class, 0..1, also when the model abstained; None for a failed file.
+        top: the most probable classes, best first; empty for a failed file.
+        abstained: the probability is below the threshold.
+        error: why there is no answer, or why the file is not where it should be; else None.
+        ms: milliseconds that it took; None if nobody measured.
+        sorted_to: the file that `--sort-into` made of it.
+        heatmap: the file that `--heatmaps` made of it.
+
+    """
+
+    path: str
+    label: str | None = None
+    probability: float | None = None
+    top: Sequence[Score] = ()
+    abstained: bool = False
+    error: str | None = None
+    ms: float | None = None
+    sorted_to: str | None = None
+    heatmap: str | None = None
+
+
+def make_row(path: str | Path, result: Classification | ImageError) -> Row:
+    """The row of a file from its result in `Classifier.classify_many`."""
+    if isinstance(result, ImageError):
+        return Row(path=str(path), error=result.reason, ms=result.ms)
+    return Row(
+        path=str(path),
+        label=result.label,
+        probability=result.probability,
+        top=result.top,
+        abstained=result.abstained,
+        ms=result.ms,
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+    """How many files got each label, on how many the model abstained, and how many failed."""
+
+    labels: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    unsure: int = 0
+    failed: int = 0
+
+    @property
+    def files(self) -> int:
+        """All files counted."""
+        return self.labels.total() + self.unsure + self.failed
+
+    def add(self, row: Row) -> None:
+        """Count one file."""
+        if row.error is not None:
+            self.failed += 1
+        elif row.label is None:
+            self.unsure += 1
+        else:
+            self.labels[row.label] += 1
+
+    def lines(self) -> list[str]:
+        """A line per class, the most frequent first: name, number, share of all files."""
+        counts = [(printable(label), count) for label, count in self.labels.most_common()]
+        if len(counts) > _MAX_LINES:
+            rest = counts[_MAX_LINES - 1 :]
+            more = (f"({len(rest)} more classes)", sum(count for _, count in rest))
+            counts = [*counts[: _MAX_LINES - 1], more]
+        counts += [(name, count) for name, count in (("(unsure)", self.unsure), ("(error)", self.failed)) if count]
+        width = max((len(name) for name, _ in counts), default=0)
+        digits = len(f"{self.files:,}")
+        return [f"  {name:<{width}}  {count:>{digits},}  {count / self.files:6.1%}" for name, count in counts]

@@ -1,0 +1,54 @@
+"""What decoding an image may take."""
+
+import dataclasses
+from typing import Final
+
+from tl_infer.errors import ImageError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What decoding an image may take: what exceeds a maximum is refused before it is decoded.
+
+    Attributes:
+        max_file_bytes: size of the file, bytes; does not apply to bytes, which are in memory already.
+        max_pixels: width times height, pixels. Decoding takes about 10 bytes of memory for each, with transparency 14,
+            and 4 more if EXIF turns the image; the result takes three.
+        max_side_px: width and height, pixels; resizing an image of extreme shape would need memory out of proportion
+            to its pixels.
+        max_scans: passes over a progressive JPEG; encoders write about ten, and each costs as much time as an image.
+        fast_decode: let a `Classifier` decode large JPEGs at a reduced scale, at least twice the network's input:
+            much faster, and the answers change a little.
+
+    Raises:
+        ValueError: a maximum below 1; the message begins with its name.
+
+    """
+
+    max_file_bytes: int = 200_000_000
+    max_pixels: int = 50_000_000
+    max_side_px: int = 65_535
+    max_scans: int = 100
+    fast_decode: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_file_bytes", "max_pixels", "max_side_px", "max_scans"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}, expected 1 or more")
+
+    def check_pixels(self, width: int, height: int, where: str) -> None:
+        """Refuse a size in pixels.
+
+        Raises:
+            ImageError: too large, or without pixels.
+
+        """
+        if width < 1 or height < 1:
+            raise ImageError(where, f"image of {width} x {height} pixels")
+        if width * height > self.max_pixels:
+            raise ImageError(where, f"{width} x {height} pixels, the limit is {self.max_pixels} in all")
+        if max(width, height) > self.max_side_px:
+            raise ImageError(where, f"{width} x {height} pixels, the limit is {self.max_side_px} for a side")
+
+
+DEFAULT_LIMITS: Final = Limits()

@@ -1,0 +1,30 @@
+"""Filling the HTML templates: every text of the user's is escaped, every name that a template uses must be given."""
+
+from importlib import resources
+
+import jinja2
+
+
+def render_html(template: str, **context: object) -> str:
+    """The page as text; the same context gives the same text.
+
+    Args:
+        template: file name in `templates`.
+        **context: what the template names.
+
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["percent"] = _percent
+    environment.filters["share"] = lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}"
+    source = resources.files("tl_train.report").joinpath("templates", template).read_text(encoding="utf-8")
+    return environment.from_string(source).render(context)
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    """A share in percent; never rounded to a certainty that it is not."""
+    text = f"{100 * share:.{digits}f}"
+    if share < 1 and float(text) == 100:
+        text = f"> {100 - 10**-digits:.{digits}f}"
+    if share > 0 and float(text.removeprefix("> ")) == 0:
+        text = f"< {10**-digits:.{digits}f}"
+    return f"{text}%"

@@ -1,0 +1,80 @@
+"""predictions.csv, the answers on the held-out images: writing it, and the images that have no file; reading it."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from tl_infer.system.files import write_bytes
+from tl_train.data.samples import Sample
+from tl_train.errors import RunError
+from tl_train.evaluation.metrics import Evaluation
+from tl_train.tables import write_csv
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a run answered on one held-out image: its file, its label, and the predicted class."""
+
+    path: Path
+    label: str
+    predicted: str
+
+
+def read_predictions(listing: Path) -> list[Prediction]:
+    """The rows of predictions.csv; paths that are relative are so to its folder.
+
+    Raises:
+        RunError: no such file, or it is damaged; the remedy is left to the caller.
+
+    """
+    try:
+        with listing.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return [
+                # an absolute path stays what it is
+                Prediction(listing.parent / row["path"], row["label"], row["predicted"])
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, ValueError, TypeError) as error:  # TypeError: a row with too few cells
+        raise RunError(f"{listing}: no list of held-out images ({error})") from error
+
+
+def write_predictions(listing: Path, evaluation: Evaluation, labels: Sequence[str], files: Sequence[Path]) -> None:
+    """Write a row per held-out image: file, label, predicted class, and the probability of each class.
+
+    Raises:
+        OutputPathError: the file cannot be written.
+
+    """
+    header = ["path", "label", "predicted", *(f"p({label})" for label in labels)]
+    rows = [
+        [str(file), labels[truth], labels[predicted], *(round(float(p), 6) for p in probabilities)]
+        for file, truth, predicted, probabilities in zip(
+            files, evaluation.truth, evaluation.predicted, evaluation.probabilities, strict=True
+        )
+    ]
+    write_csv(listing, header, rows)
+
+
+def save_images(folder: Path, samples: Sequence[Sample], labels: Sequence[str]) -> list[Path]:
+    """Where each sample lies as a file; those that are not files are written as PNG, one sub-folder per class.
+
+    Returns:
+        A path per sample: its own, absolute, or one below `folder`, relative to the folder around it.
+
+    """
+    paths = []
+    for sample in samples:
+        if sample.path is not None:
+            paths.append(sample.path)
+            continue
+        path = folder / labels[sample.label] / f"{sample.name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        Image.fromarray(sample.load()).save(buffer, format="PNG")
+        write_bytes(path, buffer.getvalue())
+        paths.append(path.relative_to(folder.parent))
+    return paths

@@ -1,0 +1,52 @@
+"""Tables: as CSV files, and as aligned lines for a terminal."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tl_infer.cli.console import printable
+from tl_infer.system.files import write_bytes
+
+COLUMNS = 80
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file, UTF-8 with a header.
+
+    Raises:
+        OutputPathError: the file cannot be written.
+
+    """
+    text = io.StringIO()
+    # Texts are quoted: unquoted, a carriage return in a file name would split its row.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(header)
+    writer.writerows(rows)
+    # A file name that is not valid Unicode keeps its bytes, so that the file can be found again.
+    write_bytes(path, text.getvalue().encode("utf-8", errors="surrogateescape"))
+
+
+def aligned(rows: Iterable[Sequence[str]], *, names: int = 0, notes: int = 0, min_width: int = 0) -> list[str]:
+    """The rows as plain lines in aligned columns, at most 80 characters wide; long texts are wrapped.
+
+    Args:
+        rows: cells, the header first if there is one.
+        names: how many columns, from the first, are texts and flush left; numbers are flush right.
+        notes: how many columns, up to the last, are texts as well.
+        min_width: of every column; the same in two calls aligns their lines.
+
+    """
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, row in enumerate(rows):
+        if not number:
+            for column in range(len(row)):
+                is_text = column < names or column >= len(row) - notes
+                table.add_column(justify="left" if is_text else "right", min_width=min_width, overflow="fold")
+        table.add_row(*map(printable, row))
+    text = io.StringIO()
+    Console(file=text, width=COLUMNS, markup=False, emoji=False, highlight=False, color_system=None).print(table)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
