@@ -1,6 +1,6 @@
 """Features in principal coordinates, in which one number per column tells how far they extend.
 
-Uncorrelated columns make the penalised fit easy to precondition, and where there are fewer pictures than features they
+Uncorrelated columns make the penalised fit easy to precondition, and where there are fewer images than features they
 are fewer too. Distances stay what they are, up to one scale for all, so a penalty on them means what it says.
 """
 
@@ -19,10 +19,10 @@ Floats = npt.NDArray[np.float64]
 
 # A direction of less variance than this, against the widest one, is the rounding of float32 products.
 _RANK_TOLERANCE = 1e-7
-# Features (pictures times width) up to which float64 costs nothing. It is exact where few pictures are all told apart
+# Features (images times width) up to which float64 costs nothing. It is exact where few images are all told apart
 # and the loss is next to nothing.
 _SMALL = 1 << 19
-_CHUNK = 4096  # pictures at a time, so that the features are never copied as a whole
+_CHUNK = 4096  # images at a time, so that the features are never copied as a whole
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +30,7 @@ class Coordinates:
     """Centred features, scaled to a mean square length of 1, in the directions of their principal components.
 
     Attributes:
-        values: (N, R), float64 for few pictures, else float32; the last column is 1, for the bias.
+        values: (N, R), float64 for few images, else float32; the last column is 1, for the bias.
         variances: (R,), mean squares of the columns.
         features: (N, D), what they were made from.
         mean: (D,), what was taken off, in the precision of `values`.
@@ -97,7 +97,7 @@ class Coordinates:
 
 
 def _gram(features: FeatureArray, mean: FeatureArray, tick: Callable[[], None]) -> Tensor:
-    """Inner products of the centred pictures (N, N) if there are fewer of them, else of the centred features (D, D)."""
+    """Inner products of the centred images (N, N) if there are fewer of them, else of the centred features (D, D)."""
     count, width = features.shape
     if count < width:
         centred = torch.cat([part.clone() for _, part in _centred(features, mean)])
@@ -117,7 +117,7 @@ def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _centred(features: FeatureArray, mean: FeatureArray) -> Iterator[tuple[slice, Tensor]]:
-    """The centred features, some pictures at a time: which, and (n, D) that the next ones overwrite."""
+    """The centred features, some images at a time: which, and (n, D) that the next ones overwrite."""
     # torch aligns its memory, and so always sums in the same order; where numpy's lies differs between calls.
     buffer = torch.empty(min(_CHUNK, len(features)), len(mean), dtype=_precision(mean))
     for start in range(0, len(features), _CHUNK):

@@ -23,7 +23,7 @@ STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(4, -15, -1))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StrengthTried:
-    """A row of the cross-validation table: a strength, the mean log-loss (nats) of held-out pictures, its error."""
+    """A row of the cross-validation table: a strength, the mean log-loss (nats) of held-out images, its error."""
 
     strength: float
     log_loss: float
@@ -35,9 +35,9 @@ class CrossValidation:
     """Fits that hold out one fold each.
 
     Attributes:
-        problem: the fit on all pictures, a single regression.
+        problem: the fit on all images, a single regression.
         labels: int64 (N,).
-        fold_of: int64 (N,), the fold that each picture is in, 0 to count - 1.
+        fold_of: int64 (N,), the fold that each image is in, 0 to count - 1.
         count: folds.
         searched: the strengths are compared on the first so many folds; as many are fitted at a time.
 
@@ -70,7 +70,7 @@ class CrossValidation:
                 return
 
     def cross_fitted(self, strength: float, start: Tensor, tick: Callable[[], None]) -> Tensor:
-        """Logits (N, C) of all pictures, each from the fit without its fold; `start` are weights (R, 1, C)."""
+        """Logits (N, C) of all images, each from the fit without its fold; `start` are weights (R, 1, C)."""
         found = torch.empty_like(self.problem.offsets)
         for first in range(0, self.count, self.searched):
             chosen = range(first, min(first + self.searched, self.count))
@@ -79,7 +79,7 @@ class CrossValidation:
         return found
 
     def _leaving_out(self, chosen: range) -> Regressions:
-        """A regression for each chosen fold, on the pictures of the other folds."""
+        """A regression for each chosen fold, on the images of the other folds."""
         shares = self.problem.shares * (self.fold_of[:, None] != torch.tensor(chosen))
         return dataclasses.replace(self.problem, shares=shares / shares.sum(dim=0))
 
@@ -87,14 +87,14 @@ class CrossValidation:
         return (self.fold_of >= chosen.start) & (self.fold_of < chosen.stop)
 
     def _held_out(self, chosen: range, logits: Tensor) -> Tensor:
-        """Of logits (N, B, C) those (n, C) that the fits of the chosen folds give the pictures that they hold out."""
+        """Of logits (N, B, C) those (n, C) that the fits of the chosen folds give the images that they hold out."""
         within = self._within(chosen)
         return logits[within, self.fold_of[within] - chosen.start]
 
     def _judge(self, held_out: Tensor) -> tuple[float, float]:
         """The mean log-loss of the held-out logits (n, C) of the searched folds, and its standard error.
 
-        The error is the one between folds, as usual, or where not all are searched, the one between pictures.
+        The error is the one between folds, as usual, or where not all are searched, the one between images.
         """
         within = self.fold_of < self.searched
         weights, fold_of = self.problem.shares[within, 0].double(), self.fold_of[within]
@@ -108,7 +108,7 @@ class CrossValidation:
 
 
 def folds(labels: Labels, count: int, seed: int) -> Labels:
-    """A fold 0..count-1 for each picture, int (N,); every class, of at least `count` pictures, is spread evenly."""
+    """A fold 0..count-1 for each image, int (N,); every class, of at least `count` images, is spread evenly."""
     assigned = np.empty(len(labels), dtype=np.int64)
     splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
     for fold, (_, held_out) in enumerate(splitter.split(labels, labels)):

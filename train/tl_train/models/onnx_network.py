@@ -98,9 +98,7 @@ class OnnxNetwork:
     def __init__(self, data: bytes, key: str) -> None:
         """Open an ONNX file with input `tensor` (N, 3, h, w) and one output."""
         options = ort.SessionOptions()
-        options.intra_op_num_threads = (
-            1  # the threads of `map` run one image each: 1.3 to 1.6 times as fast on two cores
-        )
+        options.intra_op_num_threads = 1  # a thread runs an image: on two cores 1.3 to 1.6 times as fast
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; the optimizer's remarks on its own doing are warnings
         self.key = key

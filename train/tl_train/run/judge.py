@@ -19,7 +19,7 @@ from tl_train.training.predict import predict
 def calibrate(setup: Setup, learned: Learned) -> Calibration:
     """Temperature and threshold, from images that the model was neither trained on nor selected by."""
     dataset, cross_fitted = setup.dataset, learned.head.cross_fitted
-    samples, source = _calibration_images(setup, learned)
+    samples, source = _calibration_images(setup)
     if learned.backbone_is_frozen and cross_fitted is not None and len(samples) < MIN_IMAGES <= len(dataset.train):
         source = "training images, each judged by a head fitted without it"
         return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
@@ -36,7 +36,7 @@ def evaluate_held_out(setup: Setup, learned: Learned, calibration: Calibration) 
     return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
 
 
-def _calibration_images(setup: Setup, learned: Learned) -> tuple[Sequence[Sample], str]:
+def _calibration_images(setup: Setup) -> tuple[Sequence[Sample], str]:
     """Images that were not trained on, chose no weights and give no accuracy, with what to call them."""
     config, dataset = setup.config, setup.dataset
     if config.steps.patience is not None:
@@ -45,9 +45,7 @@ def _calibration_images(setup: Setup, learned: Learned) -> tuple[Sequence[Sample
         return (), "images beside the validation images, which are trained on in other epochs,"
     if not dataset.test:
         return (), "images beside the validation images, which give the accuracy,"
-    chosen = {sample.name for sample in learned.choosing}
-    rest = [sample for sample in dataset.val if sample.name not in chosen]
-    return rest, "validation images that chose nothing" if chosen else "validation images"
+    return dataset.val, "validation images"
 
 
 def _logits(setup: Setup, learned: Learned, samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
