@@ -105,6 +105,7 @@ class ModelConfig:
     )
     mode: Mode = option(
         "auto",
+        shown="auto; head with --head-fit sgd",
         help="What is trained: head, the new last layer on a frozen backbone; partial, the last stages too, on what "
         "the frozen ones say; gradual, the head and then everything, batch-norm statistics frozen; full, everything. "
         "auto fits the head, trains the last stages if --time-limit allows, and keeps what is better on images held "

@@ -95,8 +95,9 @@ class TrainConfig:
 
         """
         known = {found.name: (group, found) for group, found in all_options()}
-        if fields.get("mode", ModelConfig().mode) in TRAINS_STAGES:
-            fields = {**_STAGES_DEFAULTS, **fields}
+        # Steps of Adam on the head are a wish for that head; the modes that go on need the penalised one.
+        mode = fields.get("mode", "head" if fields.get("head_fit") == "sgd" else ModelConfig().mode)
+        fields = {"mode": mode, **(_STAGES_DEFAULTS if mode in TRAINS_STAGES else {}), **fields}
         values: dict[str, dict[str, Any]] = {group: {} for group in ("", *_GROUPS)}
         for name, value in fields.items():
             if name not in known:

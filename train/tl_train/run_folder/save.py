@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
+from tl_train.config.train_config import TRAINS_STAGES
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.penalised import StrengthTried
 from tl_train.history import Epoch
@@ -149,7 +150,7 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
         "head": config.head.kind,
         "mode": config.model.mode,
         "input": f"{preprocess.size[0]} px, {preprocess.color}, {preprocess.fit}",
-        "training": _training(config),
+        "training": _training(result, config),
         **({"tried": _tried(result)} if result.tried else {}),
         **_penalty(result),
         "kept_epoch": result.kept_epoch,
@@ -163,11 +164,12 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
     }
 
 
-def _training(config: TrainConfig) -> str:
-    if config.model.mode == "head" and config.head.fit == "penalised":
-        return "head fitted at once, by L-BFGS"
+def _training(result: TrainResult, config: TrainConfig) -> str:
+    kept_head = all(way.kept == (number == 0) for number, way in enumerate(result.tried))
+    if result.penalised is not None and config.model.mode in ("head", *TRAINS_STAGES) and kept_head:
+        return "head fitted at once, with a penalty"
     steps = config.steps
-    return f"{steps.epochs} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
+    return f"{len(result.history)} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
 
 
 def _penalty(result: TrainResult) -> dict[str, object]:
