@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
+from tl_train.config.groups import size_in_words
 from tl_train.data.dataset import Dataset, load_dataset
 from tl_train.data.samples import Sample, labels_of
 from tl_train.data.sources import read_source
@@ -133,11 +134,11 @@ def _report_preflight(findings: Preflight, out: Path | None, progress: Progress)
 
 
 def _opening(setup: Setup) -> str:
-    config, dataset, side_px = setup.config, setup.dataset, setup.preprocessor.spec.size[0]
+    config, dataset, size = setup.config, setup.dataset, size_in_words(setup.preprocessor.spec.size)
     counts = f"{len(dataset.train)} to train, {len(dataset.val)} to validate, {len(dataset.test)} to test"
     return (
         f"{config.data.source}: {len(dataset.labels)} classes, {counts}. "
-        f"{config.model.arch} ({config.model.mode}) at {side_px} px, weights {config.model.weights}"
+        f"{config.model.arch} ({config.model.mode}) at {size} px, weights {config.model.weights}"
     )
 
 

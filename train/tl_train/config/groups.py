@@ -7,6 +7,7 @@ from typing import Literal
 
 from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
 from tl_train.config.options import check, check_types, option
+from tl_train.errors import ConfigError
 
 Mode = Literal["full", "head", "gradual"]
 HeadFit = Literal["sgd", "penalised"]
@@ -55,7 +56,9 @@ class InputConfig:
     """How an image becomes the network's input; see `tl_infer.PreprocessSpec`."""
 
     color: Color = option("rgb", help="gray takes the colour away, in the exported file too.")
-    size: int | None = option(None, metavar="PX", shown="the architecture's", help="Side of the input.")
+    size: int | str | None = option(
+        None, metavar="PX|HxW", shown="the architecture's", help="Side of the input, or its height and width: 192x256."
+    )
     fit: Fit = option(
         "squash",
         help="Pictures of another shape: squash ignores the aspect ratio, letterbox keeps it and fills the rest, pad "
@@ -70,8 +73,9 @@ class InputConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        size_fits = self.size is None or MIN_SIDE_PX <= self.size <= MAX_SIDE_PX
-        check(size_fits, "size", self.size, f"{MIN_SIDE_PX} to {MAX_SIDE_PX} pixels")
+        sides = self.size_px or (MIN_SIDE_PX,)
+        in_range = all(MIN_SIDE_PX <= side_px <= MAX_SIDE_PX for side_px in sides)
+        check(in_range, "size", self.size, f"{MIN_SIDE_PX} to {MAX_SIDE_PX} pixels a side")
         parse_color(self.fill)
         if self.fit in ("squash", "crop"):  # which leave nothing of the canvas to see
             only = f"with fit {self.fit}; only letterbox and pad have a canvas"
@@ -79,9 +83,19 @@ class InputConfig:
             check(self.fill == "black", "fill", self.fill, f"black {only}")
         if self.resize_px is not None:
             check(self.fit == "crop", "resize_px", self.resize_px, f"nothing with fit {self.fit}; it is for crop")
-            least = self.size or MIN_SIDE_PX
+            least = max(sides)
             fits = least <= self.resize_px <= MAX_SIDE_PX
             check(fits, "resize_px", self.resize_px, f"{least} to {MAX_SIDE_PX} pixels, no less than the size")
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Height and width of the input; None for the architecture's own."""
+        if self.size is None or isinstance(self.size, int):
+            return None if self.size is None else (self.size, self.size)
+        sides = parse_sides(self.size)
+        if sides is None:
+            raise ConfigError(f"size: found {self.size!r}, expected pixels, as 224, or HEIGHTxWIDTH, as 192x256")
+        return sides
 
     @property
     def fill_rgb(self) -> tuple[int, int, int]:
@@ -201,6 +215,18 @@ class StepsConfig:
         check(within, "warmup_epochs", self.warmup_epochs, f"0 to below the {self.epochs} epochs")
         positive = self.finetune_lr is None or (math.isfinite(self.finetune_lr) and self.finetune_lr > 0)
         check(positive, "finetune_lr", self.finetune_lr, "a number above zero")
+
+
+def parse_sides(text: str) -> tuple[int, int] | None:
+    """Height and width, pixels, of `192x256`; None for any other text."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def size_in_words(size: tuple[int, int]) -> str:
+    """A height and a width as `--size` takes them: 224, or 192x256."""
+    height, width = size
+    return f"{height}" if height == width else f"{height}x{width}"
 
 
 def parse_color(text: str) -> tuple[int, int, int]:

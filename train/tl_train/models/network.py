@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from tl_train.config.groups import HeadKind, Mode
+from tl_train.config.groups import HeadKind, Mode, size_in_words
 from tl_train.errors import ConfigError
 from tl_train.models.architectures import Architecture
 from tl_train.models.new_head import new_head, put_new_head
@@ -79,10 +79,10 @@ class Network:
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = str(error).strip() or type(error).__name__
             raise ConfigError(
-                f"size: '{name}' cannot take {size[1]} x {size[0]} px: {reason.splitlines()[0]}"
+                f"size: '{name}' cannot take {size_in_words(size)} px: {reason.splitlines()[0]}"
             ) from error
         if logits.ndim != 2:
-            raise ConfigError(f"arch: '{name}' answers with shape {tuple(logits.shape)}, expected one row per picture")
+            raise ConfigError(f"arch: '{name}' answers with shape {tuple(logits.shape)}, expected one row per image")
 
 
 def build_network(architecture: Architecture, weights: str, classes: int, head: HeadKind = "replace") -> Network:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
+from tl_train.config.groups import size_in_words
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.penalised import StrengthTried
 from tl_train.history import Epoch
@@ -140,7 +141,7 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
         "loaded_weights": str(setup.network.loaded),
         "head": config.head.kind,
         "mode": config.model.mode,
-        "input": f"{preprocess.size[0]} px, {preprocess.color}, {preprocess.fit}",
+        "input": f"{size_in_words(preprocess.size)} px, {preprocess.color}, {preprocess.fit}",
         "training": _training(config),
         **_penalty(result),
         "kept_epoch": result.kept_epoch,
