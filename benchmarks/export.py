@@ -3,8 +3,8 @@
     python benchmarks/export.py [RUN] [--rounds N] [--no-b0]
 
 RUN is a finished run of tl-train; without it one is trained on `cats-dogs` with the recipe `default`
-(efficientnet_lite0). Prints for each form the size, the time to open it, milliseconds per decoded picture on one thread
-(median over rounds in which the forms take turns), the accuracy on the run's held-out pictures, and the share with the
+(efficientnet_lite0). Prints for each form the size, the time to open it, milliseconds per decoded image on one thread
+(median over rounds in which the forms take turns), the accuracy on the run's held-out images, and the share with the
 same label as fp32. int8 is made and measured here even where tl-export would refuse it; the last lines say what it did.
 Then export and proof of an efficientnet_b0 with random weights are timed.
 """
@@ -17,18 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_export.pipeline import ExportResult, export
-from tl_export.proof.precision import Precision
+from tl_export import ExportOptions, ExportResult, Precision, export
 from tl_export.run_pictures import held_out_pictures
-from tl_export.smaller.form import Form
 from tl_export.smaller.gates import accuracy, predicted_labels
+from tl_export.summary import int8_lines
 from tl_infer.images import load_image
 from tl_infer.model.contract import PROBABILITIES
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
-from tl_train.config import TrainConfig
+from tl_train import TrainConfig, train
 from tl_train.recipes import load_recipe
-from tl_train.run import train
+from tl_train.run_folder.folder import RunFolder
+from tl_train.tables import aligned
 
 _PICTURES = 8
 
@@ -36,18 +35,18 @@ _PICTURES = 8
 def opening_ms(data: bytes) -> float:
     """Milliseconds to open a file that is in memory."""
     started = time.perf_counter()
-    Session(ModelFile(data, "model"), threads=1)
+    Session.from_bytes(data, "model")
     return 1000 * (time.perf_counter() - started)
 
 
 def timed(files: dict[str, bytes], run: Path, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Medians of opening and of answering a picture, ms; the forms take turns."""
-    arrays = [load_image(item.picture)[np.newaxis] for item in held_out_pictures(run)[:_PICTURES]]
+    """Medians of opening and of classifying an image, ms; the forms take turns."""
+    arrays = [load_image(item.picture)[np.newaxis] for item in held_out_pictures(RunFolder(run))[:_PICTURES]]
     opening: dict[str, list[float]] = {name: [] for name in files}
     for _ in range(5):
         for name, data in files.items():
             opening[name].append(opening_ms(data))
-    sessions = {name: Session(ModelFile(data, name), threads=1) for name, data in files.items()}
+    sessions = {name: Session.from_bytes(data, name) for name, data in files.items()}
     answering: dict[str, list[float]] = {name: [] for name in files}
     for number in range(-3, rounds):
         for name, session in sessions.items():
@@ -64,23 +63,22 @@ def compare(run: Path, folder: Path, rounds: int) -> None:
     results: dict[str, ExportResult] = {}
     for precision in Precision:
         # Any drop is let through, so that there is a file to measure; the gate's own line is printed below.
-        form = Form(precision, max_drop=1.0)
-        results[precision.value] = export(run, folder / f"{precision.value}.onnx", form=form)
+        options = ExportOptions(precision=precision, max_drop=1.0)
+        results[precision.value] = export(run, folder / f"{precision.value}.onnx", options)
     files = {name: result.path.read_bytes() for name, result in results.items()}
-    pictures = held_out_pictures(run)
+    pictures = held_out_pictures(RunFolder(run))
     opening, answering = timed(files, run, rounds)
     labels = {name: predicted_labels(data, pictures) for name, data in files.items()}
-    print(f"{len(pictures)} held-out pictures, {rounds} rounds, one thread")
-    print(f"{'':14}{'MB':>7}{'open ms':>9}{'ms':>8}{'accuracy':>10}{'agreement':>11}")
+    print(f"{len(pictures)} held-out images, {rounds} rounds, one thread")
+    rows = [("", "MB", "open ms", "ms", "accuracy", "agreement")]
     for name, data in files.items():
         same = np.mean([one == other for one, other in zip(labels["fp32"], labels[name], strict=True)])
-        print(
-            f"{name:14}{len(data) / 1e6:>7.1f}{opening[name]:>9.1f}{answering[name]:>8.2f}"
-            f"{accuracy(labels[name], pictures):>10.2%}{same:>11.2%}"
-        )
-    refused = export(run, folder / "gated.onnx", form=Form(Precision.INT8)).int8
+        size, opened, answered = f"{len(data) / 1e6:.1f}", f"{opening[name]:.1f}", f"{answering[name]:.2f}"
+        rows.append((name, size, opened, answered, f"{accuracy(labels[name], pictures):.2%}", f"{same:.2%}"))
+    print(*aligned(rows, names=1), sep="\n")
+    refused = export(run, folder / "gated.onnx", ExportOptions(precision=Precision.INT8)).int8
     assert refused is not None
-    print("\n".join(refused.lines()))
+    print("\n".join(int8_lines(refused)))
 
 
 def export_b0(folder: Path) -> None:
@@ -88,9 +86,9 @@ def export_b0(folder: Path) -> None:
     config = TrainConfig.of("digits", arch="efficientnet_b0", weights="none", mode="head", epochs=1, size=224)
     train(config, folder / "b0")
     started = time.perf_counter()
-    result = export(folder / "b0", folder / "b0.onnx", verify_count=80)
+    result = export(folder / "b0", folder / "b0.onnx", ExportOptions(verify_count=80))
     seconds = time.perf_counter() - started
-    print(f"export and proof of efficientnet_b0 on {result.proof.pictures} pictures: {seconds:.1f} s")
+    print(f"export and proof of efficientnet_b0 on {result.proof.pictures} images: {seconds:.1f} s")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ import onnxruntime
 import torch
 from PIL import Image
 
-from tl_export.pipeline import export
+from tl_export import ExportOptions, export
 from tl_export.proof.independent import independent_tensor
 from tl_infer.classifier import Classifier
 from tl_infer.cli.job import Job
@@ -288,7 +288,7 @@ def main() -> None:
     files = [found[number % len(found)] for number in range(options.pictures)]
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        model = export(options.run, scratch / "model.onnx", images=found[:20]).path
+        model = export(options.run, scratch / "model.onnx", ExportOptions(images=found[:20])).path
         print(f"{options.pictures} pictures ({len(found)} photos), {available_threads()} processors, {options.run}")
         compare(options.run, model, files, options.rounds, scratch)
         start_of_a_process(model, files[0], options.rounds)

@@ -60,6 +60,6 @@ def tiny_run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file exported from `tiny_run`."""
-    from tl_export.pipeline import export
+    from tl_export import export
 
     return export(tiny_run, tmp_path_factory.mktemp("model") / "shapes.onnx").path

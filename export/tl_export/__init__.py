@@ -1,1 +1,46 @@
-"""Turn a training run into one proven ONNX file: the program `tl-export`, the call `tl_export.pipeline.export`."""
+"""Turn a training run into one proven ONNX file: `export`, and `check` to prove a finished file again.
+
+The names below load their modules when first used, so that `tl-export --help` starts at once.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tl_export.errors import ExportError, VerificationError
+    from tl_export.options import ExportOptions, Precision
+    from tl_export.pipeline import export
+    from tl_export.recheck import check
+    from tl_export.results import CheckResult, ExportResult
+
+__all__ = [
+    "CheckResult",
+    "ExportError",
+    "ExportOptions",
+    "ExportResult",
+    "Precision",
+    "VerificationError",
+    "check",
+    "export",
+]
+
+_MODULES = {
+    "errors": ("ExportError", "VerificationError"),
+    "options": ("ExportOptions", "Precision"),
+    "pipeline": ("export",),
+    "recheck": ("check",),
+    "results": ("CheckResult", "ExportResult"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value  # found directly from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,84 +1,154 @@
-"""The model card: what somebody who is handed the file should know of it, generated from what was measured.
+"""The model card: what somebody who is handed the file should know, generated from what was measured.
 
+The front matter is that of Hugging Face's model cards, for other tools to read; the text below it is for people.
 Source of the headings: Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path, PurePath
+from pathlib import PurePath
+from typing import Any
 
 import jinja2
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from tl_export.proof.golden import Golden
+from tl_export.options import Precision
 from tl_export.proof.precision import STORED
-from tl_export.smaller.form import Formed
+from tl_export.proof.trained import Trained
+from tl_export.results import ExportResult
 from tl_infer.cli.console import printable
 from tl_infer.model.contract import ModelSpec
 from tl_train.errors import RunError
-from tl_train.run_folder.folder import RunFolder
+from tl_train.models.architectures import Architecture
 
 _TEMPLATE = "model_card.md.j2"
 _MAX_CLASSES = 100
 _PARTS = {"test": "test", "val": "validation"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
+_TASK = "image-classification"
+_TAGS = ("onnx", "tl-toolkit")
+# Key in metrics.json -> the front matter's type and name of the metric.
+_METRICS = {
+    "accuracy": ("accuracy", "Accuracy"),
+    "log_loss": ("log_loss", "Log-loss"),
+    "brier": ("brier_score", "Brier score"),
+    "calibration_error": ("expected_calibration_error", "Expected calibration error"),
+}
+# Of the licences that published weights have, those that the front matter names by an identifier of its own.
+# Source: https://huggingface.co/docs/hub/repositories-licenses
+_LICENCES = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "mit")
 
-def model_card(
-    name: str, run: Path, spec: ModelSpec, outputs: Sequence[str], formed: Formed, golden: Golden, size_bytes: int
-) -> str:
-    """The card as Markdown; the same run and proof give the same text.
+
+Metrics = Mapping[str, Mapping[str, Any]]
+
+
+def model_card(result: ExportResult, spec: ModelSpec, trained: Trained, metrics: Metrics) -> str:
+    """The card as Markdown with front matter; the same run and proof give the same text.
 
     Args:
-        name: of the model file.
-        run: the run's folder, for what tl-train measured.
-        spec: what the file says of itself.
-        outputs: of the file.
-        formed: in what form, and what was proven.
-        golden: the golden samples.
-        size_bytes: of the file.
+        result: the file, and what was proven of it.
+        spec: as stored in the file.
+        trained: the run that the file was exported from.
+        metrics: the run's, as `RunFolder.metrics` gives them.
 
     Raises:
         RunError: the run's metrics.json is not what tl-train writes.
 
     """
+    licence = _weights_licence(spec, trained.route.architecture)
+    try:
+        front_matter = _front_matter(result, metrics, licence)
+        body = _body(result, spec, metrics, licence)
+    except (jinja2.UndefinedError, KeyError, TypeError, ValueError) as error:
+        path = trained.run.metrics_file
+        raise RunError(f"{path}: not as this tl-toolkit writes it ({error}); train again") from error
+    return str(ModelCard(f"---\n{front_matter.to_yaml()}\n---\n\n{body}"))
+
+
+def _weights_licence(spec: ModelSpec, architecture: Architecture) -> str:
+    """Of the published weights that the network started from; "" where it did not, or where it is not stated."""
+    published = spec.weights == architecture.source != "none"
+    return architecture.licence if published and architecture.licence != "unknown" else ""
+
+
+def _front_matter(result: ExportResult, metrics: Metrics, licence: str) -> ModelCardData:
+    identifier = licence.lower()
+    known = identifier in _LICENCES
+    return ModelCardData(
+        license=(identifier if known else "other") if licence else None,
+        license_name=identifier if licence and not known else None,
+        library_name="onnxruntime",
+        pipeline_tag=_TASK,
+        tags=list(_TAGS),
+        model_name=printable(result.path.stem),
+        eval_results=_eval_results(result, metrics),
+    )
+
+
+def _eval_results(result: ExportResult, metrics: Metrics) -> list[EvalResult] | None:
+    """What was measured on held-out images: of this very file, or of the float32 model where its name says so."""
+    if not metrics["held_out"]:
+        return None
+    precision = result.proof.precision
+    values = {key: metrics["held_out"][key] for key in _METRICS}
+    if precision is Precision.INT8 and result.int8 is not None:
+        values = {"accuracy": result.int8.int8.accuracy}
+    of_model = " (float32 model)" if precision is Precision.FP16 else ""
+    return [
+        EvalResult(
+            task_type=_TASK,
+            dataset_type="custom",
+            dataset_name=printable(_data_name(metrics)),
+            dataset_split=_part(metrics),
+            metric_type=_METRICS[key][0],
+            metric_name=_METRICS[key][1] + of_model,
+            metric_value=float(value),
+        )
+        for key, value in values.items()
+    ]
+
+
+def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown, not HTML: every text of the user's goes through `escape`
-        finalize=_shown,
+        finalize=lambda value: "" if value is None else value,
     )  # fmt: skip
     environment.filters["escape_md"] = escape
+    environment.filters["python_text"] = lambda text: json.dumps(text, ensure_ascii=False)  # Python reads it the same
     environment.filters["percent"] = lambda share: f"{100 * share:.2f}%"
     environment.filters["number"] = lambda value: "not defined" if value is None else f"{value:.3f}"
     source = resources.files("tl_export").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    metrics = RunFolder(run).metrics()
-    try:
-        return environment.from_string(source).render(
-            name=name,
-            spec=spec,
-            outputs=outputs,
-            proof=formed.proof,
-            int8=formed.int8,
-            stored=STORED[formed.proof.precision],
-            golden=golden,
-            megabytes=size_bytes / 1e6,
-            run=metrics["run"],
-            held_out=metrics["held_out"],
-            calibration=metrics["calibration"],
-            data=PurePath(str(metrics["run"]["data"])).name,
-            part=_PARTS.get(metrics["held_out"].get("part", ""), "held-out"),
-            max_classes=_MAX_CLASSES,
-        )
-    except (jinja2.UndefinedError, KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{RunFolder(run).metrics_file}: not as this tl-toolkit writes it ({error}); train again"
-        ) from error
+    return environment.from_string(source).render(
+        name=result.path.name,
+        spec=spec,
+        outputs=result.outputs,
+        proof=result.proof,
+        int8=result.int8,
+        stored=STORED[result.proof.precision],
+        golden=result.golden,
+        megabytes=result.size_bytes / 1e6,
+        run=metrics["run"],
+        held_out=metrics["held_out"],
+        calibration=metrics["calibration"],
+        licence=licence,
+        data=_data_name(metrics),
+        part=_part(metrics),
+        max_classes=_MAX_CLASSES,
+    )
+
+
+def _data_name(metrics: Metrics) -> str:
+    return PurePath(str(metrics["run"]["data"])).name
+
+
+def _part(metrics: Metrics) -> str:
+    return _PARTS.get(metrics["held_out"].get("part", ""), "held-out")
 
 
 def escape(text: object) -> str:
     """Any text as one line that Markdown shows as it is."""
     return _MARKDOWN.sub(r"\\\1", printable(str(text)))
-
-
-def _shown(value: object) -> object:
-    return "" if value is None else value

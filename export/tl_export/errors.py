@@ -4,8 +4,8 @@ from tl_infer.errors import TlError
 
 
 class ExportError(TlError, RuntimeError):
-    """The network cannot be turned into an ONNX file."""
+    """The run cannot be exported."""
 
 
 class VerificationError(TlError, RuntimeError):
-    """The file does not say the same as the PyTorch model, so it was not written."""
+    """The file gives other answers than the PyTorch model, so it was not written."""

@@ -1,127 +1,110 @@
-"""`export(run, out)`: from a training run to one proven model file; the story on one page."""
+"""`export(run)`: from a training run to one proven model file; the story on one page."""
 
 import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from tl_export.card import model_card
 from tl_export.errors import ExportError
 from tl_export.graph.assemble import assemble, leave_outputs, set_spec
-from tl_export.graph.taps import ALL_OUTPUTS, TappedNetwork, chosen_outputs
+from tl_export.graph.taps import TappedNetwork, chosen_outputs
+from tl_export.options import ExportOptions
 from tl_export.proof.golden import Golden, golden_samples
 from tl_export.proof.precision import RULES
-from tl_export.proof.proof import Proof, parity_json
-from tl_export.proof.routes import TorchRoute
-from tl_export.proof.verify import evenly
-from tl_export.smaller.form import Form, give_form
-from tl_export.smaller.int8 import QuantizeResult
-from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ParitySummary
+from tl_export.proof.proof import parity_json
+from tl_export.proof.trained import Trained
+from tl_export.results import ExportResult
+from tl_export.smaller.form import Formed, give_form
+from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.system.files import replacing
-from tl_infer.system.finding import find_files
 from tl_train.errors import TracingError
 from tl_train.models.trace import trace
 from tl_train.progress import Progress
-from tl_train.run_folder.folder import held_out_files, load_model
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ExportResult:
-    """A written model file.
-
-    Attributes:
-        path: the file.
-        size_bytes: its size.
-        outputs: what it gives, in order.
-        proof: what was proven of it.
-        golden: its golden samples.
-        int8: what came of int8, where it was asked for; the file may be float32 all the same.
-
-    """
-
-    path: Path
-    size_bytes: int
-    outputs: tuple[str, ...]
-    proof: Proof
-    golden: Golden
-    int8: QuantizeResult | None
-
-    @property
-    def parity(self) -> ParitySummary:
-        """The proof as the file's metadata have it."""
-        return self.proof.summary()
+from tl_train.run_folder.folder import RunFolder
 
 
 def export(
-    run: Path,
-    out: Path,
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    options: ExportOptions | None = None,
     *,
-    images: Sequence[Path] = (),
     overwrite: bool = False,
-    outputs: Sequence[str] = ALL_OUTPUTS,
-    verify_count: int | None = None,
-    form: Form | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Turn a run of tl-train into one ONNX file that is proven to say the same as the PyTorch model.
+    """Turn a run of tl-train into one ONNX file, proven to give the same answers as the PyTorch model.
 
     Beside the file two others are written: what the proof found (`NAME.parity.json`) and a model card (`NAME.md`).
 
     Args:
         run: folder that tl-train wrote.
-        out: file to write.
-        images: pictures and folders to verify on; the run's held-out pictures when empty.
+        out: file to write; `model.onnx` in the run's folder when None.
+        options: what the file holds and what it is verified on; `ExportOptions()` when None.
         overwrite: replace existing files.
-        outputs: which outputs the file has, if the network does; `probabilities` in any case.
-        verify_count: verify on that many of the pictures, spread over all; on all for None.
-        form: in what numbers the network is kept, and what the golden samples are.
-        progress: how to show what goes on; silent when None.
+        progress: shows what goes on; silent when None.
 
     Raises:
         TlError: not a finished run, nothing to verify on, the proof failed, or `out` cannot be written. There is no
             file then, and an existing one is as it was.
 
     """
-    progress, form = progress or Progress(), form or Form()
-    _check_outputs(out, overwrite)
-    model, spec, architecture = load_model(run)
-    pictures = evenly(find_files(images) if images else held_out_files(run), verify_count)
+    run = Path(run)
+    out = RunFolder(run).model_file if out is None else Path(out)
+    options, progress = options or ExportOptions(), progress or Progress()
+    _check_names(out, overwrite)
+    trained = Trained.load(run, options.images, options.verify_count)
+    metrics = trained.run.metrics()
+    formed, outputs = _proven_file(trained, options, progress)
+    golden = _golden_samples(formed, trained, options, progress)
+    spec = _completed(formed, trained.spec, golden)
+    data = formed.file.SerializeToString()
+    result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8)
+    parity = parity_json(formed.proof, golden.document(), hashlib.sha256(data).hexdigest(), run, formed.document())
+    card = model_card(result, spec, trained, metrics)
+    _write({out: data, parity_path(out): _utf8(parity), card_path(out): _utf8(card)})
+    return result
+
+
+def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -> tuple[Formed, tuple[str, ...]]:
+    """The file in the precision that is asked for, proven, and the names of its outputs."""
+    route, spec = trained.route, trained.spec
     progress.note(f"Tracing {spec.architecture}")
-    route = TorchRoute(model, spec, architecture)
-    taps = route.taps
-    chosen = chosen_outputs(outputs, taps)
-    if HEATMAP in outputs and HEATMAP not in chosen:
-        progress.note(f"No output 'heatmap': {taps.reason}")
-    network_outputs = (LOGITS, *(name for name in chosen if name != LOGITS))
+    chosen = chosen_outputs(options.outputs, route.taps)
+    if HEATMAP in options.outputs and HEATMAP not in chosen:
+        progress.note(f"No output 'heatmap': {route.taps.reason}")
+    # The proof looks at the logits and int8 is made by them, also where the file does not give them.
+    traced = (LOGITS, *(name for name in chosen if name != LOGITS))
     try:
-        network = trace(TappedNetwork(model, taps, network_outputs), spec.preprocess.size, network_outputs)
+        network = trace(TappedNetwork(route.model, route.taps, traced), spec.preprocess.size, traced)
     except TracingError as error:
         raise ExportError(str(error)) from error
-    whole = assemble(network, spec, (PROBABILITIES, LOGITS, *(name for name in chosen if name != LOGITS)))
-    formed = give_form(whole, form, model, route, run, pictures, progress)
-    file, proof = leave_outputs(formed.file, (PROBABILITIES, *chosen)), formed.proof
+    whole = assemble(network, spec, (PROBABILITIES, *traced))
+    formed = give_form(whole, options.precision, trained, progress, max_drop=options.max_drop)
+    outputs = (PROBABILITIES, *chosen)
+    leave_outputs(formed.file, outputs)
+    return formed, outputs
+
+
+def _golden_samples(formed: Formed, trained: Trained, options: ExportOptions, progress: Progress) -> Golden:
     golden = golden_samples(
-        file.SerializeToString(),
-        route,
-        None if form.synthetic_golden else pictures,
-        RULES[proof.precision],
+        formed.file.SerializeToString(),
+        trained,
+        RULES[formed.proof.precision],
+        synthetic=options.golden == "synthetic",
     )
     for fault in golden.missed():
-        progress.note(f"Golden samples: they would not show a runtime with {fault}; the answers hardly change by it")
-    # The proof itself goes into the file; this touches the metadata only, never the graph that was proven.
-    finished = dataclasses.replace(spec, parity=proof.summary(), metrics={**spec.metrics, **formed.metrics()})
-    set_spec(file, finished, golden.samples)
-    data = file.SerializeToString()
-    parity = parity_json(proof, golden.document(), hashlib.sha256(data).hexdigest(), run, formed.document())
-    card = model_card(out.name, run, finished, (PROBABILITIES, *chosen), formed, golden, len(data))
-    _write({out: data, parity_path(out): _utf8(parity), card_path(out): _utf8(card)})
-    return ExportResult(out, len(data), (PROBABILITIES, *chosen), proof, golden, formed.int8)
+        progress.note(f"Golden samples: they would not show a runtime with {fault}; it hardly changes the answers")
+    return golden
 
 
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", errors="backslashreplace")
+def _completed(formed: Formed, spec: ModelSpec, golden: Golden) -> ModelSpec:
+    """The spec with the proof and what was measured; written into the file, whose graph stays the one proven."""
+    metrics = {**spec.metrics, **formed.metrics()}
+    spec = dataclasses.replace(spec, parity=formed.proof.summary(), metrics=metrics)
+    set_spec(formed.file, spec, golden.samples)
+    return spec
 
 
 def parity_path(out: Path) -> Path:
@@ -134,7 +117,7 @@ def card_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.md")
 
 
-def _check_outputs(out: Path, overwrite: bool) -> None:
+def _check_names(out: Path, overwrite: bool) -> None:
     """Say early what would only fail after minutes of work."""
     if not out.parent.is_dir():
         raise ExportError(f"{out}: the folder {out.parent} does not exist; make it first")
@@ -145,6 +128,10 @@ def _check_outputs(out: Path, overwrite: bool) -> None:
             raise ExportError(f"{path}: is a folder; expected the name of a file to write")
         if path.exists() and not overwrite:
             raise ExportError(f"{path}: exists already; choose another name, or replace it with --overwrite")
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 def _write(contents: Mapping[Path, bytes]) -> None:

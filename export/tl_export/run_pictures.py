@@ -1,23 +1,46 @@
-"""The pictures of a run: those it learned from, to calibrate with, and those it held out, to measure on."""
+"""The images of a run: those it learned from, to calibrate on, and those it held out, to measure on."""
 
-from pathlib import Path
+import dataclasses
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from tl_export.errors import ExportError
-from tl_export.smaller.gates import LabelledPicture
+from tl_infer.images import ImageSource
+from tl_infer.model.contract import ModelSpec
 from tl_train.data.dataset import fingerprint, load_dataset
 from tl_train.data.sources import read_source
 from tl_train.errors import RunError
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
 
+_Item = TypeVar("_Item")
 
-def training_pictures(run: Path, count: int, progress: Progress | None = None) -> list[LabelledPicture]:
-    """Pictures that the run learned from, drawn evenly from its classes; the same ones each time.
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LabelledPicture:
+    """An image and its true class."""
+
+    picture: ImageSource
+    label: str
+
+
+def evenly(pictures: Sequence[_Item], count: int | None) -> list[_Item]:
+    """`count` of the images, evenly spread over them; all when there are no more, or for None."""
+    if count is None or len(pictures) <= count:
+        return list(pictures)
+    return [pictures[round(place)] for place in np.linspace(0, len(pictures) - 1, count)]
+
+
+def training_pictures(
+    run: RunFolder, spec: ModelSpec, count: int, progress: Progress | None = None
+) -> list[LabelledPicture]:
+    """Images that the run learned from, drawn evenly from its classes; the same ones each time.
 
     Args:
-        run: folder that tl-train wrote.
+        run: what tl-train wrote.
+        spec: the run's; its fingerprint tells whether the data are still the same.
         count: at most this many; all when there are fewer.
         progress: shows the decoding.
 
@@ -25,13 +48,13 @@ def training_pictures(run: Path, count: int, progress: Progress | None = None) -
         Decoded, uint8 arrays (H, W, 3), upright RGB, before any augmentation.
 
     Raises:
-        TlError: not a finished run, or the data that it names cannot be read any more.
+        TlError: the data that the run names can no longer be read.
 
     """
     progress = progress or Progress()
-    config = RunFolder(run).config()
+    config = run.config()
     dataset = load_dataset(config, read_source(config, progress), progress)
-    if fingerprint(dataset) != RunFolder(run).spec().data_fingerprint:
+    if fingerprint(dataset) != spec.data_fingerprint:
         progress.note(f"{run}: the data changed since the training; calibrating int8 on what is there now")
     samples = dataset.train
     random = np.random.default_rng(0)
@@ -42,18 +65,17 @@ def training_pictures(run: Path, count: int, progress: Progress | None = None) -
     return [LabelledPicture(samples[place].load(), dataset.labels[label]) for _, label, place in turns[:count]]
 
 
-def held_out_pictures(run: Path) -> list[LabelledPicture]:
-    """The pictures that the run reported on, with their true labels.
+def held_out_pictures(run: RunFolder) -> list[LabelledPicture]:
+    """The images that the run was evaluated on, with their true labels.
 
     Raises:
-        ExportError: the run held none back, or its list is damaged.
+        ExportError: the run held none out, or its list is damaged.
 
     """
-    folder = RunFolder(run)
     try:
-        pictures = [LabelledPicture(prediction.path, prediction.label) for prediction in folder.predictions()]
+        pictures = [LabelledPicture(prediction.path, prediction.label) for prediction in run.predictions()]
     except RunError as error:
         raise ExportError(f"{error}, so nothing to measure int8 on; train again with images held out") from error
     if not pictures:
-        raise ExportError(f"{folder.predictions_file}: no held-out pictures, so nothing to measure int8 on")
+        raise ExportError(f"{run.predictions_file}: no held-out images, so nothing to measure int8 on")
     return pictures

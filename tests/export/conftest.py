@@ -3,15 +3,18 @@
 import onnx
 import pytest
 
-from tl_export.graph.taps import ALL_OUTPUTS, OPTIONAL_OUTPUTS, TappedNetwork, find_taps
+from tl_export.graph.taps import TappedNetwork, find_taps
+from tl_export.options import ALL_OUTPUTS, OPTIONAL_OUTPUTS
+from tl_export.proof.routes import TorchRoute
+from tl_export.proof.trained import Trained
 from tl_train.models.trace import trace
-from tl_train.run_folder.folder import load_model
+from tl_train.run_folder.folder import RunFolder
 
 
 @pytest.fixture(scope="session")
 def traced(tiny_run):
     """The network of `tiny_run` with all outputs, and its spec; `assemble` must get a copy."""
-    model, spec, architecture = load_model(tiny_run)
+    model, spec, architecture = RunFolder(tiny_run).load_model()
     taps = find_taps(model, architecture, spec.preprocess.size)
     return trace(TappedNetwork(model, taps, OPTIONAL_OUTPUTS), spec.preprocess.size, OPTIONAL_OUTPUTS), spec
 
@@ -25,5 +28,18 @@ def assembled(traced):
         network = onnx.ModelProto()
         network.CopyFrom(traced[0])
         return assemble(network, spec or traced[1], outputs)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def trained_on():
+    """Makes the trained side of a proof from a run; another spec or other images where given."""
+
+    def build(run, pictures=None, spec=None) -> Trained:
+        folder = RunFolder(run)
+        model, own_spec, architecture = folder.load_model()
+        route = TorchRoute(model, spec or own_spec, architecture)
+        return Trained(folder, route, folder.held_out_files() if pictures is None else pictures)
 
     return build

@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 from tl_export.graph.assemble import assemble
-from tl_export.graph.taps import ALL_OUTPUTS, TappedNetwork, chosen_outputs, find_taps
+from tl_export.graph.taps import TappedNetwork, chosen_outputs
+from tl_export.options import ALL_OUTPUTS
+from tl_export.proof.routes import TorchRoute
+from tl_export.proof.trained import Trained
 from tl_export.proof.verify import verify
 from tl_infer.images import load_image
 from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec, PreprocessSpec
@@ -19,6 +22,7 @@ from tl_train.models.new_head import put_new_head
 from tl_train.models.trace import trace
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
+from tl_train.run_folder.folder import RunFolder
 
 # Name, side of the input (None: its own), and whether it has a heatmap.
 FAST = [("timm:resnet18", 64, True), ("timm:mobilenetv3_small_050", 64, False)]
@@ -63,21 +67,20 @@ def random_network(name: str, side: int | None, head: str, photos: list[Path]) -
 @pytest.mark.parametrize(("name", "side", "heatmap"), CASES)
 def test_exports_and_verifies(name, side, heatmap, photos):
     model, spec = random_network(name, side, "append" if name == "timm:resnet18" and side else "replace", photos)
-    architecture = find_architecture(name)
-    taps = find_taps(model, architecture, spec.preprocess.size)
-    outputs = chosen_outputs(ALL_OUTPUTS, taps)
+    route = TorchRoute(model, spec, find_architecture(name))
+    outputs = chosen_outputs(ALL_OUTPUTS, route.taps)
     assert (HEATMAP in outputs) == heatmap
-    network = trace(TappedNetwork(model, taps, outputs), spec.preprocess.size, (LOGITS, *outputs[1:]))
+    network = trace(TappedNetwork(model, route.taps, outputs), spec.preprocess.size, (LOGITS, *outputs[1:]))
     file = assemble(network, spec, (PROBABILITIES, *outputs)).SerializeToString()
-    proof = verify(model, spec, file, photos[:2], Progress())
+    proof = verify(Trained(RunFolder(Path("run")), route, photos[:2]), file, Progress())
     assert proof.top1_agreement == 1
     assert [stage.stage for stage in proof.stages if stage.stage == HEATMAP] == [HEATMAP] * heatmap
 
 
 def test_an_output_less_changes_nothing_else(photos):
     model, spec = random_network("timm:resnet18", 64, "replace", photos)
-    taps = find_taps(model, find_architecture("timm:resnet18"), (64, 64))
-    network = trace(TappedNetwork(model, taps, (LOGITS,)), (64, 64), (LOGITS,))
-    file = assemble(network, dataclasses.replace(spec, temperature=2.0), (PROBABILITIES, LOGITS))
-    proof = verify(model, dataclasses.replace(spec, temperature=2.0), file.SerializeToString(), photos[:1], Progress())
+    route = TorchRoute(model, dataclasses.replace(spec, temperature=2.0), find_architecture("timm:resnet18"))
+    network = trace(TappedNetwork(model, route.taps, (LOGITS,)), (64, 64), (LOGITS,))
+    file = assemble(network, route.spec, (PROBABILITIES, LOGITS))
+    proof = verify(Trained(RunFolder(Path("run")), route, photos[:1]), file.SerializeToString(), Progress())
     assert [result.stage for result in proof.stages] == ["decode", "tensor", "logits", "probabilities", "label"]

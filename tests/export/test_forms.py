@@ -12,30 +12,29 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from support.loading import BY_STEPS
+from tl_export import ExportError, ExportOptions, Precision, VerificationError, check, export
 from tl_export.cli import command
-from tl_export.errors import ExportError, VerificationError
 from tl_export.graph.assemble import assemble
-from tl_export.pipeline import card_path, export, parity_path
+from tl_export.pipeline import card_path, parity_path
 from tl_export.proof.faults import with_swapped_channels
-from tl_export.proof.precision import RULES, Precision, precision_of
-from tl_export.proof.routes import TorchRoute
+from tl_export.proof.precision import FP16_MAX_PROBABILITY_DIFFERENCE, RULES, precision_of
 from tl_export.proof.verify import verify
-from tl_export.recheck import check
-from tl_export.run_pictures import held_out_pictures, training_pictures
-from tl_export.smaller.form import Form, give_form
-from tl_export.smaller.fp16 import FP16_MAX_PROBABILITY_DIFFERENCE
-from tl_export.smaller.gates import LabelledPicture, median_estimate, paired_difference
+from tl_export.run_pictures import LabelledPicture, held_out_pictures, training_pictures
+from tl_export.smaller.form import give_form
+from tl_export.smaller.gates import median_estimate, paired_difference
 from tl_export.smaller.int8 import QuantizeSettings, quantize
+from tl_export.summary import int8_lines
 from tl_infer import Classifier
-from tl_train.config import TrainConfig
+from tl_train import TrainConfig, train
 from tl_train.progress import Progress
-from tl_train.run import train
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.run_folder.folder import RunFolder
 
-ANY_DROP = Form(Precision.INT8, max_drop=1.0)
+ANY_DROP = ExportOptions(precision=Precision.INT8, max_drop=1.0)
+FP16 = ExportOptions(precision=Precision.FP16)
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +67,12 @@ def plain(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def halved(run, tmp_path_factory):
-    return export(run, tmp_path_factory.mktemp("fp16") / "model.onnx", form=Form(Precision.FP16))
+    return export(run, tmp_path_factory.mktemp("fp16") / "model.onnx", FP16)
 
 
 @pytest.fixture(scope="module")
 def int8(run, tmp_path_factory):
-    return export(run, tmp_path_factory.mktemp("int8") / "model.onnx", form=ANY_DROP)
+    return export(run, tmp_path_factory.mktemp("int8") / "model.onnx", ANY_DROP)
 
 
 def nodes_before(model: onnx.ModelProto, prefix: str) -> list[bytes]:
@@ -89,7 +88,9 @@ def test_float16_weights_are_smaller_proven_and_say_so(plain, halved, run):
     assert tolerances["tensor"] == 1e-5
     assert "logits" not in tolerances
     assert "large weights stored as float16" in onnx.load(halved.path).doc_string
-    assert "(float32, with large weights stored as float16)" in card_path(halved.path).read_text()
+    card = ModelCard.load(card_path(halved.path))
+    assert "(float32, with large weights stored as float16)" in card.text
+    assert card.data.eval_results[0].metric_name == "Accuracy (float32 model)"
     document = json.loads(parity_path(halved.path).read_text())
     assert (document["stored_as"], document["other_labels"]) == ("fp16-weights", 0)
     assert Classifier(halved.path).self_test().max_difference < 1e-6
@@ -102,15 +103,14 @@ def test_float16_weights_are_smaller_proven_and_say_so(plain, halved, run):
 def test_without_logits_too(run, tmp_path):
     for precision in (Precision.FP16, Precision.INT8):
         out = tmp_path / f"{precision.value}.onnx"
-        export(run, out, outputs=("probabilities",), form=Form(precision, max_drop=1.0))
+        export(run, out, ExportOptions(outputs=("probabilities",), precision=precision, max_drop=1.0))
         assert check(out, run).outputs == ("probabilities",)
 
 
 def test_the_same_run_gives_the_same_bytes(run, halved, int8, tmp_path):
     """int8 from another process, too."""
     out = tmp_path / "model.onnx"
-    code = "from tl_export.cli import main; main()"
-    arguments = [sys.executable, "-c", code, str(run), "--out", str(out), "--int8", "--max-drop", "100"]
+    arguments = [sys.executable, "-m", "tl_export", str(run), "--out", str(out), "--int8", "--max-drop", "100"]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert " MB, int8; " in done.stdout
@@ -121,13 +121,12 @@ def test_the_same_run_gives_the_same_bytes(run, halved, int8, tmp_path):
 
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
-def test_faults_are_refused_in_every_form(run, halved, int8, precision):
-    model, spec, _ = load_model(run)
+def test_faults_are_refused_in_every_form(run, halved, int8, precision, trained_on):
+    spec = RunFolder(run).load_model()[1]
     file = onnx.load({Precision.FP16: halved, Precision.INT8: int8}[precision].path)
-    pictures = held_out_files(run)
 
     def prove(spoiled: onnx.ModelProto, changed=spec) -> None:
-        verify(model, changed, spoiled.SerializeToString(), pictures, Progress(), rule=RULES[precision])
+        verify(trained_on(run, spec=changed), spoiled.SerializeToString(), Progress(), RULES[precision])
 
     with pytest.raises(VerificationError, match="first at stage 'tensor'"):
         prove(with_swapped_channels(file))
@@ -140,14 +139,12 @@ def test_faults_are_refused_in_every_form(run, halved, int8, precision):
             prove(file, colder)
 
 
-def test_another_network_is_refused(run, traced):
+def test_another_network_is_refused(run, traced, trained_on):
     network = onnx.ModelProto()
     network.CopyFrom(traced[0])
     file = assemble(network, traced[1])
-    model, _, architecture = load_model(run)
-    route = TorchRoute(model, traced[1], architecture)
     with pytest.raises(VerificationError, match="first at stage"):
-        give_form(file, Form(Precision.FP16), model, route, run, held_out_files(run), Progress())
+        give_form(file, Precision.FP16, trained_on(run, spec=traced[1]), Progress(), max_drop=0.005)
 
 
 def test_int8_is_smaller_faster_and_says_what_it_costs(plain, int8, run):
@@ -171,7 +168,9 @@ def test_int8_is_smaller_faster_and_says_what_it_costs(plain, int8, run):
     assert document["int8"]["kept"] is True
     assert document["int8"]["int8"]["size_bytes"] < document["int8"]["fp32"]["size_bytes"]
     assert document["fp32"]["stored_as"] == "fp32"
-    assert "| int8 | 0.2 |" in card_path(int8.path).read_text()
+    card = ModelCard.load(card_path(int8.path))
+    assert "| int8 | 0.2 |" in card.text
+    assert {one.metric_name: one.metric_value for one in card.data.eval_results} == {"Accuracy": result.int8.accuracy}
     classifier = Classifier(int8.path)
     assert classifier.spec.metrics["int8_accuracy"] == result.int8.accuracy
     assert classifier.self_test().max_difference < 1e-6
@@ -185,19 +184,19 @@ def test_layers_go_back_to_float_by_training_pictures_alone(run, plain):
     """With nothing to be lost at all, something is excluded; the held-out pictures see one file."""
     file = onnx.load(plain.path)
     settings = QuantizeSettings(max_drop=0.0, sensitivity_pictures=2, timing_rounds=10)
-    training = training_pictures(run, 24)
-    result = quantize(file, training, held_out_pictures(run), settings)
+    training = training_pictures(RunFolder(run), RunFolder(run).load_model()[1], 24)
+    result = quantize(file, training, held_out_pictures(RunFolder(run)), settings)
     assert [attempt.layers for attempt in result.attempts][:3] == [0, 1, 2][: len(result.attempts)]
     assert result.attempts[0].lost > 0 or len(result.attempts) == 1
-    other_labels = [dataclasses.replace(item, label="cross") for item in held_out_pictures(run)]
+    other_labels = [dataclasses.replace(item, label="cross") for item in held_out_pictures(RunFolder(run))]
     again = quantize(file, training, other_labels, settings)
     assert again.attempts[0].lost == result.attempts[0].lost
-    assert all(line for line in again.lines())
+    assert all(line for line in int8_lines(again))
 
 
 def test_int8_that_loses_accuracy_is_refused_and_fp32_written(run, data, tmp_path):
     """Ranges measured on black pictures fit no others."""
-    kept = {path.resolve() for path in held_out_files(run)}
+    kept = {path.resolve() for path in RunFolder(run).held_out_files()}
     changed = [path for path in data.rglob("*.png") if path.resolve() not in kept]
     before = {path: path.read_bytes() for path in changed}
     for path in changed:
@@ -221,14 +220,14 @@ def test_int8_that_loses_accuracy_is_refused_and_fp32_written(run, data, tmp_pat
 def test_pictures_that_are_missing_are_named(run, plain, tmp_path):
     file = onnx.load(plain.path)
     some = [LabelledPicture(np.zeros((8, 8, 3), np.uint8), "cross")]
-    with pytest.raises(ExportError, match="int8 needs training pictures to calibrate on"):
-        quantize(file, [], some)
-    with pytest.raises(ExportError, match="int8 needs held-out pictures to be judged on"):
-        quantize(file, some, [])
+    with pytest.raises(ExportError, match="int8 needs training images to calibrate on"):
+        quantize(file, [], some, QuantizeSettings(max_drop=0.0))
+    with pytest.raises(ExportError, match="int8 needs held-out images to be judged on"):
+        quantize(file, some, [], QuantizeSettings(max_drop=0.0))
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "predictions.csv").write_text("path,label\n")
-    with pytest.raises(ExportError, match=r"predictions.csv: no held-out pictures, so nothing to measure int8 on"):
-        held_out_pictures(tmp_path / "run")
+    with pytest.raises(ExportError, match=r"predictions.csv: no held-out images, so nothing to measure int8 on"):
+        held_out_pictures(RunFolder(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -254,14 +253,14 @@ def test_the_interval_of_a_median_is_of_order_statistics():
 
 
 def test_synthetic_golden_samples_hold_no_picture(run, plain, tmp_path):
-    form = Form(synthetic_golden=True)
-    result = export(run, tmp_path / "a.onnx", form=form)
-    others = export(run, tmp_path / "c.onnx", images=held_out_files(run)[:1], form=form)
+    result = export(run, tmp_path / "a.onnx", ExportOptions(golden="synthetic"))
+    one = ExportOptions(golden="synthetic", images=RunFolder(run).held_out_files()[:1])
+    others = export(run, tmp_path / "c.onnx", one)
     samples = {sample.png for sample in result.golden.samples.samples}
     assert {sample.png for sample in others.golden.samples.samples} == samples
     assert not samples & {sample.png for sample in plain.golden.samples.samples}
     assert check(tmp_path / "a.onnx").golden.samples == 6
-    assert "patterns made by tl-export" in card_path(tmp_path / "a.onnx").read_text()
+    assert "patterns drawn by tl-export" in card_path(tmp_path / "a.onnx").read_text()
 
 
 @pytest.mark.parametrize(
@@ -284,16 +283,23 @@ def test_wrong_usage(arguments, message):
 @pytest.mark.parametrize(("field", "value"), [("max_drop", 1.1), ("timing_rounds", 0), ("max_drop", float("nan"))])
 def test_settings_out_of_range(field, value):
     with pytest.raises(ValueError, match=f"{field}: found {value}"):
-        QuantizeSettings(**{field: value})
+        QuantizeSettings(**{"max_drop": 0.005, field: value})
 
 
-def test_interrupted_int8_leaves_no_file(run, tmp_path):
-    code = "from tl_export.cli import main; main()"
-    arguments = [sys.executable, "-c", code, str(run), "--out", str(tmp_path / "m.onnx"), "--int8", "--max-drop", "0"]
+def test_interrupted_int8_leaves_no_file(run, data, tmp_path):
+    """In the middle of it: the note that the data changed comes right before int8 is calibrated."""
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(data, tmp_path / "data")
+    next((tmp_path / "data").rglob("*.png")).unlink()
+    config = (tmp_path / "run" / "config.toml").read_text()
+    (tmp_path / "run" / "config.toml").write_text(config.replace(str(data), str(tmp_path / "data")))
+    (tmp_path / "out").mkdir()
+    options = ["--out", str(tmp_path / "out" / "m.onnx"), "--int8", "--max-drop", "0"]
+    arguments = [sys.executable, "-m", "tl_export", str(tmp_path / "run"), *options]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("int8 loses"):
+        if "calibrating int8" in line:
             process.send_signal(signal.SIGINT)
             break
     rest = process.stderr.read()
@@ -301,4 +307,4 @@ def test_interrupted_int8_leaves_no_file(run, tmp_path):
     assert process.wait(timeout=60) == 130
     assert "Interrupted." in rest
     assert "Traceback" not in rest
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "out").iterdir()) == []

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from support.loading import BY_STEPS
-from tl_export.errors import ExportError, VerificationError
+from tl_export import ExportError, ExportOptions, VerificationError, export
 from tl_export.graph.assemble import assemble
-from tl_export.pipeline import export
 from tl_export.proof.verify import verify
 from tl_infer import Classifier, ModelSpec
+from tl_train import TrainConfig, train
 from tl_train.progress import Progress
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.run_folder.folder import RunFolder
 
-TL_EXPORT = [sys.executable, "-c", "from tl_export.cli import main; main()"]
+TL_EXPORT = [sys.executable, "-m", "tl_export"]
 
 
 def test_the_file_is_one_valid_model_with_everything_inside(tiny_model, tiny_run):
@@ -77,13 +77,13 @@ def test_a_failed_proof_leaves_no_file_and_an_old_one_as_it_was(tiny_run, tmp_pa
     picture = tmp_path / "broken.png"
     picture.write_text("no picture")
     with pytest.raises(VerificationError, match=r"broken.png: not an image.*cannot verify"):
-        export(run, out, images=[picture])
+        export(run, out, ExportOptions(images=[picture]))
     assert not out.exists()
     out.write_text("old")
     with pytest.raises(ExportError, match=r"exists already; .* --overwrite"):
         export(run, out)
     with pytest.raises(VerificationError):
-        export(run, out, images=[picture], overwrite=True)
+        export(run, out, ExportOptions(images=[picture]), overwrite=True)
     assert out.read_text() == "old"
 
 
@@ -95,7 +95,7 @@ def test_export_from_the_shell(tiny_run, tmp_path):
     out = tmp_path / "model.onnx"
     done = run(tiny_run, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "Verified on 6 pictures: the same top-1 on all" in done.stdout
+    assert "Verified on 6 images: the same top-1 on all" in done.stdout
     assert f"Model: {out}" in done.stdout
     assert done.stderr.splitlines()[0] == "Tracing timm:test_efficientnet"
     for stage in ("decode", "tensor", "embedding", "logits", "heatmap", "probabilities", "label", "batch"):
@@ -114,9 +114,6 @@ def test_export_from_the_shell(tiny_run, tmp_path):
 
 
 def test_gray_pictures_export_too(shapes, tmp_path):
-    from tl_train.config import TrainConfig
-    from tl_train.run import train
-
     fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS, "color": "gray"}
     train(TrainConfig.of(str(shapes), **fields), tmp_path / "run")
     result = export(tmp_path / "run", tmp_path / "gray.onnx")
@@ -127,9 +124,6 @@ def test_gray_pictures_export_too(shapes, tmp_path):
 
 
 def test_an_appended_head_exports_too(shapes, tmp_path):
-    from tl_train.config import TrainConfig
-    from tl_train.run import train
-
     fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS, "mode": "head"}
     train(TrainConfig.of(str(shapes), head="append", **fields), tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["run"]
@@ -150,20 +144,18 @@ def test_an_appended_head_exports_too(shapes, tmp_path):
     ],
 )
 @pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
-def test_every_fit_is_proven_on_photographs(traced, tiny_run, photos, fit, fields, resample):
+def test_every_fit_is_proven_on_photographs(traced, tiny_run, trained_on, photos, fit, fields, resample):
     import dataclasses
 
-    from tl_train.config import TrainConfig
     from tl_train.preprocess.graph import spec_for
 
     network, spec = traced
     config = TrainConfig.of("digits", fit=fit, resample=resample, **fields)
     preprocess = spec_for(config.input, spec.preprocess.size, spec.preprocess.mean, spec.preprocess.std)
     changed = dataclasses.replace(spec, preprocess=preprocess)
-    model, _, _ = load_model(tiny_run)
     file = assemble(copy(network), changed).SerializeToString()
-    pictures = [*held_out_files(tiny_run), *photos[::10]]
-    assert verify(model, changed, file, pictures, Progress()).top1_agreement == 1
+    pictures = [*RunFolder(tiny_run).held_out_files(), *photos[::10]]
+    assert verify(trained_on(tiny_run, pictures, changed), file, Progress()).top1_agreement == 1
     images = np.random.default_rng(0).integers(0, 256, (3, 90, 40, 3), dtype=np.uint8)
     assert len({result.probability for result in Classifier(file).classify_many(images)}) == 3
 

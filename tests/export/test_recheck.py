@@ -7,14 +7,13 @@ import onnx
 import pytest
 from onnx import helper
 
-from tl_export.errors import VerificationError
+from tl_export import VerificationError, check
 from tl_export.graph.assemble import set_spec
 from tl_export.proof.faults import without_antialias
-from tl_export.recheck import check
 from tl_infer.errors import ModelFileError, TlError
 from tl_train.errors import RunError
 
-TL_EXPORT = [sys.executable, "-c", "from tl_export.cli import main; main()"]
+TL_EXPORT = [sys.executable, "-m", "tl_export"]
 
 
 def changed(model, path, change):
@@ -103,11 +102,11 @@ def test_labels_that_are_not_the_runs(tiny_model, tiny_run, tmp_path):
     import dataclasses
 
     from tl_infer.model.golden import GoldenSet
-    from tl_train.run_folder.folder import load_model
+    from tl_train.run_folder.folder import RunFolder
 
     def rename(file):
         (entry,) = [entry for entry in file.metadata_props if entry.key == "tl.golden"]
-        spec = load_model(tiny_run)[1]
+        spec = RunFolder(tiny_run).load_model()[1]
         set_spec(file, dataclasses.replace(spec, labels=("a", "b", "c")), GoldenSet.from_json(entry.value, 3))
 
     with pytest.raises(VerificationError, match="first at stage 'label'"):
@@ -123,7 +122,7 @@ def test_from_the_shell(tiny_model, tiny_run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Structure: one file, fp32, opset 18, outputs probabilities, logits, embedding, heatmap" in done.stdout
     assert "Golden samples: 6, largest difference " in done.stdout
-    assert "Verified on 6 pictures: the same top-1 on all" in done.stdout
+    assert "Verified on 6 images: the same top-1 on all" in done.stdout
     shutil.copy(tiny_model, tmp_path / "copy.onnx")
     changed(tiny_model, tmp_path / "bad.onnx", without_golden)
     done = run("--check", tmp_path / "bad.onnx")
@@ -140,7 +139,7 @@ def test_from_the_shell(tiny_model, tiny_run, tmp_path):
         (["run", "--check", "model.onnx"], "--check writes nothing"),
         (["--check", "model.onnx", "--out", "b.onnx"], "--check writes nothing"),
         (["--check", "model.onnx", "--images", "a"], "--images with --check needs --run DIR"),
-        (["run", "--outputs", "logits,heat"], "found 'heat', expected some of probabilities,logits"),
+        (["run", "--outputs", "logits,heat"], "found 'heat', expected some of probabilities, logits"),
         (["run", "--verify-count", "0"], "--verify-count"),
     ],
 )

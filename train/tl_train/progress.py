@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from rich.console import Console
@@ -25,6 +25,8 @@ Item = TypeVar("Item")
 
 # How often a log file is told how far a long step is, seconds.
 PLAIN_INTERVAL_S = 10.0
+
+_STEP_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 class DownloadBar(Protocol):
@@ -60,6 +62,12 @@ class Progress:
         yield from items
 
     @contextlib.contextmanager
+    def counter(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        """Show how far something is that calls back, with the parts done and all there are."""
+        del description
+        yield lambda done, total: None
+
+    @contextlib.contextmanager
     def download(self, name: str) -> Iterator[DownloadBar]:
         """Show the download of one file."""
         del name
@@ -81,19 +89,24 @@ class TerminalProgress(Progress):
         if not self._console.is_terminal:
             yield from self._plain_steps(items, description, total)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with self._bars(*columns) as bars:
+        with self._bars(*_STEP_COLUMNS) as bars:
             yield from bars.track(items, total=total, description=description)
 
+    @contextlib.contextmanager
+    def counter(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar; where stderr is no terminal, a line every ten seconds."""
+        if not self._console.is_terminal:
+            yield _PlainCounter(description, self.note)
+            return
+        with self._bars(*_STEP_COLUMNS) as bars:
+            task = bars.add_task(description, total=None)
+            yield lambda done, total: bars.update(task, completed=done, total=total)
+
     def _plain_steps(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-        started = told = time.monotonic()
+        report = _PlainCounter(description, self.note)
         for done, item in enumerate(items, start=1):
             yield item
-            now = time.monotonic()
-            if now - told >= PLAIN_INTERVAL_S:
-                told = now
-                left_s = (now - started) * (total - done) / done
-                self.note(f"{description}: {done} of {total}, about {left_s:.0f} s left")
+            report(done, total)
 
     @contextlib.contextmanager
     def download(self, name: str) -> Iterator[DownloadBar]:
@@ -105,6 +118,22 @@ class TerminalProgress(Progress):
 
     def _bars(self, *columns: ProgressColumn) -> RichProgress:
         return RichProgress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+
+
+class _PlainCounter:
+    """Tells a log every ten seconds how far something is."""
+
+    def __init__(self, description: str, note: Callable[[str], None]) -> None:
+        self._description, self._note = description, note
+        self._started = self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told < PLAIN_INTERVAL_S:
+            return
+        self._told = now
+        left = f", about {(now - self._started) * (total - done) / done:.0f} s left" if done else ""
+        self._note(f"{self._description}: {done} of {total}{left}")
 
 
 class _SilentBar:

@@ -17,7 +17,7 @@ from tl_train.data.samples import Sample, labels_of
 from tl_train.data.sources import read_source
 from tl_train.errors import TrainingError
 from tl_train.evaluation.answers import Answers
-from tl_train.evaluation.calibration import Calibration, fit_calibration
+from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.features import part_of
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head
@@ -75,7 +75,7 @@ def train(
     started = time.perf_counter()
     head, history = _learn(setup, fabric, out, progress)
     seconds = time.perf_counter() - started
-    calibration = _calibrate(setup, head.cross_fitted)
+    calibration = _calibrate(setup, head)
     for note in calibration.notes:
         progress.note(note)
     result = TrainResult(
@@ -167,15 +167,16 @@ def _calibration_pictures(dataset: Dataset, config: TrainConfig) -> tuple[Sequen
     return dataset.val, "validation images"
 
 
-def _calibrate(setup: Setup, cross_fitted: npt.NDArray[np.float32] | None) -> Calibration:
+def _calibrate(setup: Setup, head: FittedHead) -> Calibration:
     """Temperature and threshold, from images that the model was neither trained on nor selected by."""
     dataset = setup.dataset
-    if cross_fitted is not None:
-        source = "training images, each judged by a head fitted without it"
-        return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
     samples, source = _calibration_pictures(dataset, setup.config)
-    no_logits = np.zeros((0, 2), np.float32)
-    logits = _logits(setup, samples) if samples else no_logits
+    behind_frozen = setup.config.model.mode == "head" and head.cross_fitted is not None
+    if behind_frozen and len(samples) < MIN_IMAGES <= len(dataset.train):
+        assert head.cross_fitted is not None
+        source = "training images, each judged by a head fitted without it"
+        return fit_calibration(Answers(head.cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
+    logits = _logits(setup, samples) if samples else np.zeros((0, 2), np.float32)
     return fit_calibration(Answers(logits, labels_of(samples)), source=source)
 
 

@@ -30,12 +30,13 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     write_bytes(path, text.getvalue().encode("utf-8", errors="surrogateescape"))
 
 
-def aligned(rows: Iterable[Sequence[str]], *, names: int = 0, min_width: int = 0) -> list[str]:
+def aligned(rows: Iterable[Sequence[str]], *, names: int = 0, notes: int = 0, min_width: int = 0) -> list[str]:
     """The rows as plain lines in aligned columns, at most 80 characters wide; long texts are wrapped.
 
     Args:
         rows: cells, the header first if there is one.
         names: how many columns, from the first, are texts and flush left; numbers are flush right.
+        notes: how many columns, up to the last, are texts as well.
         min_width: of every column; the same in two calls aligns their lines.
 
     """
@@ -43,7 +44,8 @@ def aligned(rows: Iterable[Sequence[str]], *, names: int = 0, min_width: int = 0
     for number, row in enumerate(rows):
         if not number:
             for column in range(len(row)):
-                table.add_column(justify="left" if column < names else "right", min_width=min_width, overflow="fold")
+                is_text = column < names or column >= len(row) - notes
+                table.add_column(justify="left" if is_text else "right", min_width=min_width, overflow="fold")
         table.add_row(*map(printable, row))
     text = io.StringIO()
     Console(file=text, width=COLUMNS, markup=False, emoji=False, highlight=False, color_system=None).print(table)

@@ -1,7 +1,7 @@
 """TensorBoard events: the epochs' measurements as scalars, beside whatever else shows the progress."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tl_train.errors import TrainingError
@@ -57,6 +57,12 @@ class TensorBoardProgress(Progress):
     def steps(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
         """Pass the steps on."""
         return self._inner.steps(items, description, total)
+
+    @contextlib.contextmanager
+    def counter(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        """Pass the counter on."""
+        with self._inner.counter(description) as report:
+            yield report
 
     @contextlib.contextmanager
     def download(self, name: str) -> Iterator[DownloadBar]:

@@ -1,4 +1,4 @@
-"""Putting the file together: preprocessing graph + network + softmax + metadata."""
+"""Assembling the file: preprocessing graph + network + softmax + metadata."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def assemble(
     """The finished model: `image` uint8 [N, H, W, 3] -> `probabilities` float32 [N, C], and other outputs.
 
     Args:
-        network: input `tensor` float32 [N, 3, h, w], output `logits` and maybe more; changed in passing.
+        network: input `tensor` float32 [N, 3, h, w], output `logits` and maybe more; modified in place.
         spec: decides the preprocessing and the temperature, and is written into the file.
         outputs: of the file; all but `probabilities` have to be outputs of the network.
 
@@ -63,7 +63,7 @@ def assemble(
 
 
 def leave_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """The model without the outputs that are not named; changed in passing."""
+    """The model with only the named outputs; modified in place."""
     kept = [output for output in model.graph.output if output.name in outputs]
     del model.graph.output[:]
     model.graph.output.extend(kept)
@@ -71,7 +71,7 @@ def leave_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelP
 
 
 def set_spec(model: onnx.ModelProto, spec: ModelSpec, golden: GoldenSet | None = None) -> None:
-    """Write (or replace) what the file says of itself, and its golden samples if any."""
+    """Write or replace the file's metadata: its spec and its golden samples, if any."""
     names = {str(index): label for index, label in enumerate(spec.labels)}
     metadata = {SPEC_KEY: spec.to_json(), NAMES_KEY: json.dumps(names, ensure_ascii=False)}
     if golden is not None:

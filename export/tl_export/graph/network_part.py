@@ -1,4 +1,4 @@
-"""The network inside a finished file: taking it out, and putting a changed one back; all around it stays as it is."""
+"""The network inside a finished file: taking it out, and putting a changed one back in an otherwise unchanged file."""
 
 from collections.abc import Iterator
 
@@ -42,7 +42,7 @@ def network_part(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_network(model: onnx.ModelProto, network: onnx.ModelProto) -> onnx.ModelProto:
-    """The file with another network in the place of its own; the file that was given is not changed.
+    """A copy of the file with another network in place of its own.
 
     Args:
         model: a finished file.
@@ -75,10 +75,10 @@ def with_network(model: onnx.ModelProto, network: onnx.ModelProto) -> onnx.Model
 
 
 def spec_of(model: onnx.ModelProto) -> ModelSpec:
-    """What the file says of itself.
+    """The file's spec.
 
     Raises:
-        ExportError: nothing; it was not made by tl-export.
+        ExportError: it has none, so it was not made by tl-export.
         ModelFileError: its spec is damaged.
 
     """
@@ -98,7 +98,7 @@ def leads_to(nodes: list[onnx.NodeProto], name: str) -> set[str]:
 
 
 def _split(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto], list[onnx.NodeProto]]:
-    """The nodes before the network, of it, and behind its logits."""
+    """The nodes before the network, those of the network, and those behind its logits."""
     nodes = list(graph.node)
     sources = leads_to(nodes, TENSOR_NAME)
     before = [node for node in nodes if sources.intersection(node.output)]
@@ -115,7 +115,7 @@ def _split(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.Node
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Names that a node reads, also from inside the branches of an `If`."""
+    """The names that a node reads, also inside the branches of an `If`."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
         for inner in attribute.g.node:

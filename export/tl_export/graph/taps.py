@@ -1,4 +1,4 @@
-"""What the file gives beside the probabilities: embedding and heatmap, where the network has them."""
+"""The outputs beside the probabilities: embedding and heatmap, where the network has them."""
 
 import contextlib
 import dataclasses
@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES
+from tl_export.options import OPTIONAL_OUTPUTS
+from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS
 from tl_train.models.architectures import Architecture
 from tl_train.models.new_head import AppendedHead
-
-OPTIONAL_OUTPUTS = (LOGITS, EMBEDDING, HEATMAP)
-ALL_OUTPUTS = (PROBABILITIES, *OPTIONAL_OUTPUTS)
 
 # Pooled features and the mean of the map agree to some 1e-7 of their size when they are the same thing. Another
 # pooling, or a layer between pooling and head, changes them by about their size.
@@ -23,7 +21,7 @@ _NO_MAP = "no feature map of more than one position goes through nothing but its
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Taps:
-    """Where a network's embedding and last feature map are to be had.
+    """Where to find a network's embedding and last feature map.
 
     Attributes:
         head: dotted name of the head; its input is the embedding.
@@ -40,7 +38,7 @@ class Taps:
 
 
 class TappedNetwork(nn.Module):
-    """The network with its inner values as further results.
+    """The network with its inner values as further outputs.
 
     A class activation map is the head applied at each position of the last feature map; because the mean over the
     positions and the head are both linear, its mean over the positions is the logits.
@@ -48,7 +46,7 @@ class TappedNetwork(nn.Module):
     """
 
     def __init__(self, model: nn.Module, taps: Taps, outputs: Sequence[str]) -> None:
-        """Prepare to give `outputs`, some of `logits`, `embedding`, `heatmap`, in that order."""
+        """Prepare to return `outputs`, some of `logits`, `embedding`, `heatmap`, in that order."""
         super().__init__()
         self.model = model
         self._taps = taps
@@ -60,7 +58,7 @@ class TappedNetwork(nn.Module):
             self.register_buffer("map_bias", bias)
 
     def forward(self, tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Normalised pictures (N, 3, h, w) -> one tensor per output, first axis N."""
+        """Normalised images (N, 3, h, w) -> one tensor per output, first axis N."""
         with tapped(self.model, self._taps) as values:
             results = {LOGITS: self.model(tensor)}
         results[EMBEDDING] = values[EMBEDDING]
@@ -123,7 +121,7 @@ def find_taps(model: nn.Module, architecture: Architecture, size: tuple[int, int
 
     """
     outputs: list[tuple[str, torch.Tensor]] = []
-    pictures = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     handles = [
         module.register_forward_hook(lambda _, __, output, name=name: outputs.append((name, output)))
         for name, module in model.named_modules()
@@ -131,7 +129,7 @@ def find_taps(model: nn.Module, architecture: Architecture, size: tuple[int, int
     ]
     try:
         with torch.inference_mode(), tapped(model, Taps(architecture.head)) as values:
-            model(pictures)
+            model(images)
     finally:
         for handle in handles:
             handle.remove()

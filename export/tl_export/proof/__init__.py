@@ -1,1 +1,1 @@
-"""The proof that the file says the same as the PyTorch model."""
+"""The proof that the file gives the same answers as the PyTorch model."""

@@ -1,4 +1,4 @@
-"""What runtimes and callers get wrong, done on purpose, to see whether the checks would notice."""
+"""What runtimes and callers get wrong, done on purpose to see whether the checks notice."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -10,7 +10,7 @@ from tl_infer.model.contract import INPUT_NAME
 
 
 def without_antialias(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy as a runtime computes it that ignores `antialias`, which OpenVINO and OpenCV's dnn did."""
+    """A copy as computed by a runtime that ignores `antialias`, as OpenVINO and OpenCV's dnn did."""
     copy = _copy(model)
     for node in _resizes(copy.graph):
         for attribute in node.attribute:
@@ -20,7 +20,7 @@ def without_antialias(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_swapped_channels(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy as it answers to a caller who gives blue, green, red."""
+    """A copy that answers as to a caller who passes blue, green, red."""
     copy = _copy(model)
     for node in copy.graph.node:
         node.input[:] = ["rgb" if name == INPUT_NAME else name for name in node.input]

@@ -1,4 +1,4 @@
-"""Golden samples for a file: what its Classifier says of a few small pictures, and how much leeway that may have."""
+"""Golden samples for a file: what its Classifier says of a few small images, and within what tolerance."""
 
 import dataclasses
 import math
@@ -11,15 +11,15 @@ import numpy.typing as npt
 import onnx
 
 from tl_export.errors import VerificationError
+from tl_export.options import Precision
 from tl_export.proof.faults import FAULTS
 from tl_export.proof.golden_pictures import sample_pictures, synthetic_pictures
-from tl_export.proof.precision import RULES, Precision, Rule
-from tl_export.proof.routes import TorchRoute
+from tl_export.proof.precision import RULES, Rule
+from tl_export.proof.trained import Trained
 from tl_infer.classifier import Classifier
 from tl_infer.images import Pixels, load_image
 from tl_infer.model.contract import PROBABILITIES
 from tl_infer.model.golden import GoldenSample, GoldenSet
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
 
 _FAULT_MARGIN = 4  # the tolerance is at most this part of what the weakest fault does
@@ -38,7 +38,7 @@ class Golden:
         harmless: change that must not matter -> the largest difference of any probability of any sample.
         faults: fault that must be seen -> likewise.
         pytorch: the same of the trained model in PyTorch; a harmless change too where the file is in float32.
-        synthetic: whether they are patterns of ours, not copies of pictures.
+        synthetic: whether they are drawn patterns, not copies of images.
 
     """
 
@@ -66,7 +66,7 @@ class Golden:
 
 
 def golden_samples(
-    file: bytes, route: TorchRoute, pictures: Sequence[Path] | None, rule: Rule = RULES[Precision.FP32]
+    file: bytes, trained: Trained, rule: Rule = RULES[Precision.FP32], *, synthetic: bool = False
 ) -> Golden:
     """Choose golden samples, and measure what they can tell apart.
 
@@ -74,49 +74,49 @@ def golden_samples(
 
     Args:
         file: the finished file's bytes.
-        route: the PyTorch model, which has to agree on the samples.
-        pictures: to choose from, readable; None for patterns of ours, so that the file holds no copy of a picture.
+        trained: the PyTorch model, which has to agree on the samples, and the images to choose from, readable.
         rule: what is allowed.
+        synthetic: draw patterns instead, so that the file holds no copy of an image.
 
     Raises:
         VerificationError: PyTorch does not agree, or the file does not with itself.
 
     """
     classifier = Classifier(file)
-    sources = synthetic_pictures() if pictures is None else _alternating(classifier, pictures)
+    sources = synthetic_pictures() if synthetic else _alternating(classifier, trained.pictures)
     chosen = sample_pictures(sources, classifier.spec.preprocess)
-    pngs = [png for _, png in chosen]
-    images = [load_image(png) for png in pngs]
-    expected = [_probabilities(classifier, png) for png in pngs]
-    pytorch = _apart(expected, [route(png).values[PROBABILITIES] for png in pngs])
-    if not pytorch <= rule.tolerances.get(PROBABILITIES, 1.0):
-        raise VerificationError(
-            f"the file differs from the trained model on its golden samples by {pytorch:.3g}, "
-            f"allowed {rule.tolerances[PROBABILITIES]:g}"
-        )
+    expected = [_probabilities(classifier, png) for _, png in chosen]
+    pytorch = _apart(expected, [trained.route(png).values[PROBABILITIES] for _, png in chosen])
+    images = [load_image(png) for _, png in chosen]
     harmless = _harmless_changes(file, images, expected)
-    if (name := max(harmless, key=harmless.__getitem__)) and harmless[name] > rule.self_difference:
-        raise VerificationError(
-            f"the file contradicts itself on its golden samples: with {name} they differ by {harmless[name]:.3g}, "
-            f"allowed {rule.self_difference:g}"
-        )
+    _check_agreement(pytorch, harmless, rule)
     if rule.precision is Precision.FP32:  # the others differ from PyTorch by what they store, on every machine
         harmless["PyTorch"] = pytorch
-    model = onnx.load_model_from_string(file)
-    faults = {}
-    for name, spoil in FAULTS.items():
-        session = Session(ModelFile(spoil(model).SerializeToString(), name), threads=1)
-        faults[name] = _apart(expected, [_run(session, image) for image in images])
+    faults = _fault_differences(file, images, expected)
     samples = tuple(
         GoldenSample(name=name, png=png, probabilities=tuple(_rounded(row)))
         for (name, png), row in zip(chosen, expected, strict=True)
     )
     golden = GoldenSet(samples=samples, tolerance=_tolerance(harmless, faults, rule))
-    return Golden(golden, harmless, faults, pytorch, pictures is None)
+    return Golden(golden, harmless, faults, pytorch, synthetic)
+
+
+def _check_agreement(pytorch: float, harmless: Mapping[str, float], rule: Rule) -> None:
+    if not pytorch <= rule.tolerances.get(PROBABILITIES, 1.0):
+        raise VerificationError(
+            f"the file differs from the trained model on its golden samples by {pytorch:.3g}, "
+            f"allowed {rule.tolerances[PROBABILITIES]:g}"
+        )
+    name = max(harmless, key=harmless.__getitem__)
+    if harmless[name] > rule.self_difference:
+        raise VerificationError(
+            f"the file contradicts itself on its golden samples: with {name} they differ by {harmless[name]:.3g}, "
+            f"allowed {rule.self_difference:g}"
+        )
 
 
 def _alternating(classifier: Classifier, pictures: Sequence[Path]) -> list[Pixels]:
-    """Some of the pictures, in turn one of each class that the file answers with."""
+    """Some of the images, in turn one of each class that the file answers with."""
     step = max(1, len(pictures) // _CANDIDATES)
     by_label: dict[str, list[Pixels]] = defaultdict(list)
     for path in pictures[::step][:_CANDIDATES]:
@@ -127,14 +127,23 @@ def _alternating(classifier: Classifier, pictures: Sequence[Path]) -> list[Pixel
 
 
 def _harmless_changes(file: bytes, images: Sequence[Pixels], expected: Sequence[Probabilities]) -> dict[str, float]:
-    plain = Session(ModelFile(file, "the exported file"), threads=1)
-    unoptimized = Session(ModelFile(file, "the exported file"), threads=1, optimized=False)
+    plain = Session.from_bytes(file, "the exported file")
+    unoptimized = Session.from_bytes(file, "the exported file", optimized=False)
     twice = [plain.run(np.stack([image, image[::-1]]), [PROBABILITIES])[0][0] for image in images]
     return {
         "one thread": _apart(expected, [_run(plain, image) for image in images]),
         "no graph optimisations": _apart(expected, [_run(unoptimized, image) for image in images]),
         "in a batch": _apart(expected, twice),
     }
+
+
+def _fault_differences(file: bytes, images: Sequence[Pixels], expected: Sequence[Probabilities]) -> dict[str, float]:
+    model = onnx.load_model_from_string(file)
+    differences = {}
+    for name, spoil in FAULTS.items():
+        session = Session.from_bytes(spoil(model).SerializeToString(), name)
+        differences[name] = _apart(expected, [_run(session, image) for image in images])
+    return differences
 
 
 def _tolerance(harmless: Mapping[str, float], faults: Mapping[str, float], rule: Rule) -> float:

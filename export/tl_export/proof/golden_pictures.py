@@ -1,4 +1,4 @@
-"""The pictures of the golden samples: small copies of real ones, and two made to be hard to get right."""
+"""The images of the golden samples: small copies of real ones, and two made to be hard to get right."""
 
 import io
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from tl_infer.model.contract import PreprocessSpec
 
 LONGEST_SIDE_PX = 64
 
-# Width to height of the samples; a natural picture within a tenth of square counts as square.
+# Width to height of the samples; a natural image within a tenth of square counts as square.
 _ASPECTS = {"landscape": (4, 3), "portrait": (3, 4), "square": (1, 1)}
 _SQUARE = 1.1
 
@@ -28,12 +28,12 @@ def sample_pictures(sources: Sequence[Pixels], preprocess: PreprocessSpec) -> li
     """The golden samples' names and PNG files.
 
     Args:
-        sources: real pictures, uint8 (H, W, 3), one or more, neighbours of different classes where possible.
-        preprocess: decides how large a picture has to be to be shrunk.
+        sources: real images, uint8 (H, W, 3), one or more, neighbours of different classes where possible.
+        preprocess: decides from what size on an image is shrunk.
 
     Returns:
-        A landscape, a portrait and a square picture, a grey one, one whose channels come from different pictures,
-        and a fine pattern that is another picture to a resize without antialiasing.
+        A landscape, a portrait and a square image, a grey one, one whose channels come from different images, and a
+        fine pattern that is a different image to a resize without antialiasing.
 
     """
     unused = [Image.fromarray(source) for source in sources]
@@ -50,12 +50,12 @@ def sample_pictures(sources: Sequence[Pixels], preprocess: PreprocessSpec) -> li
 
 
 def synthetic_pictures() -> list[Pixels]:
-    """Patterns of ours to take the place of real pictures: colour runs, stripes and discs; always the same ones."""
+    """Drawn patterns in place of real images: colour gradients, stripes and discs; always the same ones."""
     return [_pattern(height, width, number) for number, (height, width) in enumerate(_PATTERN_SIZES)]
 
 
 def _pattern(height: int, width: int, number: int) -> Pixels:
-    """A run of colour with stripes over it and a disc of another colour."""
+    """A colour gradient with stripes over it and a disc of another colour."""
     y, x = np.mgrid[0:height, 0:width]
     run = np.stack([255 * x // width, 255 * y // height, 255 - 255 * x // width], axis=-1)
     stripes = np.roll(run, number, axis=-1) // (1 + (x // (4 + 2 * number) % 2))[..., np.newaxis]
@@ -66,7 +66,7 @@ def _pattern(height: int, width: int, number: int) -> Pixels:
 
 
 def _take(unused: list[Image.Image], aspect: str) -> Image.Image:
-    """The first picture that has the aspect by nature, else the first."""
+    """The first image that has the aspect by nature, else the first."""
     fitting = [place for place, picture in enumerate(unused) if _aspect_of(picture) == aspect]
     return unused.pop(fitting[0] if fitting else 0)
 
@@ -90,16 +90,16 @@ def _small(picture: Image.Image, aspect: str) -> Image.Image:
 
 
 def _mixed_channels(red: Image.Image, green: Image.Image, blue: Image.Image) -> Image.Image:
-    """One picture per channel, the blue one negative: colourful, whatever the pictures are."""
+    """One image per channel, the blue one negative: colourful, whatever the images are."""
     side = (LONGEST_SIDE_PX, LONGEST_SIDE_PX)
     bands = [picture.convert("L").resize(side, Image.Resampling.BILINEAR) for picture in (red, green, blue)]
     return Image.merge("RGB", (bands[0], bands[1], ImageOps.invert(bands[2])))
 
 
 def _fine_pattern(middle: Image.Image, around: Image.Image, preprocess: PreprocessSpec) -> Image.Image:
-    """Blocks of 3 x 3 pixels, the middle one from one picture, the eight around it from the other's negative.
+    """Blocks of 3 x 3 pixels, the middle one from one image, the eight around it from the other's negative.
 
-    Shrunk to a third with antialiasing it is mostly the second picture; without, it is the first alone.
+    Shrunk to a third with antialiasing it is mostly the second image; without, it is the first alone.
     """
     height, width = preprocess.size
     if preprocess.resize_px is not None:

@@ -1,9 +1,11 @@
-"""An independent route from file to probabilities: Pillow, torchvision's transforms, PyTorch; nothing of ours.
+"""An independent route from an image file to probabilities: Pillow, torchvision's transforms, PyTorch.
 
 It is reported beside the proof and decides nothing: it shows how far the answers are from what somebody else's
-pipeline with the same settings would give. Pillow rounds between its two passes, so single values differ by one level.
+pipeline with the same settings gives. It shares no code with our decoding and preprocessing. Pillow rounds between its
+two passes, so single values differ by one level.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,13 +14,45 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms import functional
 
-from tl_infer.model.contract import Anchor, PreprocessSpec
+from tl_export.proof.proof import Independent
+from tl_export.proof.routes import TorchRoute
+from tl_export.proof.stages import TENSOR, Answer
+from tl_infer.model.contract import PROBABILITIES, Anchor, PreprocessSpec
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
+class IndependentRoute:
+    """Runs images through the independent route and collects how far it is from our answers."""
+
+    def __init__(self, route: TorchRoute) -> None:
+        """Take the network, with what its run says of it, from our own route."""
+        self._route = route
+        self._levels: list[float] = []
+        self._gaps: list[float] = []
+        self._agreeing = 0
+
+    def compare(self, path: Path, ours: Answer) -> None:
+        """Add one image; one that Pillow alone cannot read is left out."""
+        preprocess = self._route.spec.preprocess
+        try:
+            tensor = independent_tensor(path, preprocess)
+        except Exception:  # noqa: BLE001 - our decoder has rules for hard files that Pillow alone has not
+            return
+        probabilities = self._route.network(tensor)[PROBABILITIES]
+        self._levels.append(_gray_levels_apart(torch.from_numpy(ours.values[TENSOR]), tensor, preprocess))
+        self._gaps.append(float(np.abs(probabilities - ours.values[PROBABILITIES]).max()))
+        self._agreeing += self._route.label(probabilities) == ours.label
+
+    def result(self) -> Independent:
+        """What the images added so far showed."""
+        pictures = len(self._gaps)
+        agreement = self._agreeing / pictures if pictures else math.nan
+        return Independent(pictures, agreement, max(self._gaps, default=0.0), max(self._levels, default=0.0))
+
+
 def independent_tensor(path: Path, spec: PreprocessSpec) -> torch.Tensor:
-    """One picture file as a normalised float32 tensor (3, h, w)."""
+    """One image file, by Pillow and torchvision alone, as a normalised float32 tensor (3, h, w)."""
     with Image.open(path) as file:
         upright = ImageOps.exif_transpose(file)
     picture = _fitted(_rgb(upright, spec.color == "gray"), spec)
@@ -26,8 +60,8 @@ def independent_tensor(path: Path, spec: PreprocessSpec) -> torch.Tensor:
     return tensor
 
 
-def gray_levels_apart(ours: torch.Tensor, theirs: torch.Tensor, spec: PreprocessSpec) -> float:
-    """The largest difference of two normalised pictures, in grey levels."""
+def _gray_levels_apart(ours: torch.Tensor, theirs: torch.Tensor, spec: PreprocessSpec) -> float:
+    """The largest difference of two normalised images, in grey levels."""
     scale = 255 * np.asarray(spec.std).reshape(3, 1, 1)
     return float(((ours - theirs).abs().double().numpy() * scale).max())
 
@@ -41,7 +75,7 @@ def _rgb(picture: Image.Image, gray: bool) -> Image.Image:
 
 
 def _fitted(picture: Image.Image, spec: PreprocessSpec) -> Image.Image:
-    """Resized and placed by torchvision's and Pillow's own means."""
+    """Resized and placed by Pillow's own means."""
     height, width = spec.size
     resampling = _RESAMPLING[spec.resample]
     if spec.fit == "squash":

@@ -1,12 +1,12 @@
-"""What a proof found: as the summary in the file, as `parity.json`, and as a table to read."""
+"""What a proof found, as the summary in the file and as the parity file beside it."""
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tl_export.proof.precision import Precision
+from tl_export.options import Precision
 from tl_export.proof.stages import StageResult
 from tl_infer.model.contract import PROBABILITIES, ParitySummary
 
@@ -18,9 +18,9 @@ class RuntimeCheck:
     """The file against itself, run in another way.
 
     Attributes:
-        name: `batch` (several pictures in one call against one by one) or `unoptimized` (without the runtime's graph
+        name: `batch` (several images in one call against one by one) or `unoptimized` (without the runtime's graph
             optimisations against with).
-        pictures: how many were compared.
+        pictures: how many images were compared.
         largest: difference of any probability.
         tolerance: what is allowed.
 
@@ -42,10 +42,10 @@ class Independent:
     """How far Pillow, torchvision's transforms and PyTorch are from our answers; nothing is decided by it.
 
     Attributes:
-        pictures: how many were compared.
+        pictures: how many images were compared.
         top1_agreement: share with the same top-1, 0..1; NaN when there were none.
         largest: difference of any probability.
-        gray_levels: largest difference of the preprocessed pictures.
+        gray_levels: largest difference of the preprocessed images.
 
     """
 
@@ -60,7 +60,7 @@ class Proof:
     """What was proven of a file.
 
     Attributes:
-        pictures: picture files compared.
+        pictures: how many image files were compared.
         top1_agreement: share of them with the same top-1 label, 0..1.
         stages: a row per stage, in the order of computation.
         checks: the file against itself.
@@ -78,7 +78,7 @@ class Proof:
 
     @property
     def other_labels(self) -> int:
-        """Pictures with another top-1 than in PyTorch."""
+        """How many images have another top-1 than in PyTorch."""
         return self.pictures - round(self.top1_agreement * self.pictures)
 
     def summary(self) -> ParitySummary:
@@ -96,30 +96,8 @@ class Proof:
             independent_difference=_short(self.independent.largest) if self.independent.pictures else None,
         )
 
-    def lines(self) -> Iterator[str]:
-        """A table for the terminal, line by line."""
-        yield f"{'stage':<14} {'largest':>9} {'mean':>9} {'allowed':>9}  unit; worst picture"
-        for result in self.stages:
-            worst = f"; {result.worst.name}" if result.largest else ""
-            yield (
-                f"{result.stage:<14} {result.largest:>9.2g} {result.mean:>9.2g} {result.allowed:>9}  "
-                f"{result.unit}{worst}"
-            )
-        for check in self.checks:
-            yield (
-                f"{check.name:<14} {check.largest:>9.2g} {'':>9} {check.tolerance:>9.2g}  of probability, "
-                f"{check.pictures} pictures"
-            )
-        beside = self.independent
-        if beside.pictures:
-            yield (
-                f"{'independent':<14} {beside.largest:>9.2g} {'':>9} {'':>9}  of probability, {beside.pictures} "
-                f"pictures, top-1 the same on {beside.top1_agreement:.1%}, preprocessed pictures up to "
-                f"{beside.gray_levels:.1f} grey levels apart"
-            )
-
     def document(self, run: Path | None = None) -> dict[str, object]:
-        """What goes into the parity file; pictures inside `run` are named relative to it."""
+        """What goes into the parity file; images inside `run` are named relative to it."""
         beside = self.independent
         return {
             "stored_as": self.precision.value,
@@ -164,7 +142,7 @@ def parity_json(
 
 
 def _short(value: float) -> float:
-    """Three digits: more of a rounding error says nothing."""
+    """Three significant digits; the rest of a rounding error says nothing."""
     return float(f"{value:.3g}")
 
 

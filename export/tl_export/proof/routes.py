@@ -1,4 +1,4 @@
-"""The two routes from a picture file to its label that the proof compares: PyTorch, and the finished file."""
+"""The two routes from an image file to its label that the proof compares: PyTorch, and the finished file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,6 @@ from tl_export.proof.stages import DECODE, TENSOR, Answer
 from tl_infer.classifier import Classifier
 from tl_infer.images import Pixels, load_image
 from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
 from tl_infer.system.parallel import available_threads
 from tl_train.models.architectures import Architecture
@@ -25,23 +24,27 @@ from tl_train.preprocess.graph import TENSOR_NAME, Preprocessor
 
 
 class TorchRoute:
-    """Picture file -> decoder -> preprocessing graph by itself -> the network in PyTorch.
+    """Image file -> decoder -> the preprocessing graph by itself -> the network in PyTorch.
 
     Attributes:
+        model: the trained network in evaluation mode, normalised tensor -> logits.
+        spec: what the run says of it.
+        architecture: of the network.
         taps: where the network's inner values are taken.
 
     """
 
     def __init__(self, model: nn.Module, spec: ModelSpec, architecture: Architecture) -> None:
-        """Take the trained network, normalised tensor -> logits, and what the run says of it."""
-        self._model = model.eval()
-        self._spec = spec
+        """Take a run's network, as `RunFolder.load_model` gives it, and run it once to find its taps."""
+        self.model = model.eval()
+        self.spec = spec
+        self.architecture = architecture
+        self.taps = find_taps(self.model, architecture, spec.preprocess.size)
         self._preprocessor = Preprocessor(spec.preprocess)
-        self.taps = find_taps(self._model, architecture, spec.preprocess.size)
         self._head = model.get_submodule(architecture.head)
 
     def __call__(self, picture: Path | bytes) -> Answer:
-        """The answer to one picture file, every stage.
+        """The answer to one image file, at every stage.
 
         Raises:
             ImageError: it cannot be read.
@@ -51,25 +54,28 @@ class TorchRoute:
         tensor = self._preprocessor(pixels)
         values: dict[str, npt.NDArray[Any]] = {DECODE: pixels, TENSOR: tensor}
         values.update(self.network(torch.from_numpy(tensor)))
-        label = self._spec.labels[int(np.argmax(values[PROBABILITIES]))]
-        return Answer(values, label)
+        return Answer(values, self.label(values[PROBABILITIES]))
 
     def network(self, tensor: torch.Tensor) -> dict[str, npt.NDArray[np.float32]]:
-        """What the network makes of one normalised picture (3, h, w)."""
+        """What the network makes of one normalised image (3, h, w)."""
         with torch.inference_mode():
-            with tapped(self._model, self.taps) as inner:
-                logits = self._model(tensor[None])
+            with tapped(self.model, self.taps) as inner:
+                logits = self.model(tensor[None])
             values = {LOGITS: logits, EMBEDDING: inner[EMBEDDING]}
-            values[PROBABILITIES] = torch.softmax(logits / self._spec.temperature, dim=1)
+            values[PROBABILITIES] = torch.softmax(logits / self.spec.temperature, dim=1)
             if self.taps.feature_map is not None:
                 # Not the way the file does it: the head itself, position by position, layer after layer.
                 positions = inner["feature_map"].flatten(2).transpose(1, 2)
                 values[HEATMAP] = self._head(positions).transpose(1, 2).unflatten(2, inner["feature_map"].shape[2:])
         return {name: value[0].numpy() for name, value in values.items()}
 
+    def label(self, probabilities: npt.NDArray[np.floating]) -> str:
+        """The top-1 class of probabilities (C,)."""
+        return self.spec.labels[int(np.argmax(probabilities))]
+
 
 class FileRoute:
-    """Picture file -> the real Classifier on the finished file's bytes.
+    """Image file -> the real Classifier on the finished file's bytes.
 
     A second session runs a copy of the file, in memory, whose preprocessed tensor is an output too.
     """
@@ -78,19 +84,19 @@ class FileRoute:
         """Open the file.
 
         Raises:
-            ModelFileError: not a file of ours.
+            ModelFileError: not made by tl-export, or damaged.
             VerificationError: its graph has no preprocessed tensor to look at.
 
         """
         self.classifier = Classifier(file)
         self.outputs, probe = _with_inner_outputs(file)
-        self._probe = Session(ModelFile(probe, "the exported file"), available_threads())
-        self._unoptimized = Session(
-            ModelFile(file, "the exported file, not optimised"), available_threads(), optimized=False
+        self._probe = Session.from_bytes(probe, "the exported file", available_threads())
+        self._unoptimized = Session.from_bytes(
+            file, "the exported file, not optimised", available_threads(), optimized=False
         )
 
     def __call__(self, picture: Path | bytes) -> Answer:
-        """The answer to one picture file, every stage.
+        """The answer to one image file, at every stage.
 
         Raises:
             ImageError: it cannot be read.
@@ -102,14 +108,14 @@ class FileRoute:
         results = self._probe.run(pixels[np.newaxis], self.outputs)
         values: dict[str, npt.NDArray[Any]] = {DECODE: pixels}
         values.update((name, result[0]) for name, result in zip(self.outputs, results, strict=True))
-        # What users get, in place of what the copy said.
+        # What users get takes the place of what the copy said.
         scores = self.classifier.classify(picture, top_k=None).top
         by_label = {score.label: score.probability for score in scores}
         values[PROBABILITIES] = np.array([by_label[label] for label in self.classifier.labels])
         return Answer(values, scores[0].label)
 
     def probabilities(self, images: Pixels, *, optimized: bool = True) -> npt.NDArray[np.float32]:
-        """Probabilities (N, C) of pictures of one size, uint8 (N, H, W, 3), in one call."""
+        """Probabilities (N, C) of images of one size, uint8 (N, H, W, 3), in one call."""
         session = self._probe if optimized else self._unoptimized
         (probabilities,) = session.run(images, [PROBABILITIES])
         return probabilities

@@ -1,4 +1,4 @@
-"""The stages between a picture file and its label, and how far two routes through them are apart."""
+"""The stages between an image file and its label, and how far two routes through them are apart."""
 
 import dataclasses
 import math
@@ -43,7 +43,7 @@ TOLERANCES: Mapping[str, float] = {
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What one route makes of one picture.
+    """What one route makes of one image.
 
     Attributes:
         values: stage -> array: `decode` uint8 (H, W, 3), `tensor` (3, h, w), `embedding` (D,), `logits` (C,),
@@ -58,12 +58,12 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StageResult:
-    """How far the routes are apart at one stage, over all pictures.
+    """How far the routes are apart at one stage, over all images.
 
     Attributes:
         stage: its name.
-        largest, mean: of the pictures' differences, in `unit`.
-        worst: the picture with the largest.
+        largest, mean: of the images' differences, in `unit`.
+        worst: the image with the largest.
         tolerance: what is allowed; None where the difference decides nothing.
 
     """
@@ -81,7 +81,7 @@ class StageResult:
 
     @property
     def allowed(self) -> str:
-        """The tolerance to read."""
+        """The tolerance, for people to read."""
         return "-" if self.tolerance is None else f"{self.tolerance:.2g}"
 
     @property
@@ -91,10 +91,10 @@ class StageResult:
 
 
 def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[str, float]:
-    """Stage -> how far two answers to one picture are apart; only the stages that both have.
+    """Stage -> how far two answers on one image are apart; only the stages that both have.
 
     Embedding, logits and heatmap are relative to the largest absolute value expected, the others absolute. At `label`
-    it is how much more probable the expected answer holds its own label than the other's; zero means the same label.
+    it is by how much the expected answer prefers its own label to the other's; zero means the same label.
 
     Args:
         expected: the answer to compare with.
@@ -114,12 +114,12 @@ def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[
 def summarise(
     measured: Sequence[tuple[Path, Mapping[str, float]]], tolerances: Mapping[str, float] = TOLERANCES
 ) -> list[StageResult]:
-    """A row per stage, in order, from the differences of one or more pictures; stages without a tolerance too."""
+    """A row per stage, in order, from the differences on one or more images; stages without a tolerance too."""
     results = []
     for stage in STAGES:
         if stage not in measured[0][1]:
             continue
-        worst, gaps = max(measured, key=lambda picture: picture[1][stage])
+        worst, gaps = max(measured, key=lambda image: image[1][stage])
         mean = math.fsum(gap[stage] for _, gap in measured) / len(measured)
         results.append(StageResult(stage, gaps[stage], mean, worst, tolerances.get(stage)))
     return results
@@ -145,4 +145,4 @@ def _preference(expected: Answer, label: str, labels: Sequence[str]) -> float:
         return 1.0
     probabilities = expected.values[PROBABILITIES]
     gap = float(probabilities[labels.index(expected.label)] - probabilities[labels.index(label)])
-    return max(gap, float(np.finfo(np.float32).tiny))  # another label differs, even where both are as probable
+    return max(gap, float(np.finfo(np.float32).tiny))  # another label differs even where both are equally probable

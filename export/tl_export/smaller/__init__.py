@@ -1,1 +1,1 @@
-"""Smaller forms of a file: float16 weights and int8."""
+"""Smaller files: float16 weights and int8."""

@@ -1,17 +1,14 @@
-"""The form in which a proven float32 file goes out: as it is, with float16 weights, or in int8 if that is as good."""
+"""The form in which a proven float32 file is written: as it is, with float16 weights, or in int8 if that is as good."""
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 
 import onnx
-from torch import nn
 
 from tl_export.errors import VerificationError
-from tl_export.graph.network_part import spec_of
-from tl_export.proof.precision import RULES, STORED, Precision
+from tl_export.options import Precision
+from tl_export.proof.precision import RULES, STORED
 from tl_export.proof.proof import Proof
-from tl_export.proof.routes import TorchRoute
+from tl_export.proof.trained import Trained
 from tl_export.proof.verify import verify
 from tl_export.run_pictures import held_out_pictures, training_pictures
 from tl_export.smaller.fp16 import store_weights_as_fp16
@@ -19,25 +16,9 @@ from tl_export.smaller.int8 import QuantizeResult, QuantizeSettings, quantize
 from tl_train.progress import Progress
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Form:
-    """What is wanted.
-
-    Attributes:
-        precision: in what numbers the network is kept; int8 only if it passes its gates.
-        max_drop: the accuracy that int8 may lose, as a share, 0..1.
-        synthetic_golden: make the golden samples of patterns of ours, so that the file holds no copy of a picture.
-
-    """
-
-    precision: Precision = Precision.FP32
-    max_drop: float = 0.005
-    synthetic_golden: bool = False
-
-
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Formed:
-    """What it became.
+    """A proven file.
 
     Attributes:
         file: the file.
@@ -53,7 +34,7 @@ class Formed:
     fp32_proof: Proof | None = None
 
     def metrics(self) -> dict[str, float]:
-        """What was measured of this form on held-out pictures, for the file's own metrics."""
+        """What was measured of this form on held-out images, for the file's own metrics."""
         if self.int8 is None or not self.int8.kept:
             return {}
         return {"int8_accuracy": self.int8.int8.accuracy}
@@ -69,58 +50,48 @@ class Formed:
 
 
 def give_form(
-    file: onnx.ModelProto,
-    form: Form,
-    model: nn.Module,
-    route: TorchRoute,
-    run: Path,
-    pictures: Sequence[Path],
-    progress: Progress,
+    file: onnx.ModelProto, precision: Precision, trained: Trained, progress: Progress, *, max_drop: float
 ) -> Formed:
-    """Give an assembled float32 file the form that is wanted, and prove it.
+    """Store an assembled float32 file as it is asked for, and prove it.
 
     Args:
         file: as `assemble` makes it, with the output `logits`.
-        form: what is wanted.
-        model: the trained network.
-        route: of it.
-        run: whose training pictures calibrate int8 and whose held-out pictures judge it.
-        pictures: to verify on.
+        precision: how the network is to be stored; int8 only if it passes its gates.
+        trained: what the file is proven against. The run's training images calibrate int8, its held-out images judge
+            it.
         progress: shows what goes on.
+        max_drop: the accuracy that int8 may lose, as a share, 0..1.
 
     Raises:
-        TlError: the proof failed, or int8 has no pictures to be made or judged with.
+        TlError: the proof failed, or int8 has no images to be calibrated or judged on.
 
     """
-    spec = spec_of(file)
+    if precision is Precision.FP16:
+        halved = _described(store_weights_as_fp16(file), precision)
+        return Formed(halved, _proof(halved, precision, trained, progress))
+    plain = Formed(file, _proof(file, Precision.FP32, trained, progress))
+    return plain if precision is Precision.FP32 else _int8_or(plain, trained, progress, max_drop)
 
-    def prove(candidate: onnx.ModelProto, precision: Precision) -> Proof:
-        data = candidate.SerializeToString()
-        return verify(model, spec, data, pictures, progress, rule=RULES[precision], route=route)
 
-    if form.precision is Precision.FP16:
-        halved = _named(store_weights_as_fp16(file), Precision.FP16)
-        return Formed(halved, prove(halved, Precision.FP16))
-    proof = prove(file, Precision.FP32)
-    if form.precision is Precision.FP32:
-        return Formed(file, proof)
-    result = quantize(
-        file,
-        training_pictures(run, QuantizeSettings().calibration_pictures, progress),
-        held_out_pictures(run),
-        QuantizeSettings(max_drop=form.max_drop),
-        progress,
-    )
+def _int8_or(plain: Formed, trained: Trained, progress: Progress, max_drop: float) -> Formed:
+    """The file in int8, or the float one where int8 fails a gate or its proof."""
+    settings = QuantizeSettings(max_drop=max_drop)
+    training = training_pictures(trained.run, trained.spec, settings.calibration_pictures, progress)
+    result = quantize(plain.file, training, held_out_pictures(trained.run), settings, progress)
     if result.kept:
         try:
-            small = _named(result.model, Precision.INT8)
-            return Formed(small, prove(small, Precision.INT8), result, proof)
+            small = _described(result.model, Precision.INT8)
+            return Formed(small, _proof(small, Precision.INT8, trained, progress), result, plain.proof)
         except VerificationError as error:
-            result = result.refused(file, str(error))
-    return Formed(file, proof, result)
+            result = result.refused(plain.file, str(error))
+    return dataclasses.replace(plain, int8=result)
 
 
-def _named(file: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
-    """The file saying in its doc string how it is stored; changed in passing."""
+def _proof(file: onnx.ModelProto, precision: Precision, trained: Trained, progress: Progress) -> Proof:
+    return verify(trained, file.SerializeToString(), progress, RULES[precision])
+
+
+def _described(file: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
+    """The file with a doc string that says how it is stored; modified in place."""
     file.doc_string = f"{file.doc_string}; {STORED[precision]}"
     return file

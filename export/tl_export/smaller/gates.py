@@ -1,4 +1,4 @@
-"""What decides whether int8 may replace float: accuracy lost and time won, both measured in pairs."""
+"""What decides whether int8 may replace float: accuracy lost and time saved, both measured in pairs."""
 
 import dataclasses
 import math
@@ -7,26 +7,18 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import quantile_test
 
 from tl_export.errors import ExportError
+from tl_export.run_pictures import LabelledPicture
 from tl_infer.classifier import Classifier
 from tl_infer.errors import ImageError
 from tl_infer.images import ImageSource, load_image
 from tl_infer.model.contract import PROBABILITIES
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
 from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
 
 WARM_UP_ROUNDS = 3
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LabelledPicture:
-    """A held-out picture and the class that it is of."""
-
-    picture: ImageSource
-    label: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,10 +32,10 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Speed:
-    """Two files timed in turn on the same pictures, one thread each.
+    """Two files timed in turn on the same images, one thread each.
 
     Attributes:
-        ms: milliseconds per decoded picture of the first file and of the second, medians.
+        ms: milliseconds per decoded image of the first file and of the second, medians.
         ratio: how many times faster the second is; median over the rounds.
 
     """
@@ -53,22 +45,22 @@ class Speed:
 
 
 def predicted_labels(model: bytes, pictures: Sequence[LabelledPicture]) -> list[str]:
-    """The most probable class of each picture, from the file through the real Classifier.
+    """The most probable class of each image, from the file through the real Classifier.
 
     Raises:
-        ExportError: a picture cannot be read.
+        ExportError: an image cannot be read.
 
     """
     labels = []
     for result in Classifier(model).classify_many(picture.picture for picture in pictures):
         if isinstance(result, ImageError):
-            raise ExportError(f"{result}; cannot measure on this picture") from result
+            raise ExportError(f"{result}; cannot measure on this image") from result
         labels.append(result.top[0].label)  # also where the model abstains
     return labels
 
 
 def accuracy(labels: Sequence[str], pictures: Sequence[LabelledPicture]) -> float:
-    """Share of the pictures that got their own label, 0..1."""
+    """Share of the images that got their true label, 0..1."""
     return sum(label == picture.label for label, picture in zip(labels, pictures, strict=True)) / len(pictures)
 
 
@@ -94,7 +86,7 @@ def paired_difference(both: int, only_first: int, only_second: int, neither: int
         neither: in none.
 
     Source: Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired
-    data", Statistics in Medicine 1998, method 10: the Wilson intervals of both shares, joined with their correlation.
+    data", Statistics in Medicine 1998, method 10: the Wilson intervals of both shares, combined by their correlation.
 
     """
     total = both + only_first + only_second + neither
@@ -125,17 +117,17 @@ def _correlation(both: int, only_first: int, only_second: int, neither: int) -> 
 def compare_speed(first: bytes, second: bytes, pictures: Sequence[ImageSource], rounds: int) -> Speed:
     """Time two files side by side.
 
-    Each round runs one picture through both, the order changing, so that a machine that slows down slows both. One
-    thread, as each thread of the Classifier's pool has it; decoding is not counted, it is the same for both.
+    Each round runs one image through both, in alternating order, so that a machine that slows down slows both. One
+    thread, like each worker of the Classifier's pool; decoding is not counted, it is the same for both.
 
     Args:
         first: the file to compare with.
         second: the other file.
-        pictures: one or more; taken in turn.
-        rounds: how many pairs of runs.
+        pictures: one or more images, taken in turn.
+        rounds: how many pairs of runs to time.
 
     """
-    sessions = [Session(ModelFile(data, "model"), threads=1) for data in (first, second)]
+    sessions = [Session.from_bytes(data, "model") for data in (first, second)]
     arrays = [load_image(picture)[np.newaxis] for picture in pictures]
     seconds: list[tuple[float, float]] = []
     for number in range(-WARM_UP_ROUNDS, rounds):
@@ -151,12 +143,11 @@ def compare_speed(first: bytes, second: bytes, pictures: Sequence[ImageSource], 
 
 
 def median_estimate(values: Sequence[float]) -> Estimate:
-    """The median with a 95% interval that supposes nothing of the distribution.
+    """The median with a 95% interval that assumes nothing about the distribution.
 
-    Source: Conover, "Practical nonparametric statistics", 3rd edition, 1999, section 3.2: order statistics at the
-    quantiles of a binomial distribution with p = 1/2. Below six values no pair of them reaches 95%; then the extremes.
-
+    Its ends are order statistics. Below six values none of them reach 95%; then they are the extremes.
     """
-    ordered = sorted(values)
-    place = max(1, int(binom.ppf((1 - CONFIDENCE) / 2, len(ordered), 0.5)))
-    return Estimate(statistics.median(ordered), ordered[place - 1], ordered[-place])
+    interval = quantile_test(values, p=0.5).confidence_interval(CONFIDENCE)
+    low = min(values) if math.isnan(interval.low) else float(interval.low)
+    high = max(values) if math.isnan(interval.high) else float(interval.high)
+    return Estimate(statistics.median(values), low, high)

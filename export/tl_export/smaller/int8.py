@@ -1,12 +1,13 @@
 """`quantize(model, ...)`: a finished file in int8, kept only if it passes its gates; the story on one page."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import onnx
 
 from tl_export.errors import ExportError
-from tl_export.smaller.gates import Estimate, LabelledPicture, accuracy, accuracy_drop, compare_speed, predicted_labels
+from tl_export.run_pictures import LabelledPicture
+from tl_export.smaller.gates import Estimate, accuracy, accuracy_drop, compare_speed, predicted_labels
 from tl_export.smaller.search import Attempt, Candidate, Search
 from tl_train.progress import Progress
 
@@ -17,17 +18,17 @@ class QuantizeSettings:
 
     Attributes:
         max_drop: the accuracy that may be lost, as a share (0.005 is half a point), 0..1.
-        calibration_pictures: how many training pictures the ranges are measured on, at most.
+        calibration_pictures: how many training images the ranges are measured on, at most.
         sensitivity_pictures: how many of them the layers are ranked on.
-        timing_rounds: pairs of runs that the speed is measured with.
-        timing_pictures: how many held-out pictures they go through.
+        timing_rounds: how many pairs of runs are timed.
+        timing_pictures: how many held-out images they use.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
 
     """
 
-    max_drop: float = 0.005
+    max_drop: float
     calibration_pictures: int = 200
     sensitivity_pictures: int = 16
     timing_rounds: int = 60
@@ -43,13 +44,13 @@ class QuantizeSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Measured:
-    """One form of the model.
+    """What was measured of one form of the model.
 
     Attributes:
         name: `fp32` or `int8`.
         size_bytes: of the file.
-        ms: milliseconds per decoded picture, one thread, median; preprocessing included.
-        accuracy: share of the held-out pictures classified right, 0..1.
+        ms: milliseconds per decoded image, one thread, median; preprocessing included.
+        accuracy: share of the held-out images classified right, 0..1.
         agreement: share of them with the same label as fp32.
 
     """
@@ -63,19 +64,19 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class QuantizeResult:
-    """What came of it.
+    """What came of making a model int8.
 
     Attributes:
-        model: the file to use: in int8, or the one that was given, unchanged.
+        model: the file to use: the int8 one, or the one that was given, unchanged.
         kept: whether it is the int8 one.
         reason: one line that says so, with the figures; it begins with `kept int8: ` or `kept fp32: `.
         fp32: of the file that was given.
         int8: of the int8 file that was judged, whether it was kept or not.
         speedup: how many times faster int8 is.
-        drop: accuracy lost, as a share. The held-out pictures judged one file and chose nothing.
-        pictures: how many held-out pictures were measured on.
+        drop: accuracy lost, as a share. The held-out images judged one file and chose nothing.
+        pictures: how many held-out images were measured on.
         excluded: names of the nodes that stayed float to save the accuracy.
-        attempts: the int8 files that were tried on training pictures, in order; one of them was judged.
+        attempts: the int8 files that were tried on training images, in order; one of them was judged.
 
     """
 
@@ -91,21 +92,8 @@ class QuantizeResult:
     attempts: tuple[Attempt, ...]
 
     def rows(self) -> tuple[Measured, Measured]:
-        """Both forms."""
+        """Both forms, fp32 first."""
         return self.fp32, self.int8
-
-    def lines(self) -> Iterator[str]:
-        """Both forms side by side, as aligned lines for a terminal, and what came of it."""
-        yield f"{'':6}{'MB':>8}{'ms':>8}{'accuracy':>10}{'agreement':>11}"
-        for row in self.rows():
-            yield f"{row.name:6}{row.size_bytes / 1e6:>8.1f}{row.ms:>8.2f}{row.accuracy:>10.2%}{row.agreement:>11.2%}"
-        if len(self.attempts) > 1:
-            for tried in self.attempts:
-                yield (
-                    f"tried: {tried.layers} layers in float: loses {tried.lost * 100:.2f} points on training pictures, "
-                    f"{tried.speedup:.2f} times as fast"
-                )
-        yield self.reason
 
     def document(self) -> dict[str, object]:
         """What goes into the parity file."""
@@ -118,7 +106,7 @@ class QuantizeResult:
         return document
 
     def refused(self, model: onnx.ModelProto, why: str) -> "QuantizeResult":
-        """The same with the float file kept after all, because the int8 one failed its proof."""
+        """The same, but with the float file kept after all, because the int8 one failed its proof."""
         figures = self.reason.removeprefix("kept int8: ")
         return dataclasses.replace(self, model=model, kept=False, reason=f"kept fp32: int8 failed: {why}; {figures}")
 
@@ -127,31 +115,31 @@ def quantize(
     model: onnx.ModelProto,
     training: Sequence[LabelledPicture],
     held_out: Sequence[LabelledPicture],
-    settings: QuantizeSettings | None = None,
+    settings: QuantizeSettings,
     progress: Progress | None = None,
 ) -> QuantizeResult:
-    """Make the network of a finished file int8, or keep the file where that loses accuracy or wins no time.
+    """Make the network of a finished file int8, or keep the file where that loses accuracy or saves no time.
 
-    Static, weights per channel, activations unsigned, weights signed. Preprocessing, softmax, temperature and the
-    heatmap stay float. Where accuracy is lost on training pictures, the layers that suffer most go back to float until
-    it is not. One file is chosen so, and judged once on the held-out pictures.
+    Static quantization, weights signed and per channel, activations unsigned. Preprocessing, softmax, temperature and
+    the heatmap stay float. Where accuracy is lost on training images, the most sensitive layers go back to float until
+    it is not. The one file chosen this way is judged once, on the held-out images.
 
     Args:
         model: as `assemble` makes it; not changed.
-        training: pictures that the model learned from, with their labels; they go through the file's own preprocessing.
-        held_out: pictures that the model never saw, with their labels; both gates are measured on them.
+        training: images that the model learned from, with their labels; they go through the file's own preprocessing.
+        held_out: images that the model never saw, with their labels; both gates are measured on them.
         settings: how it is made and judged.
         progress: how to show what goes on; silent when None.
 
     Raises:
-        TlError: no pictures, a picture that cannot be read, or a network that onnxruntime cannot quantize.
+        TlError: no images, an image that cannot be read, or a network that onnxruntime cannot quantize.
 
     """
     if not training:
-        raise ExportError("int8 needs training pictures to calibrate on, found none; export without --int8")
+        raise ExportError("int8 needs training images to calibrate on, found none; export without --int8")
     if not held_out:
-        raise ExportError("int8 needs held-out pictures to be judged on, found none; export without --int8")
-    settings, progress = settings or QuantizeSettings(), progress or Progress()
+        raise ExportError("int8 needs held-out images to be judged on, found none; export without --int8")
+    progress = progress or Progress()
     search = Search(model, training[: settings.calibration_pictures], settings.max_drop, progress)
     chosen = search.choose(settings.sensitivity_pictures)
     return _judge(model, chosen, search.attempts, held_out, settings)
@@ -194,10 +182,10 @@ def _reason(result: QuantizeResult, max_drop: float) -> str:
         f"int8 is {speed.value:.2f} times as fast as fp32 (95% interval {speed.low:.2f} to {speed.high:.2f}, "
         f"{result.int8.ms:.2f} against {result.fp32.ms:.2f} ms), {size:.2f} times smaller, and loses "
         f"{_points(result.drop)} of accuracy, {max_drop * 100:g} allowed ({result.int8.accuracy:.2%} against "
-        f"{result.fp32.accuracy:.2%} on {result.pictures} pictures, same label on {result.int8.agreement:.2%})"
+        f"{result.fp32.accuracy:.2%} on {result.pictures} images, same label on {result.int8.agreement:.2%})"
     )
     if 1 / result.pictures > max_drop > 0:
-        figures += f"; with so few pictures a single one is {100 / result.pictures:.2f} points"
+        figures += f"; with so few images a single one is {100 / result.pictures:.2f} points"
     if len(result.attempts) > 1:
         figures += f"; of {len(result.attempts)} tried, {len(result.excluded)} nodes left in float"
     return f"kept {'int8' if result.kept else 'fp32'}: {figures}"

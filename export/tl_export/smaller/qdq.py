@@ -1,4 +1,4 @@
-"""int8 by onnxruntime.quantization: ranges from pictures, then a network with QuantizeLinear/DequantizeLinear pairs.
+"""int8 by onnxruntime.quantization: ranges from images, then a network with QuantizeLinear/DequantizeLinear pairs.
 
 The only module of tl_export that names onnxruntime.
 """
@@ -21,22 +21,25 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from tl_export.errors import ExportError
 from tl_export.graph.network_part import leads_to
+from tl_infer.errors import first_line
 from tl_infer.model.contract import LOGITS
 from tl_train.preprocess.graph import TENSOR_NAME
 
 _OPERATORS = sorted({*QDQRegistry, *QLinearOpsRegistry})
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# The last of these gives the logits, which stay float: 256 levels would make ties of close classes. Between two layers
-# the value is quantized all the same, as the second one's input.
+# The last of these gives the logits, which stay float: with 256 levels close classes would tie. Between two layers the
+# value is quantized all the same, as the input of the second.
 _FLOAT_OUTPUT = ("Gemm", "MatMul")
+
+Layer = tuple[str, ...]
 
 
 class QuantizableNetwork:
     """A network with the ranges of its values measured; gives int8 versions of itself.
 
     Attributes:
-        layers: names of nodes that stand or fall together, in the order of the network: a convolution or linear layer
-            with the activations, sums and poolings that follow it.
+        layers: in the order of the network, the names of nodes that are quantized together: a convolution or linear
+            layer with the activations, sums and poolings that follow it.
 
     """
 
@@ -44,11 +47,11 @@ class QuantizableNetwork:
         """Measure the ranges.
 
         Args:
-            network: as `splice.network_part` gives it.
-            tensors: preprocessed pictures, float32 (3, h, w); the more like those to come, the better.
+            network: as `network_part` gives it.
+            tensors: preprocessed images, float32 (3, h, w), like those to come.
 
         Raises:
-            ExportError: onnxruntime cannot run or quantize the network, or there are no pictures.
+            ExportError: onnxruntime cannot run or quantize the network, or there are no images.
 
         """
         self._network = _named(network)
@@ -91,7 +94,7 @@ class QuantizableNetwork:
 
 
 def _measure_ranges(network: onnx.ModelProto, tensors: Iterable[npt.NDArray[np.float32]]) -> Any:
-    """Smallest and largest value of every tensor over the pictures, in onnxruntime's own form."""
+    """Smallest and largest value of every tensor over the images, in onnxruntime's own form."""
     with tempfile.TemporaryDirectory(prefix="tl-export-") as folder:  # for this user alone; onnxruntime wants files
         path = Path(folder) / "network.onnx"
         path.write_bytes(network.SerializeToString())
@@ -106,13 +109,13 @@ def _measure_ranges(network: onnx.ModelProto, tensors: Iterable[npt.NDArray[np.f
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
-    """Feeds pictures to onnxruntime one by one."""
+    """Feeds images to onnxruntime one by one."""
 
     def __init__(self, tensors: Iterable[npt.NDArray[np.float32]]) -> None:
         self._tensors = iter(tensors)
 
     def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """The next picture, or None after the last."""
+        """The next image, or None after the last."""
         tensor = next(self._tensors, None)
         return None if tensor is None else {TENSOR_NAME: tensor[np.newaxis]}
 
@@ -129,8 +132,8 @@ def _named(network: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _layers(network: onnx.ModelProto) -> tuple[tuple[str, ...], ...]:
-    """The nodes that may be quantized; what no logit depends on (the heatmap) stays float."""
+def _layers(network: onnx.ModelProto) -> tuple[Layer, ...]:
+    """The nodes that may be quantized; those that no logit depends on (the heatmap) stay float."""
     nodes = list(network.graph.node)
     needed = leads_to(nodes, LOGITS)
     weights = {tensor.name for tensor in network.graph.initializer}
@@ -151,13 +154,14 @@ def _explained(verb: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ExportError(f"onnxruntime cannot {verb} the network: {lines[0][:200]}; export without --int8") from error
+        raise ExportError(
+            f"onnxruntime cannot {verb} the network: {first_line(error)}; export without --int8"
+        ) from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantizer's advice to its own users from ours; errors still raise."""
+    """Keep the quantizer's advice to its own users off the terminal; errors still raise."""
     root, handler = logging.getLogger(), logging.NullHandler()
     # logging.warning() on a root without handlers installs one for good.
     root.addHandler(handler)

@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from tl_export.graph.taps import ALL_OUTPUTS, TappedNetwork, Taps, find_taps, head_map
-from tl_export.pipeline import export
+from tl_export import ExportOptions, export
+from tl_export.graph.taps import TappedNetwork, Taps, find_taps, head_map
+from tl_export.options import ALL_OUTPUTS
 from tl_infer import Classifier
 from tl_infer.images import load_image
-from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.session import Session
 from tl_train.errors import TracingError
 from tl_train.models.architectures import find_architecture
 from tl_train.models.new_head import put_new_head
 from tl_train.models.trace import trace
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.run_folder.folder import RunFolder
 
 
 def network(name: str, head: str = "replace"):
@@ -83,11 +83,11 @@ def test_max_pooling_is_not_taken_for_averaging():
 
 def test_the_file_gives_the_heatmap_of_pytorch(tiny_run, tiny_model):
     """Computed here from the layers by their names, sharing nothing with the exporter."""
-    model, spec, _ = load_model(tiny_run)
-    session = Session(ModelFile(tiny_model.read_bytes(), "model"), threads=1)
+    model, spec, _ = RunFolder(tiny_run).load_model()
+    session = Session.from_bytes(tiny_model.read_bytes(), "model")
     from tl_train.preprocess.graph import Preprocessor
 
-    pixels = load_image(held_out_files(tiny_run)[0])
+    pixels = load_image(RunFolder(tiny_run).held_out_files()[0])
     embedding, heatmap, logits = session.run(pixels[None], ["embedding", "heatmap", "logits"])
     with torch.inference_mode():
         features = model.forward_features(torch.from_numpy(Preprocessor(spec.preprocess)(pixels))[None])
@@ -99,11 +99,11 @@ def test_the_file_gives_the_heatmap_of_pytorch(tiny_run, tiny_model):
 
 
 def test_outputs_can_be_left_out(tiny_run, tmp_path):
-    result = export(tiny_run, tmp_path / "small.onnx", outputs=["embedding"])
+    result = export(tiny_run, tmp_path / "small.onnx", ExportOptions(outputs=["embedding"]))
     assert result.outputs == ("probabilities", "embedding")
     graph = onnx.load(result.path).graph
     assert [output.name for output in graph.output] == ["probabilities", "embedding"]
-    assert Classifier(result.path).classify(held_out_files(tiny_run)[0]).label
+    assert Classifier(result.path).classify(RunFolder(tiny_run).held_out_files()[0]).label
     assert [stage.stage for stage in result.proof.stages if stage.stage != "embedding"] == [
         "decode", "tensor", "logits", "probabilities", "label",
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_all_outputs_are_declared_with_their_shapes(tiny_model, tiny_run):
         output.name: [dim.dim_value or dim.dim_param for dim in output.type.tensor_type.shape.dim]
         for output in graph.output
     }
-    width = load_model(tiny_run)[0].classifier.in_features
+    width = RunFolder(tiny_run).load_model()[0].classifier.in_features
     assert tuple(shapes) == ALL_OUTPUTS
     assert shapes["embedding"] == ["N", width]
     assert shapes["heatmap"] == ["N", 3, 2, 2]
@@ -125,7 +125,7 @@ def test_all_outputs_are_declared_with_their_shapes(tiny_model, tiny_run):
 
 def test_nodes_are_named_by_layer_and_nothing_tells_of_this_machine(tiny_model, tiny_run):
     model = onnx.load(tiny_model)
-    layers = {name for name, _ in load_model(tiny_run)[0].named_modules()}
+    layers = {name for name, _ in RunFolder(tiny_run).load_model()[0].named_modules()}
     names = [node.name for node in model.graph.node]
     assert len(set(names)) == len(names)
     in_layers = [name for name in names if name.rpartition("/")[0] in layers]

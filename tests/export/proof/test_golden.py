@@ -8,17 +8,18 @@ import pytest
 from PIL import Image
 
 from support.loading import BY_STEPS
+from tl_export import export
 from tl_export.proof.faults import FAULTS, with_swapped_channels, without_antialias
 from tl_export.proof.golden import golden_samples
 from tl_export.proof.golden_pictures import LONGEST_SIDE_PX, sample_pictures
 from tl_export.proof.routes import TorchRoute
+from tl_export.proof.trained import Trained
 from tl_infer import Classifier
 from tl_infer.images import load_image
 from tl_infer.model.contract import PreprocessSpec
 from tl_infer.model.golden import GoldenSet
-from tl_train.config import TrainConfig
-from tl_train.run import train
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train import TrainConfig, train
+from tl_train.run_folder.folder import RunFolder
 
 SPEC = PreprocessSpec(size=(96, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 CROP = PreprocessSpec(size=(96, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), fit="crop", resize_px=100)
@@ -44,8 +45,6 @@ def trained_run(shapes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained_model(trained_run):
-    from tl_export.pipeline import export
-
     return export(trained_run, trained_run / "model.onnx")
 
 
@@ -130,7 +129,7 @@ def test_only_the_fine_pattern_shows_a_missing_antialias(trained_model):
 
 
 def test_gray_models_and_a_network_that_says_the_same_of_everything(traced, tiny_run, assembled):
-    model, spec, architecture = load_model(tiny_run)
+    model, spec, architecture = RunFolder(tiny_run).load_model()
     for parameter in model.get_submodule(architecture.head).parameters():
         parameter.data.zero_()
     file = assembled()
@@ -138,8 +137,8 @@ def test_gray_models_and_a_network_that_says_the_same_of_everything(traced, tiny
         if tensor.name.startswith("classifier."):
             zeros = np.zeros_like(onnx.numpy_helper.to_array(tensor))
             tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
-    pictures = held_out_files(tiny_run)
-    golden = golden_samples(file.SerializeToString(), TorchRoute(model, spec, architecture), pictures)
+    trained = Trained(RunFolder(tiny_run), TorchRoute(model, spec, architecture), RunFolder(tiny_run).held_out_files())
+    golden = golden_samples(file.SerializeToString(), trained)
     assert golden.missed() == list(FAULTS)
     assert golden.samples.tolerance == 1e-4
     assert golden.document()["missed"] == list(FAULTS)

@@ -8,23 +8,28 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from tl_export.errors import VerificationError
+from tl_export import VerificationError
 from tl_export.graph.assemble import assemble, set_spec
-from tl_export.graph.taps import OPTIONAL_OUTPUTS, TappedNetwork, find_taps
+from tl_export.graph.taps import TappedNetwork, find_taps
+from tl_export.options import OPTIONAL_OUTPUTS, Precision
 from tl_export.proof.faults import with_swapped_channels, without_antialias
-from tl_export.proof.precision import RULES, Precision
+from tl_export.proof.precision import RULES
 from tl_export.proof.routes import TorchRoute
 from tl_export.proof.stages import STAGES, TOLERANCES
-from tl_export.proof.verify import evenly, verify
+from tl_export.proof.trained import Trained
+from tl_export.proof.verify import verify
+from tl_export.run_pictures import evenly
+from tl_export.summary import proof_lines
 from tl_train.models.trace import trace
 from tl_train.progress import Progress
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.run_folder.folder import RunFolder
 
 
 def prove(run, file: onnx.ModelProto, pictures=None, **options):
-    model, spec, _ = load_model(run)
-    pictures = pictures or held_out_files(run)
-    return verify(model, spec, file.SerializeToString(), pictures, Progress(), **options)
+    trained = Trained(
+        RunFolder(run), TorchRoute(*RunFolder(run).load_model()), pictures or RunFolder(run).held_out_files()
+    )
+    return verify(trained, file.SerializeToString(), Progress(), **options)
 
 
 def changed(file: onnx.ModelProto, name: str, change) -> onnx.ModelProto:
@@ -35,7 +40,7 @@ def changed(file: onnx.ModelProto, name: str, change) -> onnx.ModelProto:
 
 
 def test_every_stage_of_a_good_file_is_measured(tiny_run, assembled, photos):
-    for pictures in (held_out_files(tiny_run), photos[:6]):
+    for pictures in (RunFolder(tiny_run).held_out_files(), photos[:6]):
         proof = prove(tiny_run, assembled(), pictures)
         assert [result.stage for result in proof.stages] == list(STAGES)
         assert all(0 <= result.mean <= result.largest <= result.tolerance for result in proof.stages)
@@ -46,7 +51,7 @@ def test_every_stage_of_a_good_file_is_measured(tiny_run, assembled, photos):
         assert proof.independent.gray_levels <= 1.01
         summary = proof.summary()
         assert summary.stages.keys() == summary.tolerances.keys() == set(STAGES)
-        table = "\n".join(proof.lines())
+        table = "\n".join(proof_lines(proof))
         assert all(stage in table for stage in STAGES)
 
 
@@ -68,7 +73,7 @@ def test_a_resize_without_antialias_shows_in_the_tensor(tiny_run, assembled, pho
 
 
 def test_a_dropped_batch_norm_shows_in_the_embedding_or_the_logits(tiny_run):
-    model, spec, architecture = load_model(tiny_run)
+    model, spec, architecture = RunFolder(tiny_run).load_model()
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     dropped = copy.deepcopy(model)
     norm = [layer for layer in dropped.modules() if isinstance(layer, nn.BatchNorm2d)][len(norms) // 2]
@@ -110,8 +115,8 @@ def test_permuted_labels_show_in_the_label(tiny_run, assembled, traced):
     with pytest.raises(VerificationError, match="first at stage 'label'"):
         prove(tiny_run, assembled(permuted))
     file = assembled()
-    picture = held_out_files(tiny_run)[0]
-    answer = TorchRoute(*load_model(tiny_run))(picture).label
+    picture = RunFolder(tiny_run).held_out_files()[0]
+    answer = TorchRoute(*RunFolder(tiny_run).load_model())(picture).label
     renamed = tuple(label if label == answer else f"not {label}" for label in spec.labels)
     set_spec(file, dataclasses.replace(spec, labels=renamed))
     with pytest.raises(VerificationError, match=r"stage 'label': the file's labels are .*'not "):
@@ -119,18 +124,23 @@ def test_permuted_labels_show_in_the_label(tiny_run, assembled, traced):
 
 
 def test_a_network_that_changed_after_the_export_is_refused(tiny_run, assembled):
-    model, spec, architecture = load_model(tiny_run)
+    model, spec, architecture = RunFolder(tiny_run).load_model()
     head = model.get_submodule(architecture.head)
     assert isinstance(head, nn.Linear)
     with torch.no_grad():
         head.bias[0] += 0.5
+    trained = Trained(RunFolder(tiny_run), TorchRoute(model, spec, architecture), RunFolder(tiny_run).held_out_files())
     with pytest.raises(VerificationError, match="first at stage 'logits'"):
-        verify(model, spec, assembled().SerializeToString(), held_out_files(tiny_run), Progress())
+        verify(trained, assembled().SerializeToString(), Progress())
 
 
 def test_tolerances_can_be_given_and_nothing_to_compare_is_no_proof(tiny_run, assembled):
-    with pytest.raises(VerificationError, match="there are no pictures to verify on"):
-        verify(*load_model(tiny_run)[:2], assembled().SerializeToString(), [], Progress())
+    with pytest.raises(VerificationError, match="there are no images to verify on"):
+        verify(
+            Trained(RunFolder(tiny_run), TorchRoute(*RunFolder(tiny_run).load_model()), []),
+            assembled().SerializeToString(),
+            Progress(),
+        )
     with pytest.raises(VerificationError, match=r"stage 'embedding'.*allowed 0 "):
         prove(
             tiny_run,

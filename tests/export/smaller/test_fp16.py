@@ -4,15 +4,16 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from tl_export.graph.assemble import assemble
-from tl_export.smaller.fp16 import FP16_MAX_PROBABILITY_DIFFERENCE, MIN_VALUES, store_weights_as_fp16
+from tl_export.proof.precision import FP16_MAX_PROBABILITY_DIFFERENCE
+from tl_export.smaller.fp16 import MIN_VALUES, store_weights_as_fp16
 from tl_infer import Classifier
 from tl_train.models.trace import trace
-from tl_train.run_folder.folder import held_out_files, load_model
+from tl_train.run_folder.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
 def model(tiny_run):
-    network, spec, _ = load_model(tiny_run)
+    network, spec, _ = RunFolder(tiny_run).load_model()
     return assemble(trace(network, spec.preprocess.size), spec)
 
 
@@ -53,7 +54,7 @@ def test_large_weights_are_halved_and_the_rest_is_as_it_was(model):
 def test_the_classifier_says_the_same_within_the_stated_tolerance(model, tiny_run, photos):
     one = Classifier(model.SerializeToString())
     other = Classifier(store_weights_as_fp16(model).SerializeToString())
-    for path in [*held_out_files(tiny_run), *photos[:10]]:
+    for path in [*RunFolder(tiny_run).held_out_files(), *photos[:10]]:
         expected = {score.label: score.probability for score in one.classify(path, top_k=None).top}
         for score in other.classify(path, top_k=None).top:
             assert score.probability == pytest.approx(expected[score.label], abs=FP16_MAX_PROBABILITY_DIFFERENCE)

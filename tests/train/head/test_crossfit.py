@@ -6,14 +6,13 @@ from torch import nn
 
 from tl_train.head.crossfit import cross_fitted_logits
 from tl_train.head.features import CachedPart
-from tl_train.progress import Progress
 
 
 def test_each_picture_is_judged_by_a_head_that_never_saw_it():
     pictures, classes = 23, 3
     part = CachedPart(np.eye(pictures, dtype=np.float32), np.arange(pictures, dtype=np.int64) % classes)
 
-    def remember(head: nn.Linear, shown: CachedPart, val: None, progress: Progress) -> None:
+    def remember(head: nn.Linear, shown: CachedPart) -> None:
         """A head whose first logit is 1 for every picture it was shown; a feature is a picture here."""
         with torch.no_grad():
             head.weight[0] = torch.from_numpy(shown.features.sum(axis=0))

@@ -105,7 +105,7 @@ class InputConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Which network, from which weights, and which of its parameters are trained."""
+    """Which network, from which weights, which of its parameters are trained, and by what loss."""
 
     arch: str = option(
         "efficientnet_lite0",
@@ -122,9 +122,12 @@ class ModelConfig:
         help="Train all parameters, only the new last layer on a frozen backbone, or first the one and then the other "
         "with batch-norm statistics frozen.",
     )
+    label_smoothing: float = option(0.0, help="Share of the target probability that is spread over all classes.")
+    class_weights: ClassWeights = option("none", help="balanced: rare classes count as much as frequent ones.")
 
     def __post_init__(self) -> None:
         check_types(self)
+        check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 to below 1")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +177,6 @@ class StepsConfig:
     weight_decay: float = option(0.01, help="Of adamw, on all weights but biases and norms.")
     schedule: Schedule = option("constant", help="Of the learning rate.")
     warmup_epochs: float = option(0.0, help="Epochs in which the rate grows from zero; may be a fraction.")
-    label_smoothing: float = option(0.0, help="Share of the target probability that is spread over all classes.")
-    class_weights: ClassWeights = option("none", help="balanced: rare classes count as much as frequent ones.")
     ema: float = option(0.0, metavar="DECAY", shown="", help="Keep a moving average of the weights, often 0.99.")
     patience: int | None = option(
         None,
@@ -198,7 +199,6 @@ class StepsConfig:
         # Batch normalisation has no statistics of a single picture whose features are one pixel.
         check(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         self._check_rates()
-        check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 to below 1")
         check(0 <= self.ema < 1, "ema", self.ema, "0 (none) to below 1, often 0.99")
         check(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
         steady = self.patience is None or not self.redraw_val

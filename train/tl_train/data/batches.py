@@ -1,5 +1,6 @@
 """Batches: which images make up each step of an epoch, and their tensors, preprocessed ahead of the network."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,6 +13,10 @@ from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.config import TrainConfig
 from tl_train.data.samples import Sample
 from tl_train.preprocess.graph import Preprocessor
+from tl_train.progress import Progress
+
+# Decoded images are kept in memory for the next epoch up to this many bytes.
+KEPT_BYTES = 1 << 29
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Change = Callable[[Pixels, int], Pixels]
@@ -35,6 +40,23 @@ def epoch_batches(images: int, config: TrainConfig, epoch: int) -> list[Sequence
 def seed_of(*parts: int) -> int:
     """One seed from several numbers, far from that of neighbouring numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def kept_in_memory(samples: Sequence[Sample], progress: Progress) -> list[Sample]:
+    """The samples, with their pixels as far as `KEPT_BYTES` allows; the others are decoded again for each use.
+
+    Raises:
+        ImageError: an image that could be read before cannot any more.
+
+    """
+    kept, kept_bytes = list(samples), 0
+    decoded = ordered_map(Sample.load, samples, available_threads())
+    for place, pixels in enumerate(progress.steps(decoded, "Decoding images", len(samples))):
+        kept_bytes += pixels.nbytes
+        if kept_bytes > KEPT_BYTES:
+            break
+        kept[place] = dataclasses.replace(samples[place], pixels=pixels)
+    return kept
 
 
 def load_batches(

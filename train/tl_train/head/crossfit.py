@@ -7,16 +7,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from tl_train.head.cross_validation import folds
 from tl_train.head.features import CachedPart, Features
-from tl_train.head.penalised import folds
-from tl_train.progress import Progress
 
 MAX_FOLDS = 5
 _LEAST_PER_CLASS = 4  # so that two are left to fit on, when there are two folds
 
 
 def cross_fitted_logits(
-    head: nn.Linear, part: CachedPart, fit: Callable[[nn.Linear, CachedPart, None, Progress], object], seed: int
+    head: nn.Linear, part: CachedPart, fit: Callable[[nn.Linear, CachedPart], object], seed: int
 ) -> Features | None:
     """Logits of all pictures of `part`, float32 (N, C), each from a copy of `head` that `fit` never showed it.
 
@@ -42,7 +41,7 @@ def cross_fitted_logits(
     parts = []
     for fold in range(int(fold_of.max()) + 1):
         fitted = copy.deepcopy(head)
-        fit(fitted, part.chosen(fold_of != fold), None, Progress())
+        fit(fitted, part.chosen(fold_of != fold))
         with torch.inference_mode():
             parts.append(fitted.eval()(torch.from_numpy(part.features[fold_of == fold])).numpy())
     logits = np.empty((len(part.labels), parts[0].shape[1]), np.float32)

@@ -1,12 +1,9 @@
 """Fitting the head on the features of the frozen backbone: at once with a penalty, or by steps of Adam."""
 
-import copy
 import dataclasses
 import time
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -15,12 +12,13 @@ from tl_train.config.groups import StepsConfig
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import cross_fitted_logits
 from tl_train.head.features import CachedPart, Features, part_of
-from tl_train.head.penalised import PenalisedHead, fit_penalised_head
+from tl_train.head.penalised import LinearHead, Loss, PenalisedHead, fit_penalised_head
 from tl_train.head.steps import judge_head, train_head
 from tl_train.history import Epoch
 from tl_train.models.new_head import set_linear
 from tl_train.progress import Progress
 from tl_train.setup import Setup
+from tl_train.training.optim import class_weights
 
 # What training on cached features takes from the steps' configuration, or what does not concern a head alone.
 _TAKEN = ("epochs", "batch_size", "lr", "weight_decay", "head_epochs", "finetune_lr")
@@ -33,8 +31,8 @@ class FittedHead:
     Attributes:
         epochs: a row per epoch; one row for the penalised fit.
         penalised: what the penalised fit chose; None for steps of Adam.
-        cross_fitted: logits (N, C) of the training images, each from a head fitted without it, where the validation
-            images are too few to calibrate on; else None.
+        cross_fitted: logits (N, C) of the training images, each from a head fitted without it; None for steps of Adam
+            where there are validation images enough to calibrate on.
 
     """
 
@@ -55,7 +53,8 @@ def features_suffice(config: TrainConfig) -> bool:
     if config.head.fit == "penalised":
         return True
     plain = dataclasses.replace(StepsConfig(), **{name: getattr(config.steps, name) for name in _TAKEN})
-    return config.model.mode == "head" and config.head.kind == "replace" and config.steps == plain
+    plain_loss = config.model.class_weights == "none" and config.model.label_smoothing == 0
+    return config.model.mode == "head" and config.head.kind == "replace" and config.steps == plain and plain_loss
 
 
 def fit_head(setup: Setup, progress: Progress) -> FittedHead:
@@ -65,25 +64,24 @@ def fit_head(setup: Setup, progress: Progress) -> FittedHead:
         DataError: too few images to choose the penalty.
 
     """
-    config, dataset, network = setup.config, setup.dataset, setup.network
+    dataset, network = setup.dataset, setup.network
     network.prepare_for_training("head")
     train = part_of(dataset, dataset.train)
     val = part_of(dataset, dataset.val) if dataset.val else None
-    fit = _head_fit(setup)
-    cross_fitted = None
-    if config.model.mode == "head" and len(dataset.val) < MIN_IMAGES <= len(dataset.train):
-        progress.note("Fitting heads without a fifth of the training pictures each, to calibrate on those left out")
-        cross_fitted = cross_fitted_logits(copy.deepcopy(network.head), train, fit, config.seed)
-    return dataclasses.replace(fit(network.head, train, val, progress), cross_fitted=cross_fitted)
+    return _head_fit(setup)(network.head, train, val, progress)
 
 
 def _head_fit(setup: Setup) -> HeadFit:
     """The way that the configuration asks for."""
-    if setup.config.head.fit == "sgd":
-        return _Steps(setup.config)
-    pretrained = setup.network.pretrained_head
-    given = setup.prior.head(*pretrained) if setup.prior and pretrained else None
-    return _Penalised(given, setup.config.seed)
+    config, network = setup.config, setup.network
+    if config.head.fit == "sgd":
+        return _Steps(config)
+    classes, width = len(setup.dataset.labels), network.head.in_features
+    pretrained = network.pretrained_head
+    given = LinearHead(*setup.prior.head(*pretrained)) if setup.prior and pretrained else None
+    weights = class_weights(config.model.class_weights, setup.dataset.train, classes)
+    loss = Loss(None if weights is None else weights.numpy(), None, config.model.label_smoothing)
+    return _Penalised(given or LinearHead.zero(classes, width), loss, config.seed)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,27 +91,34 @@ class _Steps:
     config: TrainConfig
 
     def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
-        return FittedHead(train_head(head, train, val, self.config, progress))
+        cross_fitted = None
+        if (0 if val is None else len(val.labels)) < MIN_IMAGES <= len(train.labels):
+            progress.note("Training heads without a fifth of the images each, to calibrate on those left out")
+            cross_fitted = cross_fitted_logits(
+                head, train, lambda copy, part: train_head(copy, part, None, self.config, Progress()), self.config.seed
+            )
+        return FittedHead(train_head(head, train, val, self.config, progress), cross_fitted=cross_fitted)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Penalised:
-    """At once, with a penalty towards a given head, weight (C, D) and bias (C,), or towards zero."""
+    """At once, with a penalty towards a given head; zero where the class names say nothing."""
 
-    given: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+    given: LinearHead
+    loss: Loss
     seed: int
 
     def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
         started = time.perf_counter()
-        weight, bias = self.given or (None, None)
-        found = fit_penalised_head(train.features, train.labels, weight, bias, self.seed, classes=head.out_features)
+        with progress.counter("Fitting the head") as report:
+            found = fit_penalised_head(train.features, train.labels, self.given, self.seed, self.loss, report)
         set_linear(head, torch.from_numpy(found.weight), torch.from_numpy(found.bias))
         train_loss, train_accuracy = judge_head(head, train)
         val_loss, val_accuracy = judge_head(head, val) if val else (None, None)
         row = Epoch(1, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started)
-        towards = "the head that the class names suggest" if self.given else "zero"
+        towards = "the head that the class names suggest" if self.given.weight.any() else "zero"
         progress.note(
             f"Head fitted with a penalty of {found.strength:.3g} towards {towards}, chosen by cross-validation"
         )
         progress.epoch(row)
-        return FittedHead([row], found)
+        return FittedHead([row], found, found.cross_fitted)

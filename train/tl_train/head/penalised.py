@@ -5,34 +5,98 @@ one to take: the nearest to the given head, as near as the training pictures do 
 """
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
+from concurrent.futures import Executor
 
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
-import scipy.special
+import torch
+from torch import Tensor
 
 from tl_train.errors import DataError
+from tl_train.head.coordinates import Coordinates
+from tl_train.head.cross_validation import STRENGTHS, CrossValidation, Labels, StrengthTried, folds
+from tl_train.head.solver import Regressions, minimise, worker_threads
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+__all__ = [
+    "STRENGTHS",
+    "LinearHead",
+    "Loss",
+    "PenalisedHead",
+    "StrengthTried",
+    "choose_strength",
+    "fit_penalised_head",
+    "folds",
+]
 
 MAX_FOLDS = 10
-# Strongest first. Features are scaled to a mean square length of 1, so the numbers mean the same for every network.
-STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(4, -15, -1))
+# From so many pictures on, half the folds tell as much.
+_MANY_PICTURES = 2000
+_FOLDS_OF_MANY = 5
+# Folds times classes that are searched at a time. The time of the fit grows with them, and with so many it is about a
+# third of the time that onnxruntime needs for the features of a small network.
+_MAX_COLUMNS = 256
 
-_ITERATIONS = 2000
-# A direction in which the features extend less than this, against the widest one, is rounding.
-_RANK_TOLERANCE = 1e-9
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class LinearHead:
+    """Logits are features @ weight.T + bias.
+
+    Attributes:
+        weight: (C, D).
+        bias: (C,).
+
+    Raises:
+        ValueError: shapes that do not belong together.
+
+    """
+
+    weight: npt.NDArray[np.floating]
+    bias: npt.NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
+            raise ValueError(f"found weight {self.weight.shape} and bias {self.bias.shape}, expected (C, D) and (C,)")
+
+    @staticmethod
+    def zero(classes: int, width: int) -> "LinearHead":
+        """A head that knows nothing: drawn to it, the fit is softmax regression with L2 regularisation."""
+        return LinearHead(np.zeros((classes, width), np.float32), np.zeros(classes, np.float32))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StrengthTried:
-    """A row of the cross-validation table: a strength, the mean log-loss (nats) of held-out folds, its error."""
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Loss:
+    """What is fitted: torch's `cross_entropy` with these weights and this smoothing, a weighted mean over pictures.
 
-    strength: float
-    log_loss: float
-    standard_error: float
+    Attributes:
+        class_weights: (C,), above 0; None for all the same.
+        picture_weights: (N,), 0 or more, not all 0 in a class; None for all the same.
+        label_smoothing: share of the target probability that is spread over all classes, 0 to below 1. It shapes the
+            fit; held-out pictures are judged by their label alone.
+
+    """
+
+    class_weights: npt.NDArray[np.floating] | None = None
+    picture_weights: npt.NDArray[np.floating] | None = None
+    label_smoothing: float = 0.0
+
+    def shares(self, labels: Labels) -> Tensor:
+        """What each picture counts in the mean: float32 (N,), sum 1."""
+        weights = np.ones(len(labels)) if self.picture_weights is None else self.picture_weights.astype(np.float64)
+        if self.class_weights is not None:
+            weights = weights * self.class_weights[labels]
+        return torch.from_numpy(weights / weights.sum()).float()
+
+    def targets(self, labels: Labels, classes: int) -> Tensor:
+        """What each picture's log-probabilities count in its loss: float32 (N, C)."""
+        targets = torch.full((len(labels), classes), self.label_smoothing / classes)
+        targets[torch.arange(len(labels)), torch.from_numpy(labels)] += 1 - self.label_smoothing
+        if self.class_weights is not None and self.label_smoothing > 0:
+            # torch weighs each class of the smoothed target; the share has the weight of the label already.
+            weights = torch.from_numpy(self.class_weights).float()
+            targets *= weights / weights[labels, None]
+        return targets
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +108,8 @@ class PenalisedHead:
         bias: float32 (C,).
         strength: of the penalty that was chosen.
         table: what cross-validation measured, strongest penalty first.
+        cross_fitted: float32 (N, C), logits of the training pictures, each from a head that was fitted without its
+            fold, at the chosen strength. All pictures had a part in the choice of that one number.
 
     """
 
@@ -51,56 +117,67 @@ class PenalisedHead:
     bias: npt.NDArray[np.float32]
     strength: float
     table: tuple[StrengthTried, ...]
+    cross_fitted: npt.NDArray[np.float32]
+
+
+def _silent(done: int, total: int) -> None:
+    del done, total
 
 
 def fit_penalised_head(
     features: npt.NDArray[np.floating],
     labels: Labels,
-    weight: npt.NDArray[np.floating] | None,
-    bias: npt.NDArray[np.floating] | None,
+    given: LinearHead,
     seed: int,
-    *,
-    classes: int | None = None,
+    loss: Loss = Loss(),
+    report: Callable[[int, int], None] = _silent,
 ) -> PenalisedHead:
-    """Fit a softmax head: mean log-loss plus strength / 2 times the squared distance from the given head.
+    """Fit a softmax head: mean loss plus strength / 2 times the squared distance from the given head.
 
     The strength is the strongest whose cross-validated log-loss is within one standard error of the best. The error
     counts as no smaller than what one undecided picture adds to the mean: on a few pictures that are all told apart
     with ease the folds agree by accident, and a loss of 0.001 is no better founded than one of 0.005.
 
+    With many classes the strengths are compared on some of the folds, so that the fit takes no longer than computing
+    the features; the error is then that of a mean over pictures. The same arguments give the same bits on one machine,
+    with any number of threads.
+
     Args:
         features: (N, D), training pictures only.
         labels: (N,), 0..C-1.
-        weight: of the head to be drawn to, (C, D); None for zero.
-        bias: of that head, (C,); None for zero.
+        given: the head to be drawn to.
         seed: of the folds.
-        classes: C; None for the number of rows of `weight`, or the largest label + 1.
+        loss: weights and label smoothing.
+        report: called with the parts done and all there are, several times a second.
 
     Raises:
-        DataError: a class has fewer than two pictures, so that nothing can be held out.
+        DataError: a class has fewer than two pictures, so that nothing can be held out, or a feature is not finite.
 
     Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 2nd ed., 7.10 (one-standard-error rule).
 
     """
-    if classes is None:
-        classes = len(weight) if weight is not None else int(labels.max()) + 1
-    counts = np.bincount(labels, minlength=classes)
-    if counts.min() < 2:
-        raise DataError(
-            f"class {int(counts.argmin())}: {int(counts.min())} training picture(s), expected at least 2 to choose the "
-            "head's penalty; add pictures or use --head-fit sgd"
+    count, searched = _fold_counts(labels, len(given.bias))
+    parts = _Parts(len(STRENGTHS) + count - searched + 1, report)
+    with worker_threads() as workers:
+        coordinates = Coordinates.of(features, parts.tick)
+        problem = _regression(coordinates, labels, given, loss, workers)
+        validation = CrossValidation(
+            problem, torch.tensor(labels), torch.tensor(folds(labels, count, seed)), count, searched
         )
-    data = features.astype(np.float64)
-    target = np.zeros((classes, data.shape[1])) if weight is None else weight.astype(np.float64)
-    offset = np.zeros(classes) if bias is None else bias.astype(np.float64)
-    problem = _Problem.build(data, labels, target, offset)
-    table = tuple(_cross_validate(problem, folds(labels, min(MAX_FOLDS, int(counts.min())), seed)))
-    strength = choose_strength(table, np.log(2) / len(labels))
-    *_, (_, deviation) = problem.path([tried for tried in STRENGTHS if tried >= strength])
-    moved_weight, moved_bias = problem.to_features(deviation)
-    return PenalisedHead(
-        (target + moved_weight).astype(np.float32), (offset + moved_bias).astype(np.float32), strength, table
-    )
+        candidates = []
+        for candidate in validation.candidates(parts.tick):
+            candidates.append(candidate)
+            parts.finish(len(candidates))
+        parts.finish(len(STRENGTHS))
+        table = tuple(candidate.tried for candidate in candidates)
+        strength = choose_strength(table, math.log(2) / len(labels))
+        chosen = candidates[STRENGTHS.index(strength)]
+        cross_fitted = validation.cross_fitted(chosen, parts.tick)
+        weights, _ = minimise(problem, strength, chosen.weights, parts.tick)
+        weight, bias = coordinates.to_features(weights[:, 0])
+    parts.finish(parts.total)
+    weight, bias = (given.weight + weight).astype(np.float32), (given.bias + bias).astype(np.float32)
+    return PenalisedHead(weight, bias, strength, table, cross_fitted.numpy())
 
 
 def choose_strength(table: tuple[StrengthTried, ...], resolution: float) -> float:
@@ -110,103 +187,43 @@ def choose_strength(table: tuple[StrengthTried, ...], resolution: float) -> floa
     return max(tried.strength for tried in table if tried.log_loss <= allowed)
 
 
-def folds(labels: Labels, count: int, seed: int) -> npt.NDArray[np.int64]:
-    """A fold 0..count-1 for each picture, int (N,); every class is spread evenly."""
-    generator = np.random.default_rng(seed)
-    assigned = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        assigned[members] = np.arange(len(members)) % count
-    return assigned
-
-
-def _cross_validate(problem: "_Problem", fold_of: npt.NDArray[np.int64]) -> Iterator[StrengthTried]:
-    """The table, strongest penalty first; ends where weaker penalties have become clearly worse."""
-    count = int(fold_of.max()) + 1
-    paths = [problem.part(fold_of != fold).path(STRENGTHS) for fold in range(count)]
-    held_out = [problem.part(fold_of == fold) for fold in range(count)]
-    best: StrengthTried | None = None
-    for strength in STRENGTHS:
-        losses = [part.log_loss(next(path)[1]) for path, part in zip(paths, held_out, strict=True)]
-        tried = StrengthTried(strength, float(np.mean(losses)), float(np.std(losses, ddof=1) / np.sqrt(count)))
-        yield tried
-        if best is None or tried.log_loss < best.log_loss:
-            best = tried
-        elif tried.log_loss > best.log_loss + 2 * best.standard_error:
-            return
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Problem:
-    """The fit in few coordinates: the best deviation lies in the span of the features, so N of them are enough.
-
-    Attributes:
-        coordinates: (N, r), scaled and centred features in an orthonormal basis of their span.
-        given: (N, C), logits of the head to be drawn to.
-        labels: (N,).
-        basis: (r, D), orthonormal rows.
-        mean: (D,), what was taken off.
-        scale: what the features were divided by.
-
-    """
-
-    coordinates: Floats
-    given: Floats
-    labels: Labels
-    basis: Floats
-    mean: Floats
-    scale: float
-
-    @staticmethod
-    def build(features: Floats, labels: Labels, weight: Floats, bias: Floats) -> "_Problem":
-        """The problem on all pictures; with more of them than features, these are coordinates enough."""
-        mean = features.mean(axis=0)
-        centred = features - mean
-        scale = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
-        basis = np.eye(features.shape[1])
-        if len(features) < features.shape[1]:
-            _, extents, directions = np.linalg.svd(centred / scale, full_matrices=False)
-            basis = directions[extents > _RANK_TOLERANCE * extents[0]]
-        return _Problem(centred / scale @ basis.T, features @ weight.T + bias, labels, basis, mean, scale)
-
-    def part(self, chosen: npt.NDArray[np.bool_]) -> "_Problem":
-        """The same problem on some of the pictures."""
-        return dataclasses.replace(
-            self, coordinates=self.coordinates[chosen], given=self.given[chosen], labels=self.labels[chosen]
+def _fold_counts(labels: Labels, classes: int) -> tuple[int, int]:
+    """Folds to divide the pictures into, and folds to compare the strengths on."""
+    of_class = np.bincount(labels, minlength=classes)
+    least = int(of_class.min())
+    if least < 2:
+        raise DataError(
+            f"class {int(of_class.argmin())}: {least} training picture(s), expected at least 2 to choose the head's "
+            "penalty; add pictures or use --head-fit sgd"
         )
+    all_can_be_searched = len(labels) < _MANY_PICTURES and classes * MAX_FOLDS <= _MAX_COLUMNS
+    count = min(MAX_FOLDS if all_can_be_searched else _FOLDS_OF_MANY, least)
+    return count, max(1, min(count, _MAX_COLUMNS // classes))
 
-    def path(self, strengths: tuple[float, ...] | list[float]) -> Iterator[tuple[float, Floats]]:
-        """The best deviation (r + 1, C) for each strength, in the order given; each fit starts from the one before."""
-        deviation = np.zeros((self.coordinates.shape[1] + 1, self.given.shape[1]))
-        for strength in strengths:
-            found = scipy.optimize.minimize(
-                self._objective, deviation.ravel(), args=(strength,), jac=True, method="L-BFGS-B",
-                options={"maxiter": _ITERATIONS, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-7},
-            )  # fmt: skip
-            deviation = found.x.reshape(deviation.shape)
-            yield strength, deviation
 
-    def log_loss(self, deviation: Floats) -> float:
-        """Mean log-loss (nats) of the head that deviates so much from the given one."""
-        return float(-self._log_probabilities(deviation)[np.arange(len(self.labels)), self.labels].mean())
+def _regression(
+    coordinates: Coordinates, labels: Labels, given: LinearHead, loss: Loss, workers: Executor
+) -> Regressions:
+    """The fit on all pictures."""
+    return Regressions(
+        coordinates.values, coordinates.variances, coordinates.logits(given.weight, given.bias),
+        loss.targets(labels, len(given.bias)), loss.shares(labels)[:, None], workers,
+    )  # fmt: skip
 
-    def to_features(self, deviation: Floats) -> tuple[Floats, Floats]:
-        """The deviation as weights (C, D) and biases (C,) for features as they come from the network."""
-        weight = deviation[:-1].T @ self.basis / self.scale
-        return weight, deviation[-1] - weight @ self.mean
 
-    def _log_probabilities(self, deviation: Floats) -> Floats:
-        logits = self.given + self.coordinates @ deviation[:-1] + deviation[-1]
-        result: Floats = scipy.special.log_softmax(logits, axis=1)
-        return result
+class _Parts:
+    """Counts the parts of the work that are done, and reports them."""
 
-    def _objective(self, flat: Floats, strength: float) -> tuple[float, Floats]:
-        deviation = flat.reshape(-1, self.given.shape[1])
-        log_probabilities = self._log_probabilities(deviation)
-        count = len(self.labels)
-        chosen = (np.arange(count), self.labels)
-        residual = np.exp(log_probabilities)
-        residual[chosen] -= 1
-        slope = np.vstack([self.coordinates.T @ residual, residual.sum(axis=0)]) / count + strength * deviation
-        value = -log_probabilities[chosen].mean() + strength / 2 * (deviation**2).sum()
-        return float(value), slope.ravel()
+    def __init__(self, total: int, report: Callable[[int, int], None]) -> None:
+        self.total = total
+        self._done = 0
+        self._report = report
+
+    def tick(self) -> None:
+        """Show that something goes on."""
+        self._report(self._done, self.total)
+
+    def finish(self, done: int) -> None:
+        """So many parts are done."""
+        self._done = done
+        self.tick()

@@ -10,7 +10,7 @@ from tl_train.config.groups import HeadKind, Mode, size_in_words
 from tl_train.errors import ConfigError
 from tl_train.models.architectures import Architecture
 from tl_train.models.new_head import new_head, put_new_head
-from tl_train.models.starting_weights import LinearHead, LoadedWeights, StartingWeights
+from tl_train.models.starting_weights import LoadedWeights, StartingWeights, WeightAndBias
 
 # The two phases of mode `gradual`: the head alone, then all parameters.
 Phase = Literal["head", "all"]
@@ -31,7 +31,7 @@ class Network:
     module: nn.Module
     architecture: Architecture
     loaded: LoadedWeights
-    pretrained_head: LinearHead | None = None
+    pretrained_head: WeightAndBias | None = None
 
     @property
     def head(self) -> nn.Linear:

@@ -12,7 +12,7 @@ from tl_train.errors import WeightsError
 from tl_train.models.architectures import Architecture
 from tl_train.models.weight_files import Weights, read_weights
 
-LinearHead = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # weight (K, D) and bias (K,)
+WeightAndBias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # weight (K, D) and bias (K,)
 
 _NAMED = 3  # how many tensors a message names
 
@@ -105,7 +105,7 @@ class StartingWeights:
         source = self.architecture.source if self.given == "default" else self.given
         return LoadedWeights(source, len(offered), unused, missing_head=not in_head)
 
-    def head(self) -> LinearHead | None:
+    def head(self) -> WeightAndBias | None:
         """The head that came with them, which transfer learning replaces; None where they came without."""
         names = (f"{self.architecture.head}.weight", f"{self.architecture.head}.bias")
         if any(name not in self.tensors for name in names):

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tl_train.config import TrainConfig
 from tl_train.config.groups import StepsConfig
-from tl_train.data.batches import Change, epoch_batches, load_batches, seed_of
+from tl_train.data.batches import Change, epoch_batches, kept_in_memory, load_batches, seed_of
 from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample
 from tl_train.errors import TrainingError
@@ -120,7 +120,9 @@ class _Course:
     def __init__(self, fabric: Fabric, setup: Setup, state: _State, progress: Progress) -> None:
         self._fabric, self._setup, self._state, self._progress = fabric, setup, state, progress
         dataset = setup.dataset
-        weights = class_weights(setup.config.steps.class_weights, dataset.train, len(dataset.labels))
+        train, val = (kept_in_memory(part, progress) for part in (dataset.train, dataset.val))
+        self._dataset = dataclasses.replace(dataset, train=train, val=val)
+        weights = class_weights(setup.config.model.class_weights, dataset.train, len(dataset.labels))
         self._class_weights = None if weights is None else weights.to(fabric.device)
         self._wrapped: nn.Module | None = None
         self._wrapped_for: Phase | None = None
@@ -130,7 +132,7 @@ class _Course:
         config, preprocessor = self._setup.config, self._setup.preprocessor
         number, started = len(self._state.history) + 1, time.perf_counter()
         step = self._step(number)
-        train, val = _epoch_parts(self._setup.dataset, config, number)
+        train, val = _epoch_parts(self._dataset, config, number)
         fabric = self._fabric
         own = [part[fabric.global_rank :: fabric.world_size] for part in epoch_batches(len(train), config, number)]
         # Dropout and the like: each epoch and process its own numbers, the same ones after a resume.

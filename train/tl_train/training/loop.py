@@ -56,7 +56,7 @@ def train_one_epoch(
 
     """
     totals = torch.zeros(3, dtype=torch.float64)  # loss, correct, images
-    smoothing, gradual = config.steps.label_smoothing, config.model.mode == "gradual"
+    smoothing, gradual = config.model.label_smoothing, config.model.mode == "gradual"
     for done, (images, labels) in zip(schedule, stream, strict=True):
         set_learning_rate(step.optimizer, learning_rate(config.steps, done, gradual=gradual))
         logits = step.module(images)

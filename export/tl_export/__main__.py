@@ -1,0 +1,6 @@
+"""`python -m tl_export`."""
+
+from tl_export.cli import main
+
+if __name__ == "__main__":
+    main()

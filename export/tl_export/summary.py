@@ -1,0 +1,72 @@
+"""What the program prints of a result, line by line; plain text."""
+
+from collections.abc import Iterator
+
+from tl_export.proof.proof import Proof
+from tl_export.results import CheckResult, ExportResult
+from tl_export.smaller.int8 import QuantizeResult
+from tl_train.tables import aligned
+
+
+def export_lines(result: ExportResult) -> Iterator[str]:
+    """What was proven and written."""
+    yield from proof_lines(result.proof)
+    if result.int8 is not None:
+        yield from int8_lines(result.int8)
+    golden = result.golden
+    faults = ", ".join(f"{fault} would be off by {gap:.2g}" for fault, gap in golden.faults.items())
+    yield f"Golden samples: {len(golden.samples.samples)}, tolerance {golden.samples.tolerance:g}; {faults}"
+    about = f"{result.size_bytes / 1e6:.1f} MB, {result.proof.precision.value}; {', '.join(result.outputs)}"
+    yield f"Model: {result.path} ({about})"
+
+
+def check_lines(model: str, result: CheckResult) -> Iterator[str]:
+    """What a finished file was found to be."""
+    outputs = ", ".join(result.outputs)
+    yield f"Structure: one file, {result.precision.value}, opset {result.opset}, outputs {outputs}"
+    golden = result.golden
+    yield (
+        f"Golden samples: {golden.samples}, largest difference {golden.max_difference:.1e}, "
+        f"allowed {golden.tolerance:g}"
+    )
+    if result.proof is not None:
+        yield from proof_lines(result.proof)
+    yield f"Good: {model}"
+
+
+def proof_lines(proof: Proof) -> Iterator[str]:
+    """A table with a row per stage and check, and the agreement."""
+    rows = [("stage", "largest", "mean", "allowed", "unit; worst image")]
+    for row in proof.stages:
+        worst = f"; {row.worst.name}" if row.largest else ""
+        rows.append((row.stage, f"{row.largest:.2g}", f"{row.mean:.2g}", row.allowed, f"{row.unit}{worst}"))
+    for check in proof.checks:
+        unit = f"of probability, {check.pictures} images"
+        rows.append((check.name, f"{check.largest:.2g}", "", f"{check.tolerance:.2g}", unit))
+    beside = proof.independent
+    if beside.pictures:
+        found = (
+            f"of probability, {beside.pictures} images, top-1 the same on {beside.top1_agreement:.1%}, "
+            f"preprocessed images up to {beside.gray_levels:.1f} grey levels apart"
+        )
+        rows.append(("independent", f"{beside.largest:.2g}", "", "", found))
+    yield from aligned(rows, names=1, notes=1)
+    others = proof.other_labels
+    same = "all" if others == 0 else f"{proof.pictures - others}, another on {others}"
+    yield f"Verified on {proof.pictures} images: the same top-1 on {same}"
+
+
+def int8_lines(result: QuantizeResult) -> Iterator[str]:
+    """Both forms side by side, what was tried, and what was kept."""
+    rows = [("", "MB", "ms", "accuracy", "agreement")]
+    for row in result.rows():
+        size = f"{row.size_bytes / 1e6:.1f}"
+        rows.append((row.name, size, f"{row.ms:.2f}", f"{row.accuracy:.2%}", f"{row.agreement:.2%}"))
+    yield from aligned(rows, names=1)
+    if len(result.attempts) > 1:
+        for tried in result.attempts:
+            yield (
+                f"tried: {tried.layers} layers in float: loses {tried.lost * 100:.2f} points on training images, "
+                f"{tried.speedup:.2f} times as fast"
+            )
+    yield result.reason

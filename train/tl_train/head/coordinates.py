@@ -1,0 +1,122 @@
+"""Features in principal coordinates, in which one number per column tells how far they extend.
+
+Uncorrelated columns make the penalised fit easy to precondition, and where there are fewer pictures than features they
+are fewer too. Distances stay what they are, up to one scale for all, so a penalty on them means what it says.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tl_train.errors import DataError
+
+FeatureArray = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.float64]
+
+# A direction of less variance than this, against the widest one, is the rounding of float32 products.
+_RANK_TOLERANCE = 1e-7
+_CHUNK = 4096  # pictures at a time, so that the features are never copied as a whole
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Coordinates:
+    """Centred features, scaled to a mean square length of 1, in the directions of their principal components.
+
+    Attributes:
+        values: float32 (N, R); the last column is 1, for the bias.
+        variances: float32 (R,), mean squares of the columns.
+        features: (N, D), what they were made from.
+        mean: (D,), of the features.
+        scale: what the centred features were divided by.
+
+    """
+
+    values: Tensor
+    variances: Tensor
+    features: FeatureArray
+    mean: Floats
+    scale: float
+
+    @staticmethod
+    def of(features: FeatureArray, tick: Callable[[], None]) -> "Coordinates":
+        """The coordinates of features (N, D), from the smaller of their two Gram matrices.
+
+        Args:
+            features: (N, D).
+            tick: called many times.
+
+        Raises:
+            DataError: a feature is NaN or infinite.
+
+        Source: Jolliffe, Principal Component Analysis, 2nd ed., 3.5 (components from a singular value decomposition).
+
+        """
+        mean = features.mean(axis=0, dtype=np.float64)
+        if not np.isfinite(mean).all():
+            raise DataError("features: found NaN or infinity, expected finite numbers; the network is damaged")
+        squares, directions = _principal(_gram(features, mean, tick))
+        scale = float(np.sqrt(squares.sum() / len(features))) or 1.0
+        values = torch.ones(len(features), len(squares) + 1)
+        if len(directions) == len(features):
+            values[:, :-1] = directions * torch.from_numpy(np.sqrt(squares) / scale).float()
+        else:
+            directions = directions / scale
+            for rows, centred in _centred(features, mean):
+                values[rows, :-1] = centred @ directions
+                tick()
+        variances = torch.from_numpy(np.append(squares / (scale**2 * len(features)), 1.0)).float()
+        return Coordinates(values, variances, features, mean, scale)
+
+    def logits(self, weight: FeatureArray, bias: FeatureArray) -> Tensor:
+        """Logits float32 (N, C) of a head on the features: weight (C, D), bias (C,)."""
+        found = torch.from_numpy(bias + weight @ self.mean).float().repeat(len(self.features), 1)
+        if weight.any():
+            columns = torch.tensor(weight.T, dtype=torch.float32)
+            for rows, centred in _centred(self.features, self.mean):
+                found[rows] += centred @ columns
+        return found
+
+    def to_features(self, weights: Tensor) -> tuple[Floats, Floats]:
+        """Weights (R, C) for the coordinates as weight (C, D) and bias (C,) for the features."""
+        # The directions are not kept: they are the centred features times the coordinates, over the variances.
+        dual = self.values[:, :-1] @ (weights[:-1] / (self.variances[:-1, None] * (len(self.values) * self.scale**2)))
+        weight = np.zeros((weights.shape[1], len(self.mean)))
+        for rows, centred in _centred(self.features, self.mean):
+            weight += (dual[rows].T @ centred).numpy()
+        return weight, weights[-1].double().numpy() - weight @ self.mean
+
+
+def _gram(features: FeatureArray, mean: Floats, tick: Callable[[], None]) -> Tensor:
+    """Inner products of the centred pictures (N, N) if there are fewer of them, else of the centred features (D, D)."""
+    count, width = features.shape
+    if count < width:
+        centred = torch.cat([part.clone() for _, part in _centred(features, mean)])
+        return centred @ centred.T
+    gram = torch.zeros(width, width)
+    for _, centred in _centred(features, mean):
+        gram.addmm_(centred.T, centred)
+        tick()
+    return gram
+
+
+def _principal(gram: Tensor) -> tuple[Floats, Tensor]:
+    """Eigenvalues (R,) and eigenvectors (columns) that are more than rounding."""
+    squares, directions = torch.linalg.eigh(gram)
+    first = int((squares <= _RANK_TOLERANCE * squares[-1]).sum())
+    return squares[first:].double().numpy(), directions[:, first:]
+
+
+def _centred(features: FeatureArray, mean: Floats) -> Iterator[tuple[slice, Tensor]]:
+    """The centred features, some pictures at a time: which, and float32 (n, D) that the next ones overwrite."""
+    centre = mean.astype(np.float32)
+    # torch aligns its memory, and sums in the same order wherever that lies; numpy's would move between calls.
+    buffer = torch.empty(min(_CHUNK, len(features)), features.shape[1])
+    for start in range(0, len(features), _CHUNK):
+        part = features[start : start + _CHUNK]
+        centred = buffer[: len(part)]
+        np.subtract(part, centre, out=centred.numpy(), casting="same_kind")
+        yield slice(start, start + _CHUNK), centred
