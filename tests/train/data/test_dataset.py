@@ -13,7 +13,7 @@ from tl_train.config import TrainConfig
 from tl_train.data.batches import batches
 from tl_train.data.dataset import fingerprint
 from tl_train.data.samples import Sample
-from tl_train.data.sources import CATS_DOGS_FILES
+from tl_train.data.sources.built_in import CATS_DOGS_FILES
 from tl_train.data.split import split
 from tl_train.errors import DataError
 

@@ -117,6 +117,10 @@ def test_tiny_and_uniform_pictures_are_never_near():
         ({"test": ()}, "no test images, so the accuracy is that of the validation images"),
         ({"val": samples("val", 0, 3)}, "no val images of class 'cat'"),
         ({"labels": ("dog", "Dog ")}, "classes 'dog' and 'Dog ' differ only in case or spaces"),
+        (
+            {"labels": ("dog", "d\u043eg")},
+            r"classes 'dog' and 'd.g' look the same, but differ: U\+006F .* against U\+043E",
+        ),
         ({"labels": ("dog", "Validation")}, "a class is named 'Validation': for parts of the data"),
         ({"broken": (ImageError("a.jpg", "damaged"),)}, r"1 image\(s\) cannot be read, first a.jpg: damaged: repair"),
     ],

@@ -18,6 +18,10 @@ ClassWeights = Literal["none", "balanced"]
 Augment = Literal["none", "light", "standard"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 MatOrder = Literal["column", "row"]
+Parts = Literal["auto", "ignore"]
+
+DEFAULT_VAL_SPLIT = 0.1
+DEFAULT_TEST_SPLIT = 0.2
 
 # The deepest EfficientNet stage sees 1/32 of the input's side.
 MIN_SIDE_PX = 32
@@ -30,13 +34,31 @@ class DataConfig:
     source: str = option(
         name="data", on_command_line=False,  # there it is the argument
         help="cats-dogs, digits, a folder with one sub-folder per class (or train/, val/, test/ with those), a CSV "
-        "file with the columns path,label[,split][,group], or a .mat file.",
+        "file with columns for the images and their labels, or a .mat file.",
     )  # fmt: skip
-    val_split: float = option(0.1, help="Share of the training pictures held back to watch the training.")
-    test_split: float = option(
-        0.2, help="Share of a folder's pictures used for the final figures only; built-in sets bring their own."
+    val_split: float | None = option(
+        None,
+        shown=f"{DEFAULT_VAL_SPLIT}; none where the data bring test images and the head is fitted at once",
+        help="Share of the training images held back to watch the training, unless the data bring such images.",
     )
-    skip_bad: bool = option(False, help="Leave unreadable pictures out instead of stopping.")
+    test_split: float | None = option(
+        None,
+        shown=f"{DEFAULT_TEST_SPLIT}",
+        help="Share of the images used for the final figures only, unless the data bring such images.",
+    )
+    parts: Parts = option(
+        "auto",
+        help="auto: folders called train, val, test (or training, valid, validation, dev, testing) and a list's column "
+        "for them say what an image is for; ignore: such folders are classes, the column is not read.",
+    )
+    csv_columns: str = option(
+        "", metavar="path=A,label=B", shown="",
+        help="Of a CSV file: which columns hold the images, their labels and, if wanted, split and group.",
+    )  # fmt: skip
+    images_root: str = option(
+        "", metavar="DIR", shown="", help="Of a CSV file: where its paths start, if not at the file's own folder."
+    )
+    skip_bad: bool = option(False, help="Leave unreadable images out instead of stopping.")
     no_cache: bool = option(False, help="Neither use nor keep what was computed of the images before.")
     mat_keys: str = option("", metavar="A,B", shown="", help="Of a .mat file: the variables, one per class.")
     mat_shape: str = option("", metavar="HxW", shown="", help="Of a .mat file: a picture's height and width, 64x64.")
@@ -47,8 +69,18 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(0 <= self.val_split <= 0.9, "val_split", self.val_split, "0 to 0.9")
-        check(0 <= self.test_split <= 0.9, "test_split", self.test_split, "0 to 0.9")
+        check(0 <= self.val_share <= 0.9, "val_split", self.val_split, "0 to 0.9")
+        check(0 <= self.test_share <= 0.9, "test_split", self.test_split, "0 to 0.9")
+
+    @property
+    def val_share(self) -> float:
+        """Share of the training images to hold back where any are."""
+        return DEFAULT_VAL_SPLIT if self.val_split is None else self.val_split
+
+    @property
+    def test_share(self) -> float:
+        """Share of the images for the final figures, where the data bring none."""
+        return DEFAULT_TEST_SPLIT if self.test_split is None else self.test_split
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ class TrainConfig:
         check(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         if self.model.mode == "gradual":
             check(1 <= steps.head_epochs < steps.epochs, "head_epochs", steps.head_epochs, f"1 to {steps.epochs - 1}")
-        redraws = not steps.redraw_val or self.data.val_split > 0
+        redraws = not steps.redraw_val or self.data.val_share > 0
         check(redraws, "redraw_val", steps.redraw_val, "val_split above 0 with it")
 
     @staticmethod
@@ -107,9 +107,14 @@ class TrainConfig:
         theirs = other.fields()
         return [f"{name}: {value}, {theirs[name]}" for name, value in self.fields().items() if value != theirs[name]]
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether anything is trained by steps, which validation images then watch."""
+        return self.model.mode != "head" or self.head.fit != "penalised"
+
     def idle_fields(self, names: Iterable[str]) -> list[str]:
         """Those of the fields `names` that change nothing: steps, where the head is fitted at once."""
-        if self.model.mode != "head" or self.head.fit != "penalised":
+        if self.takes_steps:
             return []
         of_steps = {found.name for found in options_of(StepsConfig)}
         return [name for name in names if name in of_steps]

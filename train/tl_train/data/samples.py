@@ -77,6 +77,7 @@ class Source:
         labels: class names; a sample's label is an index into them.
         train: the training images; also those that validation and test images are still to be taken from.
         val, test: the source's own validation and test images; None where it has none, so they are split off.
+        remarks: what deserves a warning, such as images that belong to no class.
 
     """
 
@@ -84,3 +85,4 @@ class Source:
     train: Sequence[Sample]
     val: Sequence[Sample] | None = None
     test: Sequence[Sample] | None = None
+    remarks: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ def preflight(dataset: Dataset) -> Preflight:
         gray_shares=_gray_shares(images, looks),
         duplicates=tuple(Duplicates(tuple(images[i] for i in group), exact) for group, exact in groups),
     )
-    return dataclasses.replace(findings, warnings=tuple(find_warnings(findings)))
+    return dataclasses.replace(findings, warnings=(*dataset.remarks, *find_warnings(findings)))
 
 
 def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
