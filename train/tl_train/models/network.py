@@ -100,7 +100,7 @@ def build_network(architecture: Architecture, weights: str, classes: int, head: 
 
     """
     module = architecture.build()
-    starting = StartingWeights.read(weights, architecture)
+    starting = StartingWeights.read(weights, architecture, module)
     loaded = starting.load_into(module, with_head=head == "append")
     put_new_head(module, architecture, classes, head)
     return Network(module.to(memory_format=torch.channels_last), architecture, loaded, starting.head())
