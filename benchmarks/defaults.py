@@ -28,11 +28,11 @@ from tl_train.run import train
 from tl_train.tables import write_csv
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "full": {"mode": "full", "lr": 1e-3},
-    "full-low": {"mode": "full", "lr": 1e-4},
-    "default-no-prior": {"mode": "head", "head_fit": "penalised"},
+    "full": {"mode": "full", "head_fit": "sgd", "prior": "none", "lr": 1e-3},
+    "full-low": {"mode": "full", "head_fit": "sgd", "prior": "none", "lr": 1e-4},
+    "head-no-prior": {"mode": "head", "prior": "none"},
 }
-RECIPES = ("default", "default-no-prior", "gradual", "full", "full-low")
+RECIPES = ("head", "head-no-prior", "gradual", "full", "full-low")
 
 
 def write_pictures(dataset: Dataset, per_class: int, folder: Path) -> list[tuple[str, int]]:

@@ -102,7 +102,7 @@ def main() -> None:
         run = options.run
         if run is None:
             run = Path(name) / "run"
-            train(TrainConfig.from_fields({**load_recipe("default"), "data": "cats-dogs"}), run)
+            train(TrainConfig.from_fields({**load_recipe("head"), "data": "cats-dogs"}), run)
         compare(run, Path(name), options.rounds)
         if not options.no_b0:
             export_b0(Path(name))

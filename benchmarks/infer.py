@@ -37,7 +37,7 @@ from tl_infer.results import Classification
 from tl_infer.system.finding import find_files
 from tl_infer.system.parallel import available_threads
 from tl_train.models.trace import trace
-from tl_train.run_folder.folder import load_model
+from tl_train.run_folder.folder import RunFolder
 from turns import Run, Worker, in_turn
 
 BATCH = 32
@@ -133,7 +133,7 @@ class _Photos(torch.utils.data.Dataset[torch.Tensor]):
 
 def pytorch(folder: Path, files: Sequence[Path], workers: int) -> Run:
     """PyTorch eager with torchvision's transforms, in batches; with `workers` processes that load, or none."""
-    model, spec, _ = load_model(folder)
+    model, spec, _ = RunFolder(folder).load_model()
     model.eval()
     photos = _Photos(files, spec.preprocess)
     loader = torch.utils.data.DataLoader(photos, batch_size=BATCH, num_workers=workers)
@@ -171,7 +171,7 @@ def openvino(bare: Path, files: Sequence[Path], spec: PreprocessSpec) -> Run:
 
 def compare(folder: Path, model: Path, files: Sequence[Path], rounds: int, scratch: Path) -> None:
     """The first part: pictures per second of every way."""
-    trained, spec, _ = load_model(folder)
+    trained, spec, _ = RunFolder(folder).load_model()
     bare = scratch / "network.onnx"
     bare.write_bytes(trace(trained, spec.preprocess.size).SerializeToString())
     ways = {

@@ -26,7 +26,7 @@ continues with --resume.
 Examples:
   tl-train digits --out runs/digits
   tl-train photos/ --out runs/photos       (photos/cat/*.jpg, photos/dog/*.jpg, ...)
-  tl-train photos/ --out runs/comparison --recipe default --recipe gradual --seeds 3
+  tl-train photos/ --out runs/comparison --recipe head --recipe gradual --seeds 3
 
 \b
 Then:
@@ -176,22 +176,21 @@ def _configs(recipes: Iterable[str], given: dict[str, Any]) -> dict[str, TrainCo
 
 def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str]) -> None:
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
-    from lightning_fabric.utilities.rank_zero import rank_zero_only
-
     from tl_train import compare, dry_run, train
     from tl_train.comparison import as_text
     from tl_train.progress import Progress, TerminalProgress
     from tl_train.run_folder.folder import RunFolder
     from tl_train.tensorboard import TensorBoardProgress
     from tl_train.training.memory import keep_freed_memory
+    from tl_train.training.processes import is_first_process
 
     keep_freed_memory()
-    is_first = getattr(rank_zero_only, "rank", 0) == 0  # the other processes work in silence
+    is_first = is_first_process()  # the other processes work in silence
     progress = TerminalProgress() if is_first else Progress()
     config = next(iter(configs.values()))
     if len(configs) == 1 and (idle := config.idle_fields(given)):
         named = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        progress.note(f"No effect on a penalised head, it takes no steps: {named}; add --mode full or --head-fit sgd")
+        progress.note(f"No effect with mode {config.model.mode} and head_fit {config.head.fit}: {named}")
     if job.dry_run:
         dry_run(config, job.out, progress=progress)
         return

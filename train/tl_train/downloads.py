@@ -57,7 +57,7 @@ def fetch(remote: RemoteFile, progress: Progress, offline_alternative: str) -> P
     if cached.is_file() and pooch.file_hash(str(cached), alg="sha256") == remote.sha256:
         return cached
     found = "another file lies there now" if cached.exists() else "not there yet"
-    logging.getLogger("pooch").setLevel(logging.ERROR)  # what it would say is in our own lines
+    pooch.get_logger().setLevel(logging.ERROR)  # what it would say is in our own lines
     store = pooch.create(
         path=folder,
         base_url="",

@@ -7,7 +7,7 @@ from typing import Any
 
 from tl_train.errors import ConfigError
 
-DEFAULT_RECIPE = "default"
+DEFAULT_RECIPE = "auto"
 
 _EXTENDS = "extends"
 _MAX_DEPTH = 8

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from lightning_fabric import Fabric
 
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
@@ -32,8 +31,8 @@ from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import save_run
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
-from tl_train.training.epochs import train_epochs
-from tl_train.training.loop import predict
+from tl_train.training.predict import predict
+from tl_train.training.processes import is_first_process, launch
 
 
 def train(
@@ -60,8 +59,7 @@ def train(
 
     """
     progress = progress or Progress()
-    fabric = _fabric(config)
-    first = fabric.global_rank == 0
+    first = is_first_process()
     if first:
         RunFolder(out).check_writable(config, overwrite=overwrite, resume=resume)
     setup = prepare(config, progress)
@@ -69,11 +67,10 @@ def train(
     if first and not resume:
         RunFolder(out).start(config)
         _report_preflight(setup.findings, out, progress)
-    fabric.launch()  # starts the other processes, if any; they come here again from the beginning
     progress.note(_opening(setup))
 
     started = time.perf_counter()
-    head, history = _learn(setup, fabric, out, progress)
+    head, history = _learn(setup, out, progress)
     seconds = time.perf_counter() - started
     calibration = _calibrate(setup, head)
     for note in calibration.notes:
@@ -119,13 +116,6 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     return findings
 
 
-def _fabric(config: TrainConfig) -> Fabric:
-    """Device, precision and processes; launched later."""
-    devices = config.steps.devices
-    strategy = "ddp" if devices > 1 else "auto"
-    return Fabric(accelerator="auto", devices=devices, strategy=strategy, precision=config.steps.precision)
-
-
 def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:
     for line in findings.lines():
         progress.note(line)
@@ -142,13 +132,15 @@ def _opening(setup: Setup) -> str:
     )
 
 
-def _learn(setup: Setup, fabric: Fabric, out: Path, progress: Progress) -> tuple[FittedHead, History]:
+def _learn(setup: Setup, out: Path, progress: Progress) -> tuple[FittedHead, History]:
     """The head on a frozen backbone, all parameters, or the one and then the other."""
     head = fit_head(setup, progress) if features_suffice(setup.config) else FittedHead([])
     if setup.config.model.mode == "head" and head.epochs:
         history = History(head.epochs, len(head.epochs))
     else:
-        history = train_epochs(fabric, setup, out, progress)
+        from tl_train.training.epochs import train_epochs  # which imports lightning
+
+        history = train_epochs(launch(setup.config.steps), setup, out, progress)
     if not all(math.isfinite(row.train_loss) for row in history.epochs):
         raise TrainingError(
             f"the loss is no finite number; training has diverged, lower --lr ({setup.config.steps.lr:g})"

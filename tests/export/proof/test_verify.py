@@ -26,9 +26,8 @@ from tl_train.run_folder.folder import RunFolder
 
 
 def prove(run, file: onnx.ModelProto, pictures=None, **options):
-    trained = Trained(
-        RunFolder(run), TorchRoute(*RunFolder(run).load_model()), pictures or RunFolder(run).held_out_files()
-    )
+    folder = RunFolder(run)
+    trained = Trained(folder, TorchRoute(*folder.load_model()), pictures or folder.held_out_files())
     return verify(trained, file.SerializeToString(), Progress(), **options)
 
 
@@ -134,13 +133,9 @@ def test_a_network_that_changed_after_the_export_is_refused(tiny_run, assembled)
         verify(trained, assembled().SerializeToString(), Progress())
 
 
-def test_tolerances_can_be_given_and_nothing_to_compare_is_no_proof(tiny_run, assembled):
+def test_tolerances_can_be_given_and_nothing_to_compare_is_no_proof(tiny_run, assembled, trained_on):
     with pytest.raises(VerificationError, match="there are no images to verify on"):
-        verify(
-            Trained(RunFolder(tiny_run), TorchRoute(*RunFolder(tiny_run).load_model()), []),
-            assembled().SerializeToString(),
-            Progress(),
-        )
+        verify(trained_on(tiny_run, []), assembled().SerializeToString(), Progress())
     with pytest.raises(VerificationError, match=r"stage 'embedding'.*allowed 0 "):
         prove(
             tiny_run,

@@ -10,7 +10,6 @@ from support.loading import Notes, load, load_with
 from support.pictures import SHARED, draw_shape
 from tl_infer import load_image
 from tl_train.config import TrainConfig
-from tl_train.data.batches import batches
 from tl_train.data.dataset import fingerprint
 from tl_train.data.samples import Sample
 from tl_train.data.sources.built_in import CATS_DOGS_FILES
@@ -139,11 +138,3 @@ def test_a_split_is_stratified_complete_and_repeatable(counts, share, seed):
         assert abs(held - share * count) <= max(0.5, 1 - share * count)
     again = split(samples, labels, share, seed)
     assert [sample.name for sample in again[1]] == [sample.name for sample in held_back]
-
-
-@given(count=st.integers(1, 50), batch_size=st.integers(2, 9))
-def test_batches_hold_everything_once_and_never_a_single_picture(count, batch_size):
-    parts = list(batches(range(count), batch_size))
-    assert [index for part in parts for index in part] == list(range(count))
-    if count > 1:
-        assert all(2 <= len(part) <= batch_size + 1 for part in parts)

@@ -12,7 +12,7 @@ from tl_train.head.steps import head_logits, train_head
 from tl_train.prepare import prepare
 from tl_train.progress import Progress
 from tl_train.training.epochs import train_epochs
-from tl_train.training.loop import predict
+from tl_train.training.predict import predict
 
 
 def setup(shapes, arch="timm:test_efficientnet", **fields):

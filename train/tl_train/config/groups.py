@@ -9,7 +9,7 @@ from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
 from tl_train.config.options import check, check_types, option
 from tl_train.errors import ConfigError
 
-Mode = Literal["full", "head", "gradual"]
+Mode = Literal["auto", "head", "partial", "gradual", "full"]
 HeadFit = Literal["sgd", "penalised"]
 HeadKind = Literal["replace", "append"]
 Optimizer = Literal["adam", "adamw"]
@@ -150,15 +150,24 @@ class ModelConfig:
         help="Start from pretrained weights, random ones, or a .safetensors or torch state dict file.",
     )
     mode: Mode = option(
-        "head",
-        help="Train all parameters, only the new last layer on a frozen backbone, or first the one and then the other "
-        "with batch-norm statistics frozen.",
+        "auto",
+        help="What is trained: head, the new last layer on a frozen backbone; partial, the last stages too, on what "
+        "the frozen ones say; gradual, the head and then everything, batch-norm statistics frozen; full, everything. auto "
+        "fits the head, trains the last stages if --time-limit allows, and keeps what is better on images held back.",
     )
+    time_limit: float = option(
+        10.0, metavar="MINUTES", help="With mode auto: about how long the run may take; a finished head comes first."
+    )
+    freeze_until: str = option(
+        "", metavar="NAME", shown="what leaves a third of the work",
+        help="With modes auto and partial: the last layer that stays frozen; a name that is none lists them.",
+    )  # fmt: skip
     label_smoothing: float = option(0.0, help="Share of the target probability that is spread over all classes.")
     class_weights: ClassWeights = option("none", help="balanced: rare classes count as much as frequent ones.")
 
     def __post_init__(self) -> None:
         check_types(self)
+        check(self.time_limit > 0, "time_limit", self.time_limit, "minutes above 0")
         check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 to below 1")
 
 
@@ -198,7 +207,7 @@ class StepsConfig:
         help="Random changes of the training pictures: light mirrors, crops and shifts brightness a little; standard "
         "does more of it, and turns, shears, recolours.",
     )
-    epochs: int = option(10, help="Passes over the training pictures.")
+    epochs: int = option(10, help="Passes over the training pictures; 0 with modes auto and partial: as many as pay.")
     head_epochs: int = option(3, help="Of these, on the head alone with mode gradual.")
     batch_size: int = option(8, help="Pictures per step.")
     lr: float = option(1e-3, help="Learning rate.")
@@ -227,7 +236,7 @@ class StepsConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        check(self.epochs >= 0, "epochs", self.epochs, "1 or more")
         # Batch normalisation has no statistics of a single picture whose features are one pixel.
         check(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         self._check_rates()
@@ -243,7 +252,7 @@ class StepsConfig:
     def _check_rates(self) -> None:
         check(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "a number above zero")
         check(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to below 1")
-        within = 0 <= self.warmup_epochs < self.epochs
+        within = 0 <= self.warmup_epochs < max(1, self.epochs)
         check(within, "warmup_epochs", self.warmup_epochs, f"0 to below the {self.epochs} epochs")
         positive = self.finetune_lr is None or (math.isfinite(self.finetune_lr) and self.finetune_lr > 0)
         check(positive, "finetune_lr", self.finetune_lr, "a number above zero")

@@ -21,6 +21,21 @@ _GROUPS: Mapping[str, type] = {
 }
 
 
+# The modes that train the last stages, from a penalised head.
+TRAINS_STAGES = ("auto", "partial")
+
+# What these modes have for a default where it is not that of the field. Source: docs/datasets.md, "How the last stages
+# are trained", which has what was measured.
+_STAGES_DEFAULTS: Mapping[str, Any] = {
+    "epochs": 0,
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "batch_size": 64,
+    "lr": 1e-3,
+    "label_smoothing": 0.1,
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """One training run. `TrainConfig.of("photos/", epochs=5)` builds one from flat names.
@@ -51,6 +66,11 @@ class TrainConfig:
         check_types(self)
         steps = self.steps
         check(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+        if self.model.mode in TRAINS_STAGES:
+            expected = f"penalised with mode {self.model.mode}, or mode head, gradual or full"
+            check(self.head.fit == "penalised", "head_fit", self.head.fit, expected)
+        else:
+            check(steps.epochs >= 1, "epochs", steps.epochs, "1 or more")
         if self.model.mode == "gradual":
             check(1 <= steps.head_epochs < steps.epochs, "head_epochs", steps.head_epochs, f"1 to {steps.epochs - 1}")
         redraws = not steps.redraw_val or self.data.val_share > 0
@@ -75,6 +95,8 @@ class TrainConfig:
 
         """
         known = {found.name: (group, found) for group, found in all_options()}
+        if fields.get("mode", ModelConfig().mode) in TRAINS_STAGES:
+            fields = {**_STAGES_DEFAULTS, **fields}
         values: dict[str, dict[str, Any]] = {group: {} for group in ("", *_GROUPS)}
         for name, value in fields.items():
             if name not in known:
@@ -113,11 +135,14 @@ class TrainConfig:
         return self.model.mode != "head" or self.head.fit != "penalised"
 
     def idle_fields(self, names: Iterable[str]) -> list[str]:
-        """Those of the fields `names` that change nothing: steps, where the head is fitted at once."""
-        if self.takes_steps:
-            return []
-        of_steps = {found.name for found in options_of(StepsConfig)}
-        return [name for name in names if name in of_steps]
+        """Those of the fields `names` that change nothing in this mode."""
+        mode = self.model.mode
+        idle = set() if mode == "auto" else {"time_limit"}
+        if mode not in TRAINS_STAGES:
+            idle.add("freeze_until")
+        if not self.takes_steps:
+            idle |= {found.name for found in options_of(StepsConfig)}
+        return [name for name in names if name in idle]
 
     def save(self, path: Path) -> None:
         """Write the configuration as TOML; fields that are None are left out.

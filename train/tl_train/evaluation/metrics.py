@@ -64,6 +64,11 @@ class Evaluation:
         """The true classes: int (N,)."""
         return self.answers.truth
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether a temperature changes the probabilities."""
+        return self.temperature not in (None, 1.0)
+
     @functools.cached_property
     def probabilities(self) -> Floats:
         """Of all classes, with the temperature applied: float (N, C), rows sum to 1."""

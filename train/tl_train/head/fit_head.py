@@ -80,7 +80,9 @@ def _head_fit(setup: Setup) -> HeadFit:
     pretrained = network.pretrained_head
     given = LinearHead(*setup.prior.head(*pretrained)) if setup.prior and pretrained else None
     weights = class_weights(config.model.class_weights, setup.dataset.train, classes)
-    loss = Loss(None if weights is None else weights.numpy(), None, config.model.label_smoothing)
+    # Where steps follow, the smoothing is theirs: without it a head that fits has nothing left to learn.
+    smoothing = config.model.label_smoothing if config.model.mode == "head" else 0.0
+    loss = Loss(None if weights is None else weights.numpy(), None, smoothing)
     return _Penalised(given or LinearHead.zero(classes, width), loss, config.seed)
 
 

@@ -5,7 +5,6 @@ import time
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.nn import functional
 
@@ -35,20 +34,18 @@ def train_head(
         A row per epoch; the last epoch's weights stay.
 
     """
-    fabric = Fabric(accelerator="auto", devices=1)
-    learning = [parameter for parameter in head.parameters() if parameter.requires_grad]
-    wrapped, optimizer = fabric.setup(head.to(fabric.device), torch.optim.Adam(learning, lr=config.steps.lr))
-    features, labels = _on(fabric.device, train)
+    optimizer = torch.optim.Adam(head.parameters(), lr=config.steps.lr)
+    features, labels = torch.from_numpy(train.features), torch.from_numpy(train.labels)
     history = []
     for number in range(1, config.steps.epochs + 1):
         started = time.perf_counter()
         head.train()
         loss_sum, correct = 0.0, 0
         for chosen in epoch_batches(len(train.labels), config, number):
-            logits = wrapped(features[list(chosen)])
+            logits = head(features[list(chosen)])
             truth = labels[list(chosen)]
             loss = functional.cross_entropy(logits, truth)
-            fabric.backward(loss)
+            torch.autograd.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
             loss_sum += loss.item() * len(truth)
@@ -58,7 +55,6 @@ def train_head(
         row = Epoch(number, mean_loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
         history.append(row)
         progress.epoch(row)
-    head.to("cpu")
     return history
 
 
@@ -71,12 +67,7 @@ def judge_head(head: nn.Module, part: CachedPart) -> tuple[float, float]:
 
 def head_logits(head: nn.Module, part: CachedPart) -> npt.NDArray[np.float32]:
     """What a head says to cached features: float32 (N, C). Leaves it in evaluation mode."""
-    features, _ = _on(next(head.parameters()).device, part)
     head.eval()
     with torch.inference_mode():
-        logits: npt.NDArray[np.float32] = head(features).cpu().numpy()
+        logits: npt.NDArray[np.float32] = head(torch.from_numpy(part.features)).numpy()
         return logits
-
-
-def _on(device: torch.device, part: CachedPart) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(part.features).to(device), torch.from_numpy(part.labels).to(device)

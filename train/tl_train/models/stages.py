@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from timm.layers import get_notrace_functions, get_notrace_modules
+from timm.layers import get_notrace_functions, get_notrace_modules  # type: ignore[attr-defined]
 from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -147,8 +147,8 @@ class _Tracer(fx.Tracer):
     """Keeps whole what cannot be traced, and what behaves differently in training."""
 
     def __init__(self) -> None:
-        super().__init__(autowrap_functions=tuple(get_notrace_functions()))
-        self._whole = tuple(get_notrace_modules())
+        super().__init__(autowrap_functions=tuple(get_notrace_functions()))  # type: ignore[no-untyped-call]
+        self._whole = tuple(get_notrace_modules())  # type: ignore[no-untyped-call]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         whole = isinstance(m, self._whole) or type(m).__module__.startswith("torchvision.ops")

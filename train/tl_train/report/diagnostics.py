@@ -31,10 +31,10 @@ def confusion(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
 
 
 def reliability(evaluation: Evaluation) -> Figure:
-    """The reliability diagram, accuracy against confidence; before and after calibration where there was any."""
+    """The reliability diagram, accuracy against confidence; before and after calibration where that changes it."""
     panels = [("before calibration", evaluation.before()), ("after calibration", evaluation)]
-    if evaluation.temperature is None:
-        panels = [("not calibrated", evaluation)]
+    if not evaluation.calibrated:
+        panels = [("not calibrated" if evaluation.temperature is None else "temperature 1", evaluation)]
     figure = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
     for axes, (title, answers) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _reliability(axes, answers)

@@ -18,6 +18,7 @@ RIGHT, WRONG = "tab:blue", "tab:orange"
 _MAX_VECTOR_ITEMS = 4000
 _MAX_COLORS = 20
 _MAX_NAMED = 50  # more labels than this do not fit beside an axis
+_CHARACTERS_ACROSS = 85  # so many fit below the axis of a figure 9 inches wide
 _SIGN_OF_TWO = (1, -1)  # the chapter draws the first class upwards, the second downwards
 
 
@@ -26,8 +27,7 @@ def classification(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
 
     Two classes are drawn as in the chapter, +1 and -1; with more, each class has its own height.
     """
-    tall = min(max(3.6, 0.16 * len(labels)), 9.0)
-    figure, order = Figure(figsize=(9, tall), layout="constrained"), _by_truth(evaluation)
+    figure, order = Figure(figsize=(9, _height(len(labels))), layout="constrained"), _by_truth(evaluation)
     axes = figure.subplots()
     predicted, truth = evaluation.predicted[order], evaluation.truth[order]
     for color, chosen in ((RIGHT, predicted == truth), (WRONG, predicted != truth)):
@@ -37,13 +37,8 @@ def classification(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
             positions = np.flatnonzero(chosen)
             marks = axes.scatter(positions, predicted[chosen], color=color, s=14, marker="|")
             marks.set_rasterized(len(truth) > _MAX_VECTOR_ITEMS)
-    if len(labels) == 2:
-        axes.axhline(0, color="black", linewidth=0.8)
-        axes.set_yticks(_SIGN_OF_TWO, short(labels))
-    elif len(labels) <= _MAX_NAMED:
-        axes.set_yticks(range(len(labels)), short(labels))
+    _mark_predicted(axes, labels)
     _mark_classes(axes, truth, labels)
-    axes.set_ylabel("predicted class")
     axes.set_title(
         f"{evaluation.part} images: {evaluation.correct} of {len(truth)} correct ({evaluation.accuracy:.2%})"
     )
@@ -124,6 +119,28 @@ def _by_truth(evaluation: Evaluation) -> np.ndarray[tuple[int], np.dtype[np.int6
     return np.argsort(evaluation.truth, kind="stable")
 
 
+def _height(classes: int) -> float:
+    """Of a figure with a row per class, inches."""
+    return min(max(3.6, 1.6 + 0.15 * classes), 9.0)
+
+
+def _font_size(classes: int) -> float:
+    """Of class names beside an axis, points."""
+    return 10 if classes <= _MAX_COLORS else 7
+
+
+def _mark_predicted(axes: matplotlib.axes.Axes, labels: Sequence[str]) -> None:
+    """The predicted classes on the y axis, those that are never predicted too."""
+    axes.set_ylabel("predicted class")
+    if len(labels) == 2:
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set_yticks(_SIGN_OF_TWO, short(labels))
+        return
+    names = short(labels) if len(labels) <= _MAX_NAMED else []
+    axes.set_yticks(range(len(names)), names, fontsize=_font_size(len(labels)))
+    axes.set_ylim(-0.6, len(labels) - 0.4)
+
+
 def _mark_classes(axes: matplotlib.axes.Axes, truth: np.ndarray, labels: Sequence[str]) -> None:
     """Lines between the true classes, each class named below its images."""
     present = np.unique(truth)
@@ -136,9 +153,10 @@ def _mark_classes(axes: matplotlib.axes.Axes, truth: np.ndarray, labels: Sequenc
     else:
         for boundary in first[1:]:
             axes.axvline(boundary - 0.5, color="red", linestyle="-.", linewidth=1)
-        names = short(labels)
-        rotation = 90 if sum(len(names[i]) + 2 for i in present) > 100 else 0
-        axes.set_xticks((first + end - 1) / 2, [names[i] for i in present], rotation=rotation)
+        names = [short(labels)[i] for i in present]
+        room = _CHARACTERS_ACROSS * (end - first) / len(truth)
+        fits = all(len(name) + 1 <= characters for name, characters in zip(names, room, strict=True))
+        axes.set_xticks((first + end - 1) / 2, names, rotation=0 if fits else 90, fontsize=_font_size(len(present)))
     axes.set_xlim(-0.6, len(truth) - 0.4)
 
 

@@ -97,7 +97,7 @@ def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
         "part": _PARTS.get(evaluation.part, evaluation.part),
         "interval": evaluation.interval,
         "before": evaluation.before(),
-        "calibrated": evaluation.temperature is not None,
+        "calibrated": evaluation.calibrated,
         "confusion": evaluation.confusion.tolist(),
         "confusion_figure": _svg_uri(diagnostics.confusion(evaluation, page.labels)) if many else None,
         "confusions": _confusions(evaluation, page.labels),
@@ -117,13 +117,13 @@ def _answered(evaluation: Evaluation, below: float) -> dict[str, int]:
 
 
 def _confusions(evaluation: Evaluation, labels: Sequence[str]) -> list[tuple[str, str, int]]:
-    """The most frequent mistakes: true class, predicted class, how often."""
+    """The most frequent errors, made more than once: true class, predicted class, how often."""
     counts = evaluation.confusion
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:_MAX_CONFUSIONS]
     pairs = [divmod(int(place), len(labels)) for place in order]
     return [(labels[true], labels[predicted], int(counts[true, predicted])) for true, predicted in pairs
-            if counts[true, predicted]]  # fmt: skip
+            if counts[true, predicted] > 1]  # fmt: skip
 
 
 def _thumbnails(page: Page, evaluation: Evaluation, order: npt.NDArray[np.int64]) -> list[_Thumbnail]:

@@ -263,16 +263,6 @@ class RunFolder:
             raise RunError(f"{self}: {error}; train again with tl-train") from error
 
 
-def load_model(run: Path) -> tuple[nn.Module, ModelSpec, Architecture]:
-    """`RunFolder.load_model`, by the name that tl-export still imports."""
-    return RunFolder(run).load_model()
-
-
-def held_out_files(run: Path) -> list[Path]:
-    """`RunFolder.held_out_files`, by the name that tl-export still imports."""
-    return RunFolder(run).held_out_files()
-
-
 def _detail(error: RuntimeError) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     return lines[1] if len(lines) > 1 else lines[0]

@@ -111,7 +111,7 @@ def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files:
         labels=result.labels,
         history=result.history,
         figures={_CAPTIONS[name]: figure for name, figure in drawn.items()},
-        facts={name: value for name, value in _facts(result, setup).items() if name != "versions"},
+        facts=_shown_facts(result, setup),
         evaluation=result.evaluation,
         calibration=result.calibration,
         names=list(map(str, files)),
@@ -122,6 +122,14 @@ def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files:
         notes=result.prior.describe() if result.prior else (),
         command=command,
     )
+
+
+def _shown_facts(result: TrainResult, setup: Setup) -> dict[str, object]:
+    """The facts as the page lists them, which shows the versions in a row of their own."""
+    facts = _facts(result, setup)
+    del facts["versions"]
+    # metrics.json keeps the name that earlier versions gave it
+    return {"images" if name == "pictures" else name: value for name, value in facts.items()}
 
 
 def _metrics(result: TrainResult, setup: Setup) -> dict[str, dict[str, object]]:

@@ -25,8 +25,9 @@ from tl_train.progress import Progress
 from tl_train.setup import Setup
 from tl_train.training.augment import make_augmentation
 from tl_train.training.checkpoints import load_checkpoint, save_checkpoint
-from tl_train.training.loop import Step, evaluate, train_one_epoch
+from tl_train.training.loop import Step, train_one_epoch
 from tl_train.training.optim import class_weights, make_average, make_optimizer
+from tl_train.training.predict import evaluate
 
 
 @dataclasses.dataclass(slots=True)

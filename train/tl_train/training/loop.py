@@ -1,10 +1,8 @@
-"""The steps of training, written out: train one epoch, evaluate, predict."""
+"""The steps of training, written out."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -12,12 +10,8 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from tl_train.config import TrainConfig
-from tl_train.data.batches import Batch, batches, load_batches
-from tl_train.data.samples import Sample, labels_of
-from tl_train.preprocess.graph import Preprocessor
+from tl_train.data.batches import Batch
 from tl_train.training.optim import learning_rate, set_learning_rate
-
-EVAL_BATCH_SIZE = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -72,23 +66,3 @@ def train_one_epoch(
     assert isinstance(summed, torch.Tensor)
     loss_sum, correct_sum, count = summed.tolist()
     return loss_sum / count, correct_sum / count
-
-
-def evaluate(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy over the samples."""
-    logits = torch.from_numpy(predict(module, samples, preprocessor))
-    labels = torch.from_numpy(labels_of(samples))
-    loss = functional.cross_entropy(logits, labels)
-    return loss.item(), float((logits.argmax(dim=1) == labels).double().mean())
-
-
-def predict(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> npt.NDArray[np.float32]:
-    """Logits of the samples: float32 (N, C), in their order. Leaves the network in evaluation mode."""
-    device = next(module.parameters()).device
-    module.eval()
-    with torch.inference_mode():
-        parts = list(batches(range(len(samples)), EVAL_BATCH_SIZE))
-        stream = load_batches(samples, preprocessor, parts, device)
-        results = [module(images).float().cpu().numpy() for images, _ in stream]
-    logits: npt.NDArray[np.float32] = np.concatenate(results)
-    return logits

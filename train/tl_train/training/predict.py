@@ -1,0 +1,35 @@
+"""What a network says to images: its logits, and how good they are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tl_train.data.batches import batches, load_batches
+from tl_train.data.samples import Sample, labels_of
+from tl_train.preprocess.graph import Preprocessor
+
+EVAL_BATCH_SIZE = 32
+
+
+def evaluate(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy over the samples."""
+    logits = torch.from_numpy(predict(module, samples, preprocessor))
+    labels = torch.from_numpy(labels_of(samples))
+    loss = functional.cross_entropy(logits, labels)
+    return loss.item(), float((logits.argmax(dim=1) == labels).double().mean())
+
+
+def predict(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> npt.NDArray[np.float32]:
+    """Logits of the samples: float32 (N, C), in their order. Leaves the network in evaluation mode."""
+    device = next(module.parameters()).device
+    module.eval()
+    with torch.inference_mode():
+        parts = list(batches(range(len(samples)), EVAL_BATCH_SIZE))
+        stream = load_batches(samples, preprocessor, parts, device)
+        results = [module(images).float().cpu().numpy() for images, _ in stream]
+    logits: npt.NDArray[np.float32] = np.concatenate(results)
+    return logits
