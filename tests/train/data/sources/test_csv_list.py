@@ -226,5 +226,5 @@ def test_a_class_without_training_images_shows_what_it_looks_like(tmp_path):
 def test_a_list_of_two_parts_keeps_the_second_for_the_figures(tmp_path):
     draw(tmp_path, "circle", 8)
     rows = [(f"{i}.png", "ab"[i % 2], "Valid" if i > 3 else "TRAIN") for i in range(8)]
-    dataset = load(write_csv(tmp_path / "l.csv", [("path", "label", "split"), *rows]))
+    dataset = load(write_csv(tmp_path / "l.csv", [("path", "label", "split"), *rows]), mode="head")
     assert [len(part) for part in (dataset.train, dataset.val, dataset.test)] == [4, 0, 4]

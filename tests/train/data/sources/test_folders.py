@@ -57,10 +57,11 @@ def test_one_part_beside_the_training_images_is_kept_whole_for_the_figures(tmp_p
     for part, count in ((first, 5), (other, 3)):
         for shape in ("circle", "cross"):
             draw(tmp_path / part / shape, shape, count)
-    assert parts_of(load(tmp_path)) == (10, 0, 6), "a penalised head has no steps to watch"
+    assert parts_of(load(tmp_path, mode="head")) == (10, 0, 6), "a penalised head has no steps to watch"
+    assert parts_of(load(tmp_path)) == (8, 2, 6), "the last stages may be trained too"
     assert parts_of(load(tmp_path, **BY_STEPS)) == (8, 2, 6)
     assert parts_of(load(tmp_path, mode="gradual")) == (8, 2, 6)
-    assert parts_of(load(tmp_path, val_split=0.4)) == (6, 4, 6), "who asks for it gets it"
+    assert parts_of(load(tmp_path, mode="head", val_split=0.4)) == (6, 4, 6), "who asks for it gets it"
 
 
 def test_a_share_that_is_not_split_off_is_told(tmp_path):
@@ -111,13 +112,13 @@ def test_images_that_belong_to_no_class_are_counted_and_named(tmp_path):
     for shape in ("circle", "cross"):
         draw(tmp_path / "train" / shape, shape, 12)
         draw(tmp_path / "val" / shape, shape, 15, first=20)
-    assert preflight(load(tmp_path)).warnings == ()
+    assert preflight(load(tmp_path, mode="head")).warnings == (), "no validation images are nothing to warn of"
     draw(tmp_path, "square", 1, first=50)
     draw(tmp_path / "train", "square", 2, first=60)
     draw(tmp_path / "val", "square", 5, first=70)
     draw(tmp_path / "test", "square", 4, first=80)
     (tmp_path / "train" / "notes.txt").write_text("no image")
-    dataset = load(tmp_path)
+    dataset = load(tmp_path, mode="head")
     assert parts_of(dataset) == (24, 0, 30), "the unlabelled test/ is no part"
     warnings = preflight(dataset).warnings
     assert [f"{tmp_path}{rest}" in warning for rest, warning in zip(
