@@ -5,6 +5,7 @@ import math
 import re
 from typing import Literal
 
+from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MIN_DEPTH, Limits
 from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
 from tl_train.config.options import check, check_types, option
 from tl_train.errors import ConfigError
@@ -60,6 +61,13 @@ class DataConfig:
     )
     skip_bad: bool = option(False, help="Leave unreadable images out instead of stopping.")
     no_cache: bool = option(False, help="Neither use nor keep what was computed of the images before.")
+    max_pixels: int = option(DEFAULT_LIMITS.max_pixels, help="Refuse images with more pixels.")
+    max_side: int = option(DEFAULT_LIMITS.max_side_px, metavar="PIXELS", help="Refuse wider or higher images.")
+    bit_depth: int = option(
+        FULL_DEPTH,
+        metavar="BITS",
+        help="How many of their 16 bits 16-bit images use, as of cameras of 10 or 12 bits; the exported file knows it.",
+    )
     mat_keys: str = option("", metavar="A,B", shown="", help="Of a .mat file: the variables, one per class.")
     mat_shape: str = option("", metavar="HxW", shown="", help="Of a .mat file: a picture's height and width, 64x64.")
     mat_order: MatOrder = option(
@@ -71,6 +79,16 @@ class DataConfig:
         check_types(self)
         check(0 <= self.val_share <= 0.9, "val_split", self.val_split, "0 to 0.9")
         check(0 <= self.test_share <= 0.9, "test_split", self.test_split, "0 to 0.9")
+        for name in ("max_pixels", "max_side"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        in_range = MIN_DEPTH <= self.bit_depth <= FULL_DEPTH
+        check(in_range, "bit_depth", self.bit_depth, f"{MIN_DEPTH} to {FULL_DEPTH}")
+
+    @property
+    def limits(self) -> Limits:
+        """What decoding an image may take, and how 16-bit images are scaled."""
+        bit_depth = None if self.bit_depth == FULL_DEPTH else self.bit_depth
+        return Limits(max_pixels=self.max_pixels, max_side_px=self.max_side, bit_depth=bit_depth)
 
     @property
     def val_share(self) -> float:

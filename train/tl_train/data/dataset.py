@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tl_infer.errors import ImageError, and_more
+from tl_infer.errors import ImageError, ImageTooLargeError, and_more
 from tl_train.config import TrainConfig
 from tl_train.config.groups import DataConfig
 from tl_train.data.looks import Look, Looks
@@ -111,8 +111,10 @@ def _note_unused_shares(config: DataConfig, source: Source, progress: Progress) 
 
 def _report_broken(broken: Sequence[ImageError], skip_bad: bool, progress: Progress) -> None:
     if broken and not skip_bad:
+        raising = " raise --max-pixels or --max-side," if isinstance(broken[0], ImageTooLargeError) else ""
         raise DataError(
-            f"{and_more(list(map(str, broken)), 1)}; repair or remove such files, or leave them out with --skip-bad"
+            f"{and_more(list(map(str, broken)), 1)}; repair or remove such files,{raising} or leave them out with "
+            "--skip-bad"
         )
     for error in broken:
         progress.note(f"Skipped: {error}")

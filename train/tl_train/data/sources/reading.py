@@ -34,6 +34,10 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
     path = Path(data.source)
     kind = _kind(path, data.source)
     _check_options(data, kind)
+    return _read(path, kind, data, progress).limited(data.limits)
+
+
+def _read(path: Path, kind: str, data: DataConfig, progress: Progress) -> Source:
     match kind:
         case "cats-dogs":
             return cats_dogs(progress)
