@@ -9,6 +9,7 @@ from PIL import Image
 from support.loading import BY_STEPS, dataset_of, load_with
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
+from tl_train import dry_run, train
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset
 from tl_train.data.looks import looks_of
@@ -16,7 +17,6 @@ from tl_train.data.samples import Sample
 from tl_train.errors import RunError
 from tl_train.preflight.duplicates import exact_groups, near_groups
 from tl_train.preflight.preflight import preflight
-from tl_train.run import dry_run, train
 
 TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS}
 

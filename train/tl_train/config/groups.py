@@ -170,8 +170,9 @@ class ModelConfig:
     mode: Mode = option(
         "auto",
         help="What is trained: head, the new last layer on a frozen backbone; partial, the last stages too, on what "
-        "the frozen ones say; gradual, the head and then everything, batch-norm statistics frozen; full, everything. auto "
-        "fits the head, trains the last stages if --time-limit allows, and keeps what is better on images held back.",
+        "the frozen ones say; gradual, the head and then everything, batch-norm statistics frozen; full, everything. "
+        "auto fits the head, trains the last stages if --time-limit allows, and keeps what is better on images held "
+        "back.",
     )
     time_limit: float = option(
         10.0, metavar="MINUTES", help="With mode auto: about how long the run may take; a finished head comes first."

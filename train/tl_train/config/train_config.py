@@ -131,7 +131,7 @@ class TrainConfig:
 
     @property
     def takes_steps(self) -> bool:
-        """Whether anything is trained by steps, which validation images then watch."""
+        """Whether anything is trained by steps, which validation images then watch or calibrate."""
         return self.model.mode != "head" or self.head.fit != "penalised"
 
     def idle_fields(self, names: Iterable[str]) -> list[str]:

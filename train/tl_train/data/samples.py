@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tl_infer.images import Pixels, decode, read_file
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
-from tl_train.data.content_cache import content_key
+from tl_train.cache.content import content_key
 
 PARTS = ("train", "val", "test")
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tl_infer.errors import ImageError
 from tl_infer.images import Pixels
 from tl_infer.system.parallel import available_threads, ordered_map
-from tl_train.data.content_cache import ContentCache
+from tl_train.cache.content import ContentCache
 from tl_train.data.samples import Sample
 from tl_train.progress import Progress
 

@@ -22,7 +22,7 @@ from torch import nn
 from tl_infer.errors import OutputPathError
 from tl_infer.system.files import write_bytes
 from tl_infer.system.parallel import available_threads, ordered_map
-from tl_train.disk_cache import cache_subfolder, key_of, make_room, touch
+from tl_train.cache.disk import cache_subfolder, key_of, make_room, touch
 from tl_train.models.network import Network
 from tl_train.models.trace import trace
 from tl_train.preprocess.graph import TENSOR_NAME
@@ -98,9 +98,7 @@ class OnnxNetwork:
     def __init__(self, data: bytes, key: str) -> None:
         """Open an ONNX file with input `tensor` (N, 3, h, w) and one output."""
         options = ort.SessionOptions()
-        options.intra_op_num_threads = (
-            1  # the threads of `map` run one image each: 1.3 to 1.6 times as fast on two cores
-        )
+        options.intra_op_num_threads = 1  # a thread runs an image: on two cores 1.3 to 1.6 times as fast
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; the optimizer's remarks on its own doing are warnings
         self.key = key

@@ -151,6 +151,7 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
         "mode": config.model.mode,
         "input": f"{size_in_words(preprocess.size)} px, {preprocess.color}, {preprocess.fit}",
         "training": _training(config),
+        **({"tried": _tried(result)} if result.tried else {}),
         **_penalty(result),
         "kept_epoch": result.kept_epoch,
         "seed": config.seed,
@@ -176,3 +177,12 @@ def _penalty(result: TrainResult) -> dict[str, object]:
         return {}
     towards = "zero" if result.prior is None else "; ".join(result.prior.describe())
     return {"penalty": f"{result.penalised.strength:.3g}, chosen by cross-validation", "drawn_to": towards}
+
+
+def _tried(result: TrainResult) -> str:
+    """The ways to train that were compared, in a line each."""
+    lines = []
+    for way in result.tried:
+        figures = "" if way.judged is None else f"log-loss {way.judged[0]:.4f}, accuracy {way.judged[1]:.1%}, "
+        lines.append(f"{way.name}: {figures}{way.seconds:.0f} s{' (kept)' if way.kept else ''}")
+    return "; ".join(lines)

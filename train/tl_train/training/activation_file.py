@@ -22,7 +22,7 @@ from tl_train.progress import Progress
 Half = npt.NDArray[np.float16]
 Shape = tuple[int, ...]
 
-DIGEST_BYTES = 32  # of an image
+DIGEST_BYTES = 16  # of an image
 _CHECKSUM_BYTES = 16
 _ENTRY_BYTES = DIGEST_BYTES + _CHECKSUM_BYTES
 

@@ -3,13 +3,11 @@
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tl_infer.system.files import replacing
-from tl_infer.system.parallel import available_threads, ordered_map
-from tl_train.data.samples import Sample
-from tl_train.disk_cache import cache_subfolder, make_room, megabytes, touch
+from tl_train.cache.disk import cache_subfolder, make_room, megabytes, touch
 from tl_train.progress import Progress
 from tl_train.training.activation_file import ActivationFile, ActivationWriter, DamagedFileError, Half, file_bytes
 from tl_train.training.activations import Activations, FrozenStages, StoredActivations, StreamedActivations
@@ -55,20 +53,6 @@ def keep_activations(stages: FrozenStages, cache: ActivationCache, progress: Pro
     return _Store(stages, cache, progress).activations()
 
 
-def image_digests(samples: Sequence[Sample], progress: Progress) -> list[bytes]:
-    """SHA-256 of each image: of its file, or of its pixels where it is not a file."""
-    found = ordered_map(_image_digest, samples, available_threads())
-    return list(progress.steps(found, "Reading images", len(samples)))
-
-
-def _image_digest(sample: Sample) -> bytes:
-    if sample.path is not None:
-        with sample.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    pixels = sample.load()
-    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
-
-
 class _Rows:
     """Rows of several files by the digest of their image."""
 
@@ -92,7 +76,7 @@ class _Store:
 
     def __init__(self, stages: FrozenStages, cache: ActivationCache, progress: Progress) -> None:
         self._stages, self._cache, self._progress = stages, cache, progress
-        self._digests = image_digests(stages.samples, progress)
+        self._digests = stages.digests
         self._folder = cache_subfolder(FOLDER)
         images = hashlib.sha256(b"".join(self._digests)).hexdigest()
         self._paths = {mirrored: self._folder / f"{stages.key(mirrored)}-{images}.npy" for mirrored in cache.versions}

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tl_train.cache.disk import key_of
 from tl_train.data.samples import Sample
-from tl_train.disk_cache import key_of
 from tl_train.models.onnx_network import OnnxNetwork
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.training.activation_file import ActivationFile, Half, Shape, to_half
@@ -32,12 +32,17 @@ class FrozenStages:
         trunk: the stages.
         preprocessor: makes their input.
         samples: the images; a `Draw` refers to them by index.
+        digests: of each image's pixels, `DIGEST_BYTES` each.
 
     """
 
     trunk: OnnxNetwork
     preprocessor: Preprocessor
     samples: Sequence[Sample]
+    digests: Sequence[bytes]
+
+    def __post_init__(self) -> None:
+        assert len(self.digests) == len(self.samples)
 
     def compute(self, draws: Iterator[Sequence[Draw]]) -> Iterator[list[Half]]:
         """The activations for each group of draws of one image, which is decoded once; on all processors.

@@ -1,0 +1,90 @@
+"""Between the weights before and after fine-tuning: as much of the way as images that were held back can justify.
+
+Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022 (WiSE-FT).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from torch import nn
+
+from tl_train.evaluation.answers import Answers, Floats
+from tl_train.evaluation.calibration import fit_temperature
+
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+Weights = Mapping[str, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class AlphaTried:
+    """What weights between start (alpha 0) and end (alpha 1) of a training say of the held-back images.
+
+    Attributes:
+        alpha: 0..1.
+        losses: log-loss of each image, (N,), nats, at the temperature that suits these weights best: a temperature is
+            fitted anyway, and label smoothing would otherwise count as a mistake.
+        accuracy: share of correct answers.
+
+    """
+
+    alpha: float
+    losses: Floats
+    accuracy: float
+
+    @staticmethod
+    def of(alpha: float, answers: Answers) -> "AlphaTried":
+        """From the answers to the held-back images."""
+        scaled = answers.logits.astype(np.float64) / fit_temperature(answers)
+        losses: Floats = -log_softmax(scaled, axis=1)[np.arange(len(answers)), answers.truth]
+        return AlphaTried(alpha, losses, float((answers.logits.argmax(axis=1) == answers.truth).mean()))
+
+    @property
+    def log_loss(self) -> float:
+        """Mean log-loss, nats."""
+        return float(self.losses.mean())
+
+
+def try_alphas(module: nn.Module, start: Weights, answer: Callable[[], Answers]) -> tuple[AlphaTried, ...]:
+    """Judge the weights at each of `ALPHAS`.
+
+    Args:
+        module: the network, or the part of it that was trained; its weights are the end, and are back afterwards.
+        start: its weights before the training.
+        answer: what `module` says of the held-back images.
+
+    """
+    end = copy_weights(module)
+    tried = []
+    for alpha in ALPHAS:
+        interpolate(module, start, end, alpha)
+        tried.append(AlphaTried.of(alpha, answer()))
+    interpolate(module, start, end, 1.0)
+    return tuple(tried)
+
+
+def choose_alpha(tried: Sequence[AlphaTried]) -> float:
+    """The alpha of the lowest log-loss; 0 where that is not lower than at 0 by more than a standard error.
+
+    The error is that of the difference, image by image: the same images are hard for all of them.
+    """
+    start, best = tried[0], min(tried, key=lambda one: one.log_loss)
+    gains = start.losses - best.losses
+    error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else np.inf
+    return best.alpha if gains.mean() > error else start.alpha
+
+
+def interpolate(module: nn.Module, start: Weights, end: Weights, alpha: float) -> None:
+    """Put the weights at `alpha` of the way from `start` to `end` into the module; counters are those of the start."""
+    module.load_state_dict({
+        name: torch.lerp(tensor, end[name], alpha) if tensor.is_floating_point() else tensor
+        for name, tensor in start.items()
+    })  # fmt: skip
+
+
+def copy_weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The module's weights as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

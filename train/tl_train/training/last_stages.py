@@ -1,0 +1,222 @@
+"""The epochs of mode `partial`: training the last stages of a network on the activations of the frozen ones."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.nn import functional
+
+from tl_train.config import TrainConfig
+from tl_train.data.batches import Batch, batches, epoch_batches, seed_of
+from tl_train.errors import TrainingError
+from tl_train.evaluation.answers import Answers
+from tl_train.history import Epoch
+from tl_train.progress import Progress
+from tl_train.setup import Identity
+from tl_train.training.activations import Activations, Draw
+from tl_train.training.checkpoints import load_checkpoint, save_checkpoint
+from tl_train.training.interpolation import Weights, copy_weights
+from tl_train.training.loop import Step, train_one_epoch
+from tl_train.training.optim import make_optimizer
+
+# Enough for what the stages can learn from as many images; measured in docs/datasets.md.
+STEPS = 300
+FEWEST_EPOCHS, MOST_EPOCHS = 2, 8
+
+_WARMUP_SHARE = 0.3  # of the epochs, as in torch's OneCycleLR
+_EVAL_BATCH_SIZE = 64
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LastStages:
+    """The stages that are trained, and what they are trained on.
+
+    Attributes:
+        module: activations of one or more images -> logits (N, C).
+        activations: of the frozen stages, for all training images.
+        labels: of all training images.
+        trained: indices of those that are trained on.
+        mirrored: whether half of the images, drawn anew in every epoch, are mirrored.
+
+    """
+
+    module: nn.Module
+    activations: Activations
+    labels: Ints
+    trained: Ints
+    mirrored: bool
+
+    def answers(self, images: Ints) -> Answers:
+        """What the stages say of some of the images, on the device where they are."""
+        self.module.eval()
+        parts = [[(index, False) for index in part] for part in batches(images.tolist(), _EVAL_BATCH_SIZE)]
+        with torch.inference_mode():
+            logits = [
+                self.module(self._tensor(values)).float().cpu().numpy() for values in self.activations.batches(parts)
+            ]
+        return Answers(np.concatenate(logits), self.labels[images])
+
+    def batches(self, parts: Sequence[Sequence[Draw]]) -> Iterator[Batch]:
+        """Activations in the module's memory format, with their labels."""
+        for part, values in zip(parts, self.activations.batches(parts), strict=True):
+            tensor = self._tensor(values)
+            yield tensor, torch.from_numpy(self.labels[[index for index, _ in part]]).to(tensor.device)
+
+    def draws(self, config: TrainConfig, epoch: int) -> list[list[Draw]]:
+        """The images of each step of an epoch, and which of them are mirrored."""
+        flips = np.random.default_rng(seed_of(config.seed, epoch, 3)).random(len(self.labels)) < 0.5
+        parts = epoch_batches(len(self.trained), config, epoch)
+        return [
+            [(int(image), self.mirrored and bool(flips[image])) for image in self.trained[list(part)]] for part in parts
+        ]
+
+    def images_per_s(self, batch_size: int) -> float:
+        """How many images a step can take, measured on one that changes nothing."""
+        draws = [[(int(image), False) for image in self.trained[:batch_size]]] * 2
+        self.prepare()
+        for tensor, labels in self.batches(draws):
+            started = time.perf_counter()  # of the second, when memory is there
+            torch.autograd.backward(functional.cross_entropy(self.module(tensor), labels))
+            seconds = time.perf_counter() - started
+        self.module.zero_grad()
+        return len(draws[0]) / seconds
+
+    def prepare(self) -> None:
+        """As in training, but batch normalisation keeps its statistics: those of some thousand images are worse."""
+        self.module.requires_grad_(True)
+        self.module.train()
+        for layer in self.module.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):  # of any dimension; timm's derive from it
+                layer.eval()
+
+    def _tensor(self, values: npt.NDArray[np.float32]) -> torch.Tensor:
+        device = next(self.module.parameters()).device
+        layout = torch.channels_last if values.ndim == 4 else torch.contiguous_format
+        return torch.from_numpy(values).to(device, memory_format=layout)
+
+
+@dataclasses.dataclass(slots=True)
+class _State:
+    """What changes from epoch to epoch, with what the first began with; all of it is in a checkpoint."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    start: Weights
+    epochs: int
+    history: list[Epoch]
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        return {
+            "model": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "start": dict(self.start),
+            "epochs": self.epochs,
+            "history": [dataclasses.astuple(row) for row in self.history],
+        }
+
+    def restore(self, stored: dict[str, Any]) -> None:
+        self.module.load_state_dict(stored["model"])
+        self.optimizer.load_state_dict(stored["optimizer"])
+        device = next(self.module.parameters()).device
+        self.start = {name: tensor.to(device) for name, tensor in stored["start"].items()}
+        self.epochs = stored["epochs"]
+        self.history = [Epoch(*row) for row in stored["history"]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class StagesTrained:
+    """How the epochs went.
+
+    Attributes:
+        start: the weights before the first.
+        history: a row per epoch; empty where the time did not suffice for one.
+
+    """
+
+    start: Weights
+    history: list[Epoch]
+
+
+class StageTraining:
+    """Goes through the epochs, from the first or where a crash left them."""
+
+    def __init__(self, fabric: Fabric, stages: LastStages, identity: Identity, out: Path, progress: Progress) -> None:
+        """Take what stays the same from one epoch to the next; `out` is the run's folder."""
+        self._fabric, self._stages, self._identity = fabric, stages, identity
+        self._out, self._progress = out, progress
+
+    def run(self, class_weights: torch.Tensor | None, limit_s: float | None) -> StagesTrained:
+        """Train in place, writing a checkpoint after every epoch.
+
+        Args:
+            class_weights: of the loss, float32 (C,), or None.
+            limit_s: with `epochs` 0 in the configuration: how long all epochs may take; None for as long as pays.
+
+        Raises:
+            RunError: the checkpoint belongs to other data, another configuration or other versions.
+            OutputPathError: a checkpoint cannot be written.
+            TrainingError: the loss is no longer a finite number.
+
+        """
+        stages = self._stages
+        stages.prepare()
+        module, optimizer = self._fabric.setup(
+            stages.module, make_optimizer(stages.module, self._identity.config.steps)
+        )
+        state = _State(stages.module, optimizer, copy_weights(stages.module), 0, [])
+        if stored := load_checkpoint(self._out, self._identity, self._progress):
+            state.restore(stored)
+            self._progress.note(f"Continuing after epoch {len(state.history)}")
+        else:
+            state.epochs = self._epochs(limit_s)
+        for row in state.history:
+            self._progress.epoch(row)
+        step = Step(self._fabric, module, optimizer, None, class_weights)
+        while len(state.history) < state.epochs:
+            row = self._epoch(step, len(state.history) + 1, state.epochs)
+            state.history.append(row)
+            self._progress.epoch(row)
+            save_checkpoint(self._out, row.epoch, self._identity, state.to_checkpoint())
+        return StagesTrained(state.start, state.history)
+
+    def _epoch(self, step: Step, number: int, epochs: int) -> Epoch:
+        started = time.perf_counter()
+        self._stages.prepare()
+        config = _with_epochs(self._identity.config, epochs)
+        draws = self._stages.draws(config, number)
+        torch.manual_seed(seed_of(config.seed, number, 1))  # of dropout: the same numbers after a resume
+        stream = self._progress.steps(self._stages.batches(draws), f"Epoch {number}/{epochs}", len(draws))
+        schedule = [number - 1 + done / len(draws) for done in range(len(draws))]
+        loss, accuracy = train_one_epoch(step, stream, config, schedule)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"epoch {number}: the loss is {loss}, training has diverged; lower --lr ({config.steps.lr:g})"
+            )
+        return Epoch(number, loss, accuracy, None, None, time.perf_counter() - started)
+
+    def _epochs(self, limit_s: float | None) -> int:
+        """How many there will be."""
+        config, images = self._identity.config, len(self._stages.trained)
+        if config.steps.epochs:
+            return config.steps.epochs
+        wanted = round(STEPS * config.steps.batch_size / images)
+        epochs = min(max(wanted, FEWEST_EPOCHS), MOST_EPOCHS)
+        if limit_s is None:
+            return epochs
+        return min(epochs, int(limit_s * self._stages.images_per_s(config.steps.batch_size) / images))
+
+
+def _with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
+    """The configuration with its number of epochs known, and the warm-up of one cycle where it names none."""
+    warmup = config.steps.warmup_epochs or _WARMUP_SHARE * epochs
+    return dataclasses.replace(config, steps=dataclasses.replace(config.steps, epochs=epochs, warmup_epochs=warmup))
