@@ -166,6 +166,9 @@ def test_every_fit_is_proven_on_photographs(traced, tiny_run, trained_on, photos
         "--fit letterbox --fill #123456 --resample bicubic",
         "--fit pad --anchor top-right",
         "--fit crop --resize-px 40",
+        "--fit squash --size 32x96",
+        "--fit letterbox --size 64x32 --anchor bottom-right",
+        "--fit crop --size 64x32 --resize-px 70",
     ],
 )
 def test_every_fit_from_the_shell_to_the_file(shapes, tmp_path, options):
@@ -180,4 +183,5 @@ def test_every_fit_from_the_shell_to_the_file(shapes, tmp_path, options):
     assert preprocess.anchor == given.get("--anchor", "center")
     assert preprocess.fill == ((0x12, 0x34, 0x56) if "--fill" in given else (0, 0, 0))
     assert preprocess.resample == given.get("--resample", "bilinear")
-    assert preprocess.resize_px == (40 if "--resize-px" in given else None)
+    assert preprocess.resize_px == (int(given["--resize-px"]) if "--resize-px" in given else None)
+    assert "x".join(map(str, preprocess.size)) == given.get("--size", "32x32")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
+from tl_train.config.groups import size_in_words
 from tl_train.data.dataset import load_dataset
 from tl_train.data.sources import read_source
 from tl_train.preflight.findings import Preflight
@@ -112,9 +113,9 @@ def _report_preflight(findings: Preflight, out: Path | None, progress: Progress)
 
 
 def _opening(setup: Setup) -> str:
-    config, dataset, side_px = setup.config, setup.dataset, setup.preprocessor.spec.size[0]
+    config, dataset, size = setup.config, setup.dataset, size_in_words(setup.preprocessor.spec.size)
     counts = f"{len(dataset.train)} to train, {len(dataset.val)} to validate, {len(dataset.test)} to test"
     return (
         f"{config.data.source}: {len(dataset.labels)} classes, {counts}. "
-        f"{config.model.arch} ({config.model.mode}) at {side_px} px, weights {config.model.weights}"
+        f"{config.model.arch} ({config.model.mode}) at {size} px, weights {config.model.weights}"
     )

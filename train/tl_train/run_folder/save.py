@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
+from tl_train.config.groups import size_in_words
 from tl_train.config.train_config import TRAINS_STAGES
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.penalised import StrengthTried
@@ -149,7 +150,7 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
         "loaded_weights": str(setup.network.loaded),
         "head": config.head.kind,
         "mode": config.model.mode,
-        "input": f"{preprocess.size[0]} px, {preprocess.color}, {preprocess.fit}",
+        "input": f"{size_in_words(preprocess.size)} px, {preprocess.color}, {preprocess.fit}",
         "training": _training(result, config),
         **({"tried": _tried(result)} if result.tried else {}),
         **_penalty(result),
