@@ -2,9 +2,11 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 Values = npt.NDArray[np.uint16]
 
@@ -41,3 +43,16 @@ def tiff_of(values: Values, *, big_endian: bool = False, deflate: bool = False) 
         directory += struct.pack(f"{order}HHI", tag, kind, count) + packed
     start = (b"MM\0*" if big_endian else b"II*\0") + struct.pack(f"{order}I", 8 + len(body))
     return start + body + directory + bytes(4)
+
+
+def deep_set(root: Path, most: int, count: int = 14, mean: float = 0.6) -> Path:
+    """A folder with two classes of noisy grey images, whose values go up to `most`."""
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            small = random.normal(mean, 0.1, (12, 12)).clip(0, 1)
+            small[0, 0] = 1
+            values = (small * most).astype(np.uint16).repeat(8, 0).repeat(8, 1)
+            Image.fromarray(values).save(root / name / f"{most}-{number}.png")
+    return root

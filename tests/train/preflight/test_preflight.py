@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from support.loading import BY_STEPS, dataset_of, load_with
+from support.sixteen_bit_files import deep_set
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
 from tl_train import dry_run, train
@@ -167,18 +168,6 @@ def test_the_built_in_digits_are_left_in_peace():
     found = preflight(load_with(TrainConfig.of("digits")))
     assert found.duplicates == ()
     assert found.warnings == ()
-
-
-def deep_set(root, most, count=14, mean=0.6):
-    random = np.random.default_rng(0)
-    for name in ("a", "b"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            small = random.normal(mean, 0.1, (12, 12)).clip(0, 1)
-            small[0, 0] = 1
-            values = (small * most).astype(np.uint16).repeat(8, 0).repeat(8, 1)
-            Image.fromarray(values).save(root / name / f"{most}-{number}.png")
-    return root
 
 
 def depth_warnings(root, **fields):
