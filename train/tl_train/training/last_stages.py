@@ -24,15 +24,18 @@ from tl_train.setup import Identity
 from tl_train.training.activations import Activations, Draw
 from tl_train.training.checkpoints import load_checkpoint, save_checkpoint
 from tl_train.training.interpolation import Weights, copy_weights
-from tl_train.training.loop import Step, train_one_epoch
-from tl_train.training.optim import make_optimizer
+from tl_train.training.loop import Step
+from tl_train.training.optim import learning_rate, make_optimizer, set_learning_rate
 
 # Enough for what the stages can learn from as many images; measured in docs/datasets.md.
 STEPS = 300
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 8
 
 _WARMUP_SHARE = 0.3  # of the epochs, as in torch's OneCycleLR
-_EVAL_BATCH_SIZE = 64
+
+# So many images at a time go through the stages, whatever the batch size: memory is that of these. As batch
+# normalisation keeps its statistics, the sum of their gradients is the gradient of the batch.
+_CHUNK = 32
 
 Ints = npt.NDArray[np.int64]
 
@@ -59,7 +62,7 @@ class LastStages:
     def answers(self, images: Ints) -> Answers:
         """What the stages say of some of the images, on the device where they are."""
         self.module.eval()
-        parts = [[(index, False) for index in part] for part in batches(images.tolist(), _EVAL_BATCH_SIZE)]
+        parts = [[(index, False) for index in part] for part in batches(images.tolist(), _CHUNK)]
         with torch.inference_mode():
             logits = [
                 self.module(self._tensor(values)).float().cpu().numpy() for values in self.activations.batches(parts)
@@ -196,8 +199,14 @@ class StageTraining:
         draws = self._stages.draws(config, number)
         torch.manual_seed(seed_of(config.seed, number, 1))  # of dropout: the same numbers after a resume
         stream = self._progress.steps(self._stages.batches(draws), f"Epoch {number}/{epochs}", len(draws))
-        schedule = [number - 1 + done / len(draws) for done in range(len(draws))]
-        loss, accuracy = train_one_epoch(step, stream, config, schedule)
+        loss_sum, correct = 0.0, 0
+        for place, (values, labels) in enumerate(stream):
+            done = number - 1 + place / len(draws)
+            set_learning_rate(step.optimizer, learning_rate(config.steps, done, gradual=False))
+            loss, right = _take_step(step, values, labels, config.model.label_smoothing)
+            loss_sum += loss * len(labels)
+            correct += right
+        loss, accuracy = loss_sum / len(self._stages.trained), correct / len(self._stages.trained)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"epoch {number}: the loss is {loss}, training has diverged; lower --lr ({config.steps.lr:g})"
@@ -214,6 +223,22 @@ class StageTraining:
         if limit_s is None:
             return epochs
         return min(epochs, int(limit_s * self._stages.images_per_s(config.steps.batch_size) / images))
+
+
+def _take_step(step: Step, values: torch.Tensor, labels: torch.Tensor, smoothing: float) -> tuple[float, int]:
+    """One step of the optimizer; returns the mean loss and how many answers were right."""
+    weights = step.class_weights
+    total = len(labels) if weights is None else float(weights[labels].sum())
+    loss_sum, correct = 0.0, 0
+    for start in range(0, len(labels), _CHUNK):
+        logits, truth = step.module(values[start : start + _CHUNK]), labels[start : start + _CHUNK]
+        loss = functional.cross_entropy(logits, truth, weights, reduction="sum", label_smoothing=smoothing) / total
+        step.fabric.backward(loss)
+        loss_sum += loss.item()
+        correct += int((logits.argmax(dim=1) == truth).sum())
+    step.optimizer.step()
+    step.optimizer.zero_grad()
+    return loss_sum, correct
 
 
 def _with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:

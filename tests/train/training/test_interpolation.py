@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tl_train.evaluation.answers import Answers
+from tl_train.training.interpolation import ALPHAS, AlphaTried, choose_alpha, copy_weights, interpolate, try_alphas
+
+
+def tried(*means, images=100, noise=0.0):
+    """Losses with these means; the differences between them vary by `noise` from image to image."""
+    random = np.random.default_rng(0)
+    shared = random.random(images)
+    return [
+        AlphaTried(alpha, shared + mean + noise * random.standard_normal(images), 0.5)
+        for alpha, mean in zip(ALPHAS, means, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("means", "noise", "alpha"),
+    [
+        ((0.5, 0.4, 0.3, 0.2, 0.1), 0.0, 1.0),
+        ((0.1, 0.2, 0.3, 0.4, 0.5), 0.0, 0.0),
+        ((0.5, 0.4, 0.3, 0.2, 0.1), 4.0, 0.0),  # the gain may be chance
+        ((0.5, 0.1, 0.15, 0.2, 0.3), 0.0, 0.25),
+        ((0.5, 0.1, 0.15, 0.2, 0.3), 1.0, 0.5),  # no worse than 0.25, as far as can be seen
+        ((0.5, 0.3, 0.2, 0.2, 0.2), 0.0, 0.5),
+    ],
+)
+def test_alpha_is_the_middle_unless_the_images_say_otherwise(means, noise, alpha):
+    assert choose_alpha(tried(*means, noise=noise)) == alpha
+
+
+def test_one_image_or_a_diverged_training_keeps_the_start():
+    assert choose_alpha(tried(0.5, 0.4, 0.3, 0.2, 0.1, images=1)) == 0.0
+    diverged = [*tried(0.5, 0.4, 0.3, 0.2, 0.1)[:1], *(AlphaTried(a, np.full(100, np.nan), 0.0) for a in ALPHAS[1:])]
+    assert choose_alpha(diverged) == 0.0
+
+
+def network():
+    return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+
+def test_weights_lie_between_start_and_end():
+    torch.manual_seed(0)
+    module = network()
+    start = copy_weights(network())
+    start["1.num_batches_tracked"] += 7
+    end = copy_weights(module)
+    for alpha in ALPHAS:
+        interpolate(module, start, end, alpha)
+        for name, tensor in module.state_dict().items():
+            expected = start[name] if name.endswith("tracked") else start[name] + alpha * (end[name] - start[name])
+            torch.testing.assert_close(tensor, expected)
+    interpolate(module, start, end, 0.0)
+    assert all(torch.equal(tensor, start[name]) for name, tensor in module.state_dict().items())
+
+
+def test_trying_leaves_the_end_in_place_and_ignores_the_temperature():
+    torch.manual_seed(0)
+    module = network().eval()
+    start, end = copy_weights(network()), copy_weights(module)
+    inputs, truth = torch.randn(50, 4), np.arange(50) % 3
+
+    def answers(scale=1.0):
+        with torch.inference_mode():
+            return Answers(scale * module(inputs).numpy(), truth)
+
+    found = try_alphas(module, start, answers)
+    assert [one.alpha for one in found] == list(ALPHAS)
+    assert all(torch.equal(tensor, end[name]) for name, tensor in module.state_dict().items())
+    assert found[-1].accuracy == (answers().logits.argmax(axis=1) == truth).mean()
+    sharper = AlphaTried.of(1.0, answers(scale=2.0))
+    assert sharper.log_loss == pytest.approx(found[-1].log_loss, abs=0.01)
