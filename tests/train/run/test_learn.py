@@ -123,5 +123,5 @@ def test_a_stage_that_is_none_is_named_with_those_that_there_are(many_shapes, tm
     from tl_train.errors import ConfigError
 
     config = TrainConfig.of(str(many_shapes), mode="partial", freeze_until="blocks.99", **FIELDS)
-    with pytest.raises(ConfigError, match=r"freeze_until: found 'blocks.99', expected a stage of .*: blocks.1, blocks.2"):
+    with pytest.raises(ConfigError, match=r"freeze_until: found 'blocks.99', expected .*: blocks.1, blocks.2"):
         train(config, tmp_path / "run")
