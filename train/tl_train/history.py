@@ -1,6 +1,7 @@
 """What the epochs of a run measured, as values and as rows of a table."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from tl_train.tables import aligned
 
@@ -24,6 +25,20 @@ class Epoch:
     val_loss: float | None
     val_accuracy: float | None
     seconds: float
+
+    @staticmethod
+    def from_row(row: Mapping[str, str]) -> "Epoch":
+        """An epoch from its row in history.csv.
+
+        Raises:
+            KeyError, ValueError: a column is missing or holds something else.
+
+        """
+        val = [float(row[name]) if row[name] else None for name in ("val_loss", "val_accuracy")]
+        return Epoch(
+            int(float(row["epoch"])), float(row["train_loss"]), float(row["train_accuracy"]), val[0], val[1],
+            float(row["seconds"]),
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

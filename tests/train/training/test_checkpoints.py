@@ -133,3 +133,17 @@ def test_signals_end_the_run_resumable(shapes, tmp_path, number, code):
     assert process.wait(timeout=60) == code
     assert "Traceback" not in stderr
     assert len(list((out / FOLDER).glob("epoch-*.pt"))) == 2
+
+
+def test_a_finished_run_goes_on_with_more_epochs(shapes, tmp_path):
+    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "mode": "full", "head_fit": "sgd", "prior": "none"}  # fmt: skip
+    config = TrainConfig.of(str(shapes), **fields, epochs=2)
+    first = train(config, tmp_path / "run")
+    with pytest.raises(RunError, match="the run is finished, there is nothing to resume"):
+        train(config, tmp_path / "run", resume=True)
+    more = train(config.changed(epochs=3), tmp_path / "run", resume=True)
+    assert more.history[:2] == first.history
+    assert len(more.history) == 3
+    assert TrainConfig.load(tmp_path / "run" / "config.toml").steps.epochs == 3
+    with pytest.raises(RunError, match="the run is finished"):
+        train(config.changed(epochs=4, lr=0.01), tmp_path / "run", resume=True)

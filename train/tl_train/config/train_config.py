@@ -135,6 +135,11 @@ class TrainConfig:
         """Whether anything is trained by steps, which validation images then watch or calibrate."""
         return self.model.mode != "head" or self.head.fit != "penalised"
 
+    def goes_on_from(self, before: "TrainConfig") -> bool:
+        """Whether this is the same run with more epochs, so that it can start where `before` ended."""
+        same = before.changed(epochs=self.steps.epochs) == self if self.steps.epochs > 0 else False
+        return same and self.model.mode in ("full", "gradual") and self.steps.epochs > before.steps.epochs
+
     def idle_fields(self, names: Iterable[str]) -> list[str]:
         """Those of the fields `names` that change nothing in this mode."""
         mode = self.model.mode

@@ -103,4 +103,16 @@ def build_network(architecture: Architecture, weights: str, classes: int, head: 
     starting = StartingWeights.read(weights, architecture, module)
     loaded = starting.load_into(module, with_head=head == "append")
     put_new_head(module, architecture, classes, head)
-    return Network(module.to(memory_format=torch.channels_last), architecture, loaded, starting.head())
+    return Network(module.to(memory_format=memory_layout(module)), architecture, loaded, starting.head())
+
+
+def memory_layout(module: nn.Module) -> torch.memory_format:
+    """The layout to train a network in: channels_last, in which a step of B0 takes 0.6 of the time, where it is safe.
+
+    torch's backward pass of a strided 1 x 1 convolution writes beyond its memory in that layout, on the CPU (seen with
+    torch 2.15 in RepVGG, MobileOne and FastViT).
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride != (1, 1):
+            return torch.contiguous_format
+    return torch.channels_last

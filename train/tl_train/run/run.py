@@ -8,6 +8,7 @@ from tl_train.config import TrainConfig
 from tl_train.config.groups import size_in_words
 from tl_train.data.dataset import load_dataset
 from tl_train.data.sources import read_source
+from tl_train.models.weight_files import read_weights
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
@@ -55,6 +56,8 @@ def train(
         RunFolder(out).start(config)
         _report_preflight(setup.findings, out, progress)
     progress.note(_opening(setup))
+    if first and resume:
+        _go_on(setup, RunFolder(out), progress)
 
     started = time.perf_counter()
     learned = learn(setup, out, progress, deadline)
@@ -103,6 +106,22 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
         RunFolder(out).start(config)
     _report_preflight(findings, out, progress)
     return findings
+
+
+def _go_on(setup: Setup, run: RunFolder, progress: Progress) -> None:
+    """With more epochs than before: what that means, and the place where a finished run ended."""
+    before, now = run.config().steps.epochs, setup.config.steps.epochs
+    if now == before:
+        return
+    progress.note(
+        f"{now} epochs instead of {before}: the learning rate follows the schedule of {now} epochs from here on, so "
+        f"the weights are not those of a run that was begun with {now}"
+    )
+    if run.is_finished():
+        from tl_train.training.epochs import checkpoint_finished  # which imports lightning
+
+        checkpoint_finished(setup, read_weights(run.weights_file), run.history(), run.path)
+    setup.config.save(run.config_file)
 
 
 def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:

@@ -1,6 +1,7 @@
 """`RunFolder`: the folder that a training run writes, and that tl-export reads."""
 
 import contextlib
+import csv
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError, WeightsError
+from tl_train.history import Epoch
 from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.new_head import head_kind_of, put_new_head
 from tl_train.models.weight_files import read_weights
@@ -240,12 +242,33 @@ class RunFolder:
             raise RunError(f"{self}: cannot be used as the run's folder: {first_line(error)}") from error
         raise RunError(f"{self}: is a file; expected the folder of a run")
 
+    def is_finished(self) -> bool:
+        """Whether a run was carried through here."""
+        return self.metrics_file.is_file()
+
+    def history(self) -> list[Epoch]:
+        """The epochs of a finished run.
+
+        Raises:
+            RunError: history.csv is missing or damaged.
+
+        """
+        try:
+            with self.history_file.open(encoding="utf-8", newline="") as file:
+                return [Epoch.from_row(row) for row in csv.DictReader(file)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{self.history_file}: cannot be read: {first_line(error)}; train again") from error
+
     def _check_resumable(self, config: TrainConfig, existing: list[str]) -> None:
         if self.config_file.name not in existing:
             raise RunError(f"{self}: holds no run to resume; start it without --resume")
-        if self.metrics_file.name in existing:
-            raise RunError(f"{self}: the run is finished, there is nothing to resume")
-        if differences := self.config().difference(config):
+        before = self.config()
+        if self.metrics_file.name in existing and not config.goes_on_from(before):
+            raise RunError(
+                f"{self}: the run is finished, there is nothing to resume; modes full and gradual go on with more "
+                f"--epochs than {before.steps.epochs}"
+            )
+        if not config.goes_on_from(before) and (differences := before.difference(config)):
             raise RunError(f"{self}: cannot be resumed with other options (then, now): {'; '.join(differences)}")
 
     def _check_finished(self) -> None:

@@ -20,7 +20,8 @@ from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample
 from tl_train.errors import TrainingError
 from tl_train.history import Epoch, History
-from tl_train.models.network import Phase
+from tl_train.models.network import Phase, memory_layout
+from tl_train.models.weight_files import Weights
 from tl_train.progress import Progress
 from tl_train.setup import Setup
 from tl_train.training.augment import make_augmentation
@@ -108,6 +109,19 @@ def train_epochs(fabric: Fabric, setup: Setup, out: Path, progress: Progress) ->
     return _finish(state)
 
 
+def checkpoint_finished(setup: Setup, weights: Weights, history: list[Epoch], out: Path) -> None:
+    """Write a checkpoint from which a finished run goes on: its weights, with an optimizer that starts anew.
+
+    Raises:
+        OutputPathError: the checkpoint cannot be written.
+
+    """
+    module, steps = setup.network.module, setup.config.steps
+    module.load_state_dict(dict(weights))
+    state = _State(module, make_optimizer(module, steps), make_average(module, steps.ema), history)
+    save_checkpoint(out, len(history), setup.identity, state.to_checkpoint())
+
+
 def _first_state(fabric: Fabric, setup: Setup, steps: StepsConfig) -> _State:
     module = setup.network.module.to(fabric.device)
     optimizer = fabric.setup_optimizers(make_optimizer(module, steps))
@@ -125,6 +139,7 @@ class _Course:
         self._dataset = dataclasses.replace(dataset, train=train, val=val)
         weights = class_weights(setup.config.model.class_weights, dataset.train, len(dataset.labels))
         self._class_weights = None if weights is None else weights.to(fabric.device)
+        self._layout = memory_layout(setup.network.module)
         self._wrapped: nn.Module | None = None
         self._wrapped_for: Phase | None = None
 
@@ -139,7 +154,7 @@ class _Course:
         # Dropout and the like: each epoch and process its own numbers, the same ones after a resume.
         torch.manual_seed(seed_of(config.seed, number, 1 + fabric.global_rank))
         stream = self._progress.steps(
-            load_batches(train, preprocessor, own, fabric.device, _augmentation(config, number)),
+            load_batches(train, preprocessor, own, fabric.device, _augmentation(config, number), self._layout),
             f"Epoch {number}/{config.steps.epochs}",
             len(own),
         )

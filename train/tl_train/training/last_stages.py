@@ -19,6 +19,7 @@ from tl_train.data.batches import Batch, batches, epoch_batches, seed_of
 from tl_train.errors import TrainingError
 from tl_train.evaluation.answers import Answers
 from tl_train.history import Epoch
+from tl_train.models.network import memory_layout
 from tl_train.progress import Progress
 from tl_train.setup import Identity
 from tl_train.training.activations import Activations, Draw
@@ -104,7 +105,7 @@ class LastStages:
 
     def _tensor(self, values: npt.NDArray[np.float32]) -> torch.Tensor:
         device = next(self.module.parameters()).device
-        layout = torch.channels_last if values.ndim == 4 else torch.contiguous_format
+        layout = memory_layout(self.module) if values.ndim == 4 else torch.contiguous_format
         return torch.from_numpy(values).to(device, memory_format=layout)
 
 
