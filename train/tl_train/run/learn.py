@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tl_infer.errors import TlError
-from tl_train.config.train_config import TRAINS_STAGES
+from tl_train.config.groups import TRAINS_STAGES
 from tl_train.errors import RunError, TrainingError
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head, fit_head_on
