@@ -47,10 +47,8 @@ def keep_activations(stages: FrozenStages, cache: ActivationCache, progress: Pro
     """
     needed = len(cache.versions) * file_bytes(len(stages.samples), stages.trunk.shape)
     if not cache.keep or needed > cache.limit_bytes:
-        reason = (
-            f"cache limit {megabytes(cache.limit_bytes)}, needed {megabytes(needed)}" if cache.keep else "cache off"
-        )
-        progress.note(f"{reason}: recomputing activations every epoch")
+        too_small = f"Cache too small ({megabytes(needed)} needed, limit {megabytes(cache.limit_bytes)})"
+        progress.note(f"{too_small if cache.keep else 'Cache off'}: recomputing activations every epoch")
         return StreamedActivations(stages)
     return _Store(stages, cache, progress).activations()
 
