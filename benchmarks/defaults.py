@@ -1,10 +1,10 @@
-"""Which settings the `default` recipe should have: recipes compared by cross-validation on training pictures alone.
+"""Which settings the recipe `head` should have: recipes compared by cross-validation on training images alone.
 
     python benchmarks/defaults.py [--data cats-dogs] [--folds 5] [--size PX] [--per-class N] [RECIPE ...]
 
-Test pictures are not read for anything: the training pictures of the data set are divided into folds, each recipe is
+Test images are not read for anything: the training images of the dataset are divided into folds, each recipe is
 trained on all folds but one and judged on that one. RECIPE is a recipe's name, `full` or `full-low` (all parameters,
-Adam at 1e-3 or 1e-4), or `default-no-prior`. Prints accuracy and log-loss, mean and standard error over the folds.
+Adam at 1e-3 or 1e-4), or `head-no-prior`. Prints accuracy and log-loss, mean and standard error over the folds.
 """
 
 import argparse
@@ -36,7 +36,7 @@ RECIPES = ("head", "head-no-prior", "gradual", "full", "full-low")
 
 
 def write_pictures(dataset: Dataset, per_class: int, folder: Path) -> list[tuple[str, int]]:
-    """The first training pictures of each class as PNG files; their paths and classes."""
+    """The first training images of each class as PNG files; their paths and classes."""
     rows = []
     taken = [0] * len(dataset.labels)
     for sample in dataset.train:
@@ -92,7 +92,7 @@ def main() -> None:
     dataset = load_dataset(config, read_source(config, Progress()), Progress())
     with tempfile.TemporaryDirectory() as name:
         rows = write_pictures(dataset, options.per_class, Path(name))
-        print(f"{options.data}: {len(rows)} training pictures, {options.folds} folds, {options.size or 'native'} px")
+        print(f"{options.data}: {len(rows)} training images, {options.folds} folds, {options.size or 'native'} px")
         for recipe in options.recipes:
             cross_validate(recipe, options.size, rows, dataset.labels, options.folds, Path(name))
 

@@ -2,7 +2,7 @@
 
     python benchmarks/export.py [RUN] [--rounds N] [--no-b0]
 
-RUN is a finished run of tl-train; without it one is trained on `cats-dogs` with the recipe `default`
+RUN is a finished run of tl-train; without it one is trained on `cats-dogs` with the recipe `head`
 (efficientnet_lite0). Prints for each form the size, the time to open it, milliseconds per decoded image on one thread
 (median over rounds in which the forms take turns), the accuracy on the run's held-out images, and the share with the
 same label as fp32. int8 is made and measured here even where tl-export would refuse it; the last lines say what it did.

@@ -1,4 +1,4 @@
-"""`export(run)`: from a training run to one proven model file; the story on one page."""
+"""`export(run)`: the pipeline from a training run to one verified model file."""
 
 import contextlib
 import dataclasses

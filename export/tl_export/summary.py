@@ -14,7 +14,7 @@ def export_lines(result: ExportResult) -> Iterator[str]:
     if result.int8 is not None:
         yield from int8_lines(result.int8)
     golden = result.golden
-    faults = ", ".join(f"{fault} would be off by {gap:.2g}" for fault, gap in golden.faults.items())
+    faults = ", ".join(f"{fault} would shift probabilities by {gap:.2g}" for fault, gap in golden.faults.items())
     yield f"Golden samples: {len(golden.samples.samples)}, tolerance {golden.samples.tolerance:g}; {faults}"
     about = f"{result.size_bytes / 1e6:.1f} MB, {result.proof.precision.value}; {', '.join(result.outputs)}"
     yield f"Model: {result.path} ({about})"
@@ -31,7 +31,7 @@ def check_lines(model: str, result: CheckResult) -> Iterator[str]:
     )
     if result.proof is not None:
         yield from proof_lines(result.proof)
-    yield f"Good: {model}"
+    yield f"Check passed: {model}"
 
 
 def proof_lines(proof: Proof) -> Iterator[str]:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tl_train.config import TrainConfig
+from tl_train.config.groups import STAGES_DEFAULTS
 
 TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
 TINY = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32"]
@@ -30,11 +31,11 @@ def test_a_run_from_the_shell(shapes, tmp_path):
     ("arguments", "code", "message"),
     [
         (["{shapes}"], 2, "Missing option '--out'"),
-        (["{shapes}", "--out", "run", "--mode", "half"], 2, "'half' is not one of 'full', 'head'"),
+        (["{shapes}", "--out", "run", "--mode", "half"], 2, "'half' is not one of 'auto', 'head'"),
         (["{shapes}", "--out", "run", "--fit", "pad", "--fill", "red"], 1, "fill: found red, expected black, white or"),
         (["{shapes}", "--out", "run", "--anchor", "top-left"], 1, "only letterbox and pad have a canvas"),
         (["{shapes}", "--out", "run", "--fit", "crop", "--resize-px", "90"], 1, "found 90, expected 224 to 4096"),
-        (["{shapes}", "--out", "run", "--epochs", "0"], 1, "Error: epochs: found 0, expected 1 or more"),
+        (["{shapes}", "--out", "run", "--epochs", "-1"], 1, "Error: epochs: found -1, expected 0 or more"),
         (["{shapes}", "--out", "run", "--arch", "efficientnet_lite1"], 1, "the nearest are efficientnet_lite0"),
         (["{shapes}", "--out", "run", "--weights", "w.pth"], 1, "w.pth: no such file"),
         (["nowhere", "--out", "run"], 1, "Error: nowhere: no such folder; expected"),
@@ -77,6 +78,15 @@ def test_help_is_instant_and_says_what_follows():
     assert done.returncode == 0
     for word in ("cats-dogs", "digits", "--val-split", "tl-export", "Exit codes"):
         assert word in done.stdout
+
+
+def test_help_names_the_defaults_of_the_modes_that_train_the_last_stages():
+    shown = " ".join(run("--help").stdout.split())
+    for name, value in STAGES_DEFAULTS.items():
+        plain = TrainConfig.of("digits", mode="head").fields()[name]
+        plain = f"{plain:g}" if isinstance(plain, float) else plain
+        assert f"[default: {plain}; modes auto and partial: {value}]" in shown
+    assert "[default: auto]" in shown.split("--recipe NAME")[1].split("--seeds")[0]
 
 
 def test_the_package_runs_as_a_module():

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tl_infer.cli.console import printable, require_extra, run_program
+from tl_train.config.groups import STAGES_DEFAULTS, TRAINS_STAGES
 from tl_train.config.options import Option
 from tl_train.config.train_config import all_options
+from tl_train.recipes import DEFAULT_RECIPE, load_recipe, recipe_names, recipe_summary
 
 if TYPE_CHECKING:
     from tl_train import TrainConfig, TrainResult
@@ -66,8 +68,6 @@ class _Job:
 def _list_recipes(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if not value or context.resilient_parsing:
         return
-    from tl_train.recipes import recipe_names, recipe_summary
-
     for name in recipe_names():
         click.echo(f"{name}\n    {recipe_summary(name)}")
     context.exit()
@@ -98,9 +98,7 @@ def _options_of_config(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _click_option(found: Option) -> Callable[..., Any]:
     kind: Any = click.Choice(found.choices) if found.choices else found.kind
-    shown = found.default if found.shown is None else found.shown
-    if isinstance(shown, float):
-        shown = f"{shown:g}"
+    default = _default_in_words(found)
     is_flag = found.kind is bool
     return click.option(
         f"--{found.name.replace('_', '-')}",
@@ -109,23 +107,35 @@ def _click_option(found: Option) -> Callable[..., Any]:
         is_flag=is_flag,
         default=None,
         metavar=found.metavar or None,
-        help=found.help if is_flag or shown == "" else f"{found.help}  [default: {shown}]",
+        help=found.help if is_flag or not default else f"{found.help}  [default: {default}]",
     )
+
+
+def _default_in_words(found: Option) -> str:
+    """What applies where the option is not given; "" where there is nothing to say."""
+    default = _shown(found.default) if found.shown is None else found.shown
+    if found.name not in STAGES_DEFAULTS:
+        return default
+    return f"{default}; modes {' and '.join(TRAINS_STAGES)}: {_shown(STAGES_DEFAULTS[found.name])}"
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tl-toolkit", prog_name="tl-train")
 @click.option("--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_list_recipes,
-              help="Show the recipes and stop.")  # fmt: skip
+              help="Show the recipes and exit.")  # fmt: skip
 @click.argument("data")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run; made if not there.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run; created if missing.")
 @click.option(
     "--recipe",
     "recipes",
     multiple=True,
     metavar="NAME|FILE",
     help="Take the options of a recipe (see --list-recipes); options given here override it. Given more than once, "
-    "all are run and compared.  [default: default]",
+    f"all are run and compared.  [default: {DEFAULT_RECIPE}]",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Compare runs with this many seeds, from --seed upwards.")
 @click.option(
@@ -140,16 +150,16 @@ def _click_option(found: Option) -> Callable[..., Any]:
     help="Show the architectures, their sizes, weights and licences; with FILTER, a part of a name, timm's too.",
 )
 @_options_of_config
-@click.option("--dry-run", is_flag=True, help="Look at the images, print what was found, and stop; --out not needed.")
+@click.option("--dry-run", is_flag=True, help="Check the data, print the findings and exit; --out is optional.")
 @click.option(
-    "--tensorboard", is_flag=True, help="Write TensorBoard events to OUT/tensorboard; needs: pip install tensorboard"
+    "--tensorboard", is_flag=True, help="Write TensorBoard events to OUT/tensorboard; requires the tensorboard package."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the run that is in --out.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @click.option("--resume", is_flag=True, help="Continue the unfinished run in --out; give the same options again.")
 def command(recipes: tuple[str, ...], **values: Any) -> None:
     """Fine-tune a pretrained network on the images of DATA.
 
-    DATA is cats-dogs (the textbook's 160 pictures, downloaded once), digits (1797 scanned digits, no download), a
+    DATA is cats-dogs (the textbook's 160 images, downloaded once), digits (1797 scanned digits, no download), a
     folder with one sub-folder of images per class (or train/, val/, test/ with those), a CSV file with the columns
     path,label[,split][,group], or a .mat file. The run's folder gets the weights, the figures, the metrics and a
     report.html. The accuracy it reports is measured on images that played no part in training.
@@ -167,7 +177,6 @@ def command(recipes: tuple[str, ...], **values: Any) -> None:
 def _configs(recipes: Iterable[str], given: dict[str, Any]) -> dict[str, TrainConfig]:
     """A configuration for each recipe, with the options given over it."""
     from tl_train.config import TrainConfig
-    from tl_train.recipes import DEFAULT_RECIPE, load_recipe
 
     return {
         name: TrainConfig.from_fields({**load_recipe(name), **given}) for name in tuple(recipes) or (DEFAULT_RECIPE,)

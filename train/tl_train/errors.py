@@ -8,7 +8,7 @@ class ConfigError(TlError, ValueError):
 
 
 class DataError(TlError, ValueError):
-    """The pictures or labels cannot be trained on as they are."""
+    """The images or labels cannot be trained on as they are."""
 
 
 class DownloadError(TlError, OSError):

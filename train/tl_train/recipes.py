@@ -33,7 +33,7 @@ def load_recipe(name: str) -> dict[str, Any]:
         name: of a recipe of the package, or the path of a TOML file.
 
     Raises:
-        ConfigError: no such recipe, not TOML, or recipes that extend each other in a circle.
+        ConfigError: no such recipe, not TOML, or a circular extends.
 
     """
     fields: dict[str, Any] = {}
@@ -45,13 +45,13 @@ def load_recipe(name: str) -> dict[str, Any]:
         parent = own.pop(_EXTENDS, None)
         fields = {**own, **fields}
         if "data" in fields:
-            raise ConfigError(f"recipe {name}: has 'data'; a recipe is for any data, give them on the command line")
+            raise ConfigError(f"recipe {name}: has 'data'; a recipe is for any dataset, which the command line names")
         if parent is None:
             return fields
         if not isinstance(parent, str):
             raise ConfigError(f"recipe {name}: extends is {parent!r}, expected the name of a recipe")
         name = parent
-    raise ConfigError(f"recipe {name}: extends others more than {_MAX_DEPTH} deep; is there a circle?")
+    raise ConfigError(f"recipe {name}: extends more than {_MAX_DEPTH} levels deep; circular extends?")
 
 
 def _source(name: str) -> str:

@@ -1,4 +1,4 @@
-"""`Setup`: all that a run needs before its first step, and `Identity`, by which an interrupted one is known again."""
+"""`Setup`: what a run needs before its first step; `Identity`: what must match for an interrupted run to resume."""
 
 import dataclasses
 from typing import Any
@@ -17,7 +17,7 @@ class Identity:
 
     Attributes:
         config: of the run.
-        data_fingerprint: of its pictures, labels and split.
+        data_fingerprint: of its images, labels and split.
         versions: of the libraries that compute.
         threads: of torch; sums are split among them.
 
@@ -42,7 +42,7 @@ class Identity:
         if stored["threads"] != self.threads:
             differences.append(f"threads were {stored['threads']}, are {self.threads}")
         if stored["data_fingerprint"] != self.data_fingerprint:
-            differences.append("the pictures, labels or their split have changed")
+            differences.append("the images, labels or their split have changed")
         return differences
 
     def as_dict(self) -> dict[str, Any]:

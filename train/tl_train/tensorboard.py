@@ -27,7 +27,7 @@ class TensorBoardProgress(Progress):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise TrainingError("--tensorboard needs a package more: pip install tensorboard") from error
+            raise TrainingError("--tensorboard requires the tensorboard package: pip install tensorboard") from error
         self._inner = inner
         self._folder = folder
         self._open = SummaryWriter

@@ -1,4 +1,4 @@
-"""What runtimes and callers get wrong, done on purpose to see whether the checks notice."""
+"""Fault injection: what runtimes and callers get wrong, to see whether the checks notice."""
 
 from collections.abc import Callable, Iterator, Mapping
 

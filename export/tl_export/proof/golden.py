@@ -110,7 +110,7 @@ def _check_agreement(pytorch: float, harmless: Mapping[str, float], rule: Rule) 
     name = max(harmless, key=harmless.__getitem__)
     if harmless[name] > rule.self_difference:
         raise VerificationError(
-            f"the file contradicts itself on its golden samples: with {name} they differ by {harmless[name]:.3g}, "
+            f"inconsistent results: golden samples differ by {harmless[name]:.3g} of probability with {name}, "
             f"allowed {rule.self_difference:g}"
         )
 

@@ -1,6 +1,6 @@
 """An independent route from an image file to probabilities: Pillow, torchvision's transforms, PyTorch.
 
-It is reported beside the proof and decides nothing: it shows how far the answers are from what somebody else's
+It is reported with the proof, not a pass/fail criterion: it shows how far the answers are from what somebody else's
 pipeline with the same settings gives. It shares no code with our decoding and preprocessing. Pillow rounds between its
 two passes, so single values differ by one level.
 """

@@ -17,7 +17,7 @@ class Rule:
 
     Attributes:
         precision: of the files that it is for.
-        tolerances: stage -> largest difference allowed; a stage that is not named is measured and decides nothing.
+        tolerances: stage -> largest difference allowed; a stage that is not named is reported only.
         self_difference: largest difference of any probability between ways to run the same file.
         min_agreement: the share of images with the same top-1 that its 95% interval has to reach, 0..1.
         golden_tolerance: of the golden samples, at most, where the runtime alone does not ask for more.

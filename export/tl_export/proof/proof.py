@@ -39,7 +39,9 @@ class RuntimeCheck:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Independent:
-    """How far Pillow, torchvision's transforms and PyTorch are from our answers; nothing is decided by it.
+    """How far Pillow, torchvision's transforms and PyTorch are from our answers.
+
+    Reported only; not a pass/fail criterion.
 
     Attributes:
         pictures: how many images were compared.

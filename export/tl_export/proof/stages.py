@@ -64,7 +64,7 @@ class StageResult:
         stage: its name.
         largest, mean: of the images' differences, in `unit`.
         worst: the image with the largest.
-        tolerance: what is allowed; None where the difference decides nothing.
+        tolerance: what is allowed; None where the difference is reported only.
 
     """
 

@@ -39,7 +39,7 @@ def verify(trained: Trained, file: bytes, progress: Progress, rule: Rule = RULES
         rule: what is allowed; it is for files of one precision.
 
     Raises:
-        VerificationError: a stage differs, the labels differ, the file contradicts itself between ways to run it, or
+        VerificationError: a stage differs, the labels differ, its results are inconsistent between ways to run it, or
             there is nothing to compare on; names the first stage that differs and the worst image.
 
     """
@@ -117,8 +117,8 @@ def _runtime_checks(route: FileRoute, pictures: Sequence[Path], tolerance: float
     for check in checks:
         if not check.passed:
             raise VerificationError(
-                f"the file contradicts itself: check '{check.name}' on {check.pictures} "
-                f"images: {check.largest:.3g} of probability, allowed {check.tolerance:g}"
+                f"inconsistent results: check '{check.name}' differs by {check.largest:.3g} of probability on "
+                f"{check.pictures} images, allowed {check.tolerance:g}"
             )
     return checks
 

@@ -94,7 +94,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--move", is_flag=True, help="With --sort-into: move; files that failed stay where they are.")
 @click.option("--link", is_flag=True, help="With --sort-into: make symbolic links.")
 @click.option("--heatmaps", metavar="DIR", type=_PATH,
-              help="Write each image to DIR, overlaid with where its class was seen.")  # fmt: skip
+              help="Write each image to DIR, overlaid with the class activation map.")  # fmt: skip
 @click.option("--embeddings", metavar="FILE.npy", type=_FILE, callback=_check_npy,
               help="Write float32 [files, D], rows in the order of --out, NaN for failed files.")  # fmt: skip
 @click.option("--info", is_flag=True, help="Show what the model says about itself; takes no PATH.")
@@ -110,11 +110,11 @@ _COUNT = click.IntRange(min=1)
 @click.option("--max-file-size", type=_COUNT, metavar="BYTES", default=DEFAULT_LIMITS.max_file_bytes,
               show_default=True, help="Refuse larger files.")  # fmt: skip
 @click.option("--max-side", type=_COUNT, metavar="PIXELS", default=DEFAULT_LIMITS.max_side_px, show_default=True,
-              help="Refuse wider or higher images.")  # fmt: skip
+              help="Refuse images wider or taller than this.")  # fmt: skip
 @click.option("--max-scans", type=_COUNT, default=DEFAULT_LIMITS.max_scans, show_default=True,
               help="Refuse progressive JPEGs with more scans.")  # fmt: skip
 @click.option("--bit-depth", type=click.IntRange(MIN_DEPTH, FULL_DEPTH), metavar="BITS",
-              help="How many of their 16 bits 16-bit images use, as of cameras of 10 or 12 bits.  "
+              help="Significant bits in 16-bit images, e.g. 12 for a 12-bit camera.  "
                    "[default: the model's own, or 16]")  # fmt: skip
 def command(**options: Any) -> int:
     """Classify images with MODEL, a file made by tl-export.

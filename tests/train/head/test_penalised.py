@@ -13,15 +13,9 @@ from scipy.special import log_softmax
 from tl_train.errors import DataError
 from tl_train.head import coordinates, penalised
 from tl_train.head.coordinates import Coordinates
+from tl_train.head.cross_validation import STRENGTHS, StrengthTried, choose_strength, folds
 from tl_train.head.loss import Loss
-from tl_train.head.penalised import (
-    STRENGTHS,
-    LinearHead,
-    StrengthTried,
-    choose_strength,
-    fit_penalised_head,
-    folds,
-)
+from tl_train.head.penalised import LinearHead, fit_penalised_head
 from tl_train.head.solver import Regressions, minimise, worker_threads
 
 

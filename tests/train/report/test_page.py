@@ -6,7 +6,7 @@ import pytest
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.metrics import Evaluation
-from tl_train.head.penalised import StrengthTried
+from tl_train.head.cross_validation import StrengthTried
 from tl_train.history import Epoch
 from tl_train.report import figures
 from tl_train.report.page import Page, render

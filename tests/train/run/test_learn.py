@@ -105,7 +105,7 @@ def test_auto_keeps_the_head_when_the_time_is_over(many_shapes, tmp_path):
     progress = Watch()
     config = TrainConfig.of(str(many_shapes), mode="auto", time_limit=1e-6, **FIELDS)
     train(config, tmp_path / "run", progress=progress)
-    assert "The head is kept: --time-limit is over" in progress.lines
+    assert "Keeping the head: time limit reached" in progress.lines
 
 
 def test_ctrl_c_in_auto_leaves_a_complete_run_with_the_head(many_shapes, tmp_path):

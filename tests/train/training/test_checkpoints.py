@@ -108,7 +108,7 @@ def test_another_configuration_or_other_data_are_refused_by_name(config, shapes,
     with pytest.raises(RunError, match=r"holds an unfinished run; continue it with --resume"):
         train(config, tmp_path / "run")
     shutil.copy(data / "circle" / "circle1.png", data / "circle" / "circle2.png")
-    with pytest.raises(RunError, match="the pictures, labels or their split have changed"):
+    with pytest.raises(RunError, match="the images, labels or their split have changed"):
         train(config, tmp_path / "run", resume=True)
 
 

@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MIN_DEPTH, Limits
 from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
@@ -24,6 +25,20 @@ Parts = Literal["auto", "ignore"]
 DEFAULT_VAL_SPLIT = 0.1
 DEFAULT_TEST_SPLIT = 0.2
 
+# The modes that train the last stages, from a penalised head.
+TRAINS_STAGES = ("auto", "partial")
+
+# What these modes have for a default where it is not that of the field. Source: docs/datasets.md, "How the last stages
+# are trained", which has what was measured.
+STAGES_DEFAULTS: Mapping[str, Any] = {
+    "epochs": 0,
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "batch_size": 64,
+    "label_smoothing": 0.1,
+}
+STAGES_WARMUP = 0.3  # of the epochs, where none is given; as in torch's OneCycleLR
+
 # The deepest EfficientNet stage sees 1/32 of the input's side.
 MIN_SIDE_PX = 32
 
@@ -39,40 +54,42 @@ class DataConfig:
     )  # fmt: skip
     val_split: float | None = option(
         None,
-        shown=f"{DEFAULT_VAL_SPLIT}; none where the data bring test images and the head is fitted at once",
-        help="Share of the training images held back to watch the training, unless the data bring such images.",
+        shown=f"{DEFAULT_VAL_SPLIT}; with mode head and a penalised head, 0 if the dataset has a test split",
+        help="Fraction of the training images held out for validation, unless the dataset has a validation split.",
     )
     test_split: float | None = option(
         None,
         shown=f"{DEFAULT_TEST_SPLIT}",
-        help="Share of the images used for the final figures only, unless the data bring such images.",
+        help="Fraction of the images held out for testing, unless the dataset has a test split.",
     )
     parts: Parts = option(
         "auto",
-        help="auto: folders called train, val, test (or training, valid, validation, dev, testing) and a list's column "
-        "for them say what an image is for; ignore: such folders are classes, the column is not read.",
+        help="auto: folders named train, val, test (or training, valid, validation, dev, testing) and the split column "
+        "of a CSV file define the parts of the dataset; ignore: such folders are classes, the column is not read.",
     )
     csv_columns: str = option(
         "", metavar="path=A,label=B", shown="",
-        help="Of a CSV file: which columns hold the images, their labels and, if wanted, split and group.",
+        help="Columns of a CSV file that hold the image paths, the labels and, optionally, split and group.",
     )  # fmt: skip
     images_root: str = option(
-        "", metavar="DIR", shown="", help="Of a CSV file: where its paths start, if not at the file's own folder."
+        "", metavar="DIR", shown="", help="Folder that the paths in a CSV file are relative to, if not the file's own."
     )
-    skip_bad: bool = option(False, help="Leave unreadable images out instead of stopping.")
-    no_cache: bool = option(False, help="Neither use nor keep what was computed of the images before.")
+    skip_bad: bool = option(False, help="Skip unreadable images instead of stopping.")
+    no_cache: bool = option(False, help="Do not read or write the cache.")
     max_pixels: int = option(DEFAULT_LIMITS.max_pixels, help="Refuse images with more pixels.")
-    max_side: int = option(DEFAULT_LIMITS.max_side_px, metavar="PIXELS", help="Refuse wider or higher images.")
+    max_side: int = option(
+        DEFAULT_LIMITS.max_side_px, metavar="PIXELS", help="Refuse images wider or taller than this."
+    )
     bit_depth: int = option(
         FULL_DEPTH,
         metavar="BITS",
-        help="How many of their 16 bits 16-bit images use, as of cameras of 10 or 12 bits; the exported file knows it.",
+        help="Significant bits in 16-bit images, e.g. 12 for a 12-bit camera; stored in the exported file.",
     )
-    mat_keys: str = option("", metavar="A,B", shown="", help="Of a .mat file: the variables, one per class.")
-    mat_shape: str = option("", metavar="HxW", shown="", help="Of a .mat file: a picture's height and width, 64x64.")
+    mat_keys: str = option("", metavar="A,B", shown="", help="Variables of a .mat file, one per class.")
+    mat_shape: str = option("", metavar="HxW", shown="", help="Height and width of an image in a .mat file: 64x64.")
     mat_order: MatOrder = option(
         "column",
-        help="Of a .mat file: whether a picture's values run down its columns (as MATLAB's do) or along its rows.",
+        help="Order of an image's values in a .mat file: down its columns, as MATLAB stores them, or along its rows.",
     )
 
     def __post_init__(self) -> None:
@@ -92,12 +109,12 @@ class DataConfig:
 
     @property
     def val_share(self) -> float:
-        """Share of the training images to hold back where any are."""
+        """Fraction of the training images to hold out for validation where any are."""
         return DEFAULT_VAL_SPLIT if self.val_split is None else self.val_split
 
     @property
     def test_share(self) -> float:
-        """Share of the images for the final figures, where the data bring none."""
+        """Fraction of the images to hold out for testing, where the dataset has no test split."""
         return DEFAULT_TEST_SPLIT if self.test_split is None else self.test_split
 
 
@@ -105,20 +122,23 @@ class DataConfig:
 class InputConfig:
     """How an image becomes the network's input; see `tl_infer.PreprocessSpec`."""
 
-    color: Color = option("rgb", help="gray takes the colour away, in the exported file too.")
+    color: Color = option("rgb", help="gray: convert to greyscale, also in the exported model.")
     size: int | str | None = option(
-        None, metavar="PX|HxW", shown="the architecture's", help="Side of the input, or its height and width: 192x256."
+        None,
+        metavar="PX|HxW",
+        shown="the architecture's",
+        help="Side of the input in pixels, or its height and width: 192x256.",
     )
     fit: Fit = option(
         "squash",
-        help="Pictures of another shape: squash ignores the aspect ratio, letterbox keeps it and fills the rest, pad "
+        help="How images fill the input: squash ignores the aspect ratio, letterbox keeps it and fills the rest, pad "
         "does so without enlarging, crop takes the centre.",
     )
-    anchor: Anchor = option("center", help="Where letterbox and pad put the picture.")
-    fill: str = option("black", metavar="black|white|#rrggbb", help="What letterbox and pad put around it.")
+    anchor: Anchor = option("center", help="Where letterbox and pad place the image.")
+    fill: str = option("black", metavar="black|white|#rrggbb", help="Colour around the image with letterbox and pad.")
     resample: Resample = option("bilinear", help="Interpolation when resizing.")
     resize_px: int | None = option(
-        None, metavar="PX", shown="size / 0.875", help="What crop resizes the shorter side to."
+        None, metavar="PX", shown="size / 0.875", help="Length that crop resizes the shorter side to."
     )
 
     def __post_init__(self) -> None:
@@ -165,25 +185,29 @@ class ModelConfig:
     weights: str = option(
         "default",
         metavar="default|none|FILE",
-        help="Start from pretrained weights, random ones, or a .safetensors or torch state dict file.",
+        help="Initial weights: pretrained (default), random (none), or a .safetensors or torch state dict file.",
     )
     mode: Mode = option(
         "auto",
         shown="auto; head with --head-fit sgd",
-        help="What is trained: head, the new last layer on a frozen backbone; partial, the last stages too, on what "
-        "the frozen ones say; gradual, the head and then everything, batch-norm statistics frozen; full, everything. "
-        "auto fits the head, trains the last stages if --time-limit allows, and keeps what is better on images held "
-        "back.",
+        help="What is trained. head: the new last layer on a frozen backbone; partial: the head and the last stages, "
+        "trained on cached activations of the frozen stages; gradual: the head, then all parameters, with frozen "
+        "batch-norm statistics; full: all parameters; auto: the head, then the last stages where enough training "
+        "images can be held back and --time-limit allows, keeping whichever is better on the images held back.",
     )
     time_limit: float = option(
-        10.0, metavar="MINUTES", help="With mode auto: about how long the run may take; a finished head comes first."
+        10.0,
+        metavar="MINUTES",
+        help="Approximate limit on the run's time with mode auto; the head is fitted in any case.",
     )
     freeze_until: str = option(
-        "", metavar="NAME", shown="what leaves a third of the work",
-        help="With modes auto and partial: the last layer that stays frozen; a name that is none lists them.",
+        "", metavar="NAME", shown="the layer that leaves about a third of the multiply-adds trainable",
+        help="Last frozen layer with modes auto and partial; an unknown name lists the valid ones.",
     )  # fmt: skip
-    label_smoothing: float = option(0.0, help="Share of the target probability that is spread over all classes.")
-    class_weights: ClassWeights = option("none", help="balanced: rare classes count as much as frequent ones.")
+    label_smoothing: float = option(0.0, help="Fraction of the target probability spread over all classes.")
+    class_weights: ClassWeights = option(
+        "none", help="Class weights in the loss; balanced: rare classes count as much as frequent ones."
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -195,19 +219,18 @@ class ModelConfig:
 class HeadConfig:
     """The new last layer: where it is put, and how it is fitted on the frozen backbone."""
 
-    kind: HeadKind = option(
-        "replace", name="head", help="Put the new last layer in the place of the pretrained one, or behind it."
-    )
+    kind: HeadKind = option("replace", name="head", help="Replace the pretrained head, or append a layer after it.")
     fit: HeadFit = option(
         "penalised",
         name="head_fit",
-        help="Fit the head by steps of Adam, or at once with a penalty chosen by cross-validation; modes full and "
-        "gradual start from that head.",
+        help="sgd: train with Adam; penalised: L2-regularised softmax regression, its strength chosen by "
+        "cross-validation; further training starts from it.",
     )
     prior: str = option(
         "auto",
         metavar="auto|none|FILE",
-        help="Draw the penalised head to what the class names say, to zero, or to the ImageNet classes in a TOML file.",
+        help="What the penalised head is regularised towards: class names (auto), zero (none), or a TOML file of "
+        "ImageNet classes.",
     )
 
     def __post_init__(self) -> None:
@@ -220,53 +243,62 @@ class HeadConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StepsConfig:
-    """Training by steps; nothing of it matters to a penalised head on a frozen backbone."""
+    """Training by gradient steps; a penalised head on a frozen backbone uses none of it."""
 
     augment: Augment = option(
         "none",
-        help="Random changes of the training pictures: light mirrors, crops and shifts brightness a little; standard "
-        "does more of it, and turns, shears, recolours.",
+        help="Random changes to the training images. light: mirroring, slight crops and changes of brightness; "
+        "standard: more of it, and rotation, shearing, recolouring. With modes auto and partial, mirroring only.",
     )
-    epochs: int = option(10, help="Passes over the training pictures; 0 with modes auto and partial: as many as pay.")
-    head_epochs: int = option(3, help="Of these, on the head alone with mode gradual.")
-    batch_size: int = option(8, help="Pictures per step.")
+    epochs: int = option(10, help="Passes over the training images; 0: chosen automatically (modes auto and partial).")
+    head_epochs: int = option(3, help="Epochs on the head alone with mode gradual.")
+    batch_size: int = option(8, help="Images per step.")
     lr: float = option(1e-3, help="Learning rate.")
     finetune_lr: float | None = option(
         None, shown="a tenth of --lr", help="Learning rate of all parameters with mode gradual."
     )
-    optimizer: Optimizer = option("adam", help="Optimizer; adamw decays the weights.")
-    weight_decay: float = option(0.01, help="Of adamw, on all weights but biases and norms.")
-    schedule: Schedule = option("constant", help="Of the learning rate.")
-    warmup_epochs: float = option(0.0, help="Epochs in which the rate grows from zero; may be a fraction.")
-    ema: float = option(0.0, metavar="DECAY", shown="", help="Keep a moving average of the weights, often 0.99.")
+    optimizer: Optimizer = option("adam", help="Optimizer; adamw has weight decay.")
+    weight_decay: float = option(0.01, help="AdamW weight decay, except on biases and norms.")
+    schedule: Schedule = option("constant", help="Learning-rate schedule.")
+    warmup_epochs: float = option(
+        0.0,
+        shown=f"0; modes {' and '.join(TRAINS_STAGES)}: {STAGES_WARMUP:.0%} of the epochs",
+        help="Epochs over which the learning rate rises from zero; may be a fraction.",
+    )
+    ema: float = option(
+        0.0,
+        metavar="DECAY",
+        shown="",
+        help="Decay of a moving average of the weights, kept in their place; often 0.99.",
+    )
     patience: int | None = option(
         None,
         metavar="EPOCHS",
         shown="",
-        help="Stop after so many epochs without a lower validation loss and keep the best epoch's weights.",
+        help="Stop after this many epochs without a lower validation loss and keep the best epoch's weights.",
     )
     devices: int = option(1, help="Processes that share each batch.")
-    precision: Precision = option("32-true", help="Of the computation, as lightning-fabric names them.")
+    precision: Precision = option("32-true", help="Numeric precision, as lightning-fabric names it.")
     redraw_val: bool = option(
         False,
         on_command_line=False,
-        help="Draw the validation pictures anew every epoch, as the chapter does. They are trained on in other epochs, "
-        "so the validation curves flatter the model.",
+        help="Draw new validation images every epoch, as the chapter does. They are trained on in other epochs, so the "
+        "validation curves are optimistic.",
     )
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(self.epochs >= 0, "epochs", self.epochs, "1 or more")
-        # Batch normalisation has no statistics of a single picture whose features are one pixel.
+        check(self.epochs >= 0, "epochs", self.epochs, "0 or more")
+        # Batch normalisation has no statistics of a single image whose features are one pixel.
         check(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         self._check_rates()
         check(0 <= self.ema < 1, "ema", self.ema, "0 (none) to below 1, often 0.99")
         check(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
         steady = self.patience is None or not self.redraw_val
-        check(steady, "patience", self.patience, "nothing with redraw_val, whose validation pictures change")
+        check(steady, "patience", self.patience, "nothing with redraw_val, whose validation images change")
         check(1 <= self.devices <= 64, "devices", self.devices, "1 to 64")
         shared = self.batch_size % self.devices == 0 and self.batch_size >= 2 * self.devices
-        expected = f"two or more for each of {self.devices} devices, the same number"
+        expected = f"a multiple of {self.devices} devices, two or more for each"
         check(shared, "batch_size", self.batch_size, expected)
 
     def _check_rates(self) -> None:

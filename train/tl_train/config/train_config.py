@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tl_infer.system.files import write_text
-from tl_train.config.groups import DataConfig, HeadConfig, InputConfig, ModelConfig, StepsConfig
+from tl_train.config.groups import (
+    STAGES_DEFAULTS,
+    TRAINS_STAGES,
+    DataConfig,
+    HeadConfig,
+    InputConfig,
+    ModelConfig,
+    StepsConfig,
+)
 from tl_train.config.options import Option, check, check_types, option, options_of
 from tl_train.errors import ConfigError
 
@@ -21,21 +29,6 @@ _GROUPS: Mapping[str, type] = {
 }
 
 
-# The modes that train the last stages, from a penalised head.
-TRAINS_STAGES = ("auto", "partial")
-
-# What these modes have for a default where it is not that of the field. Source: docs/datasets.md, "How the last stages
-# are trained", which has what was measured.
-_STAGES_DEFAULTS: Mapping[str, Any] = {
-    "epochs": 0,
-    "optimizer": "adamw",
-    "schedule": "cosine",
-    "batch_size": 64,
-    "lr": 1e-3,
-    "label_smoothing": 0.1,
-}
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """One training run. `TrainConfig.of("photos/", epochs=5)` builds one from flat names.
@@ -46,7 +39,7 @@ class TrainConfig:
         model: which network, and which of its parameters are trained.
         head: the new last layer.
         steps: training by steps.
-        seed: of the new head, the order of the images and the splits.
+        seed: for head initialisation, shuffling and splits, except the test split, which is always the same.
 
     Raises:
         ConfigError: a value is out of range, or two do not fit together; the message names the field.
@@ -58,7 +51,9 @@ class TrainConfig:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
     steps: StepsConfig = dataclasses.field(default_factory=StepsConfig)
-    seed: int = option(0, help="Of the new head, the order and the splits.")
+    seed: int = option(
+        0, help="Random seed for head initialisation, shuffling and splits; the test split is always the same."
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, DataConfig):
@@ -97,7 +92,7 @@ class TrainConfig:
         known = {found.name: (group, found) for group, found in all_options()}
         # Steps of Adam on the head are a wish for that head; the modes that go on need the penalised one.
         mode = fields.get("mode", "head" if fields.get("head_fit") == "sgd" else ModelConfig().mode)
-        fields = {"mode": mode, **(_STAGES_DEFAULTS if mode in TRAINS_STAGES else {}), **fields}
+        fields = {"mode": mode, **(STAGES_DEFAULTS if mode in TRAINS_STAGES else {}), **fields}
         values: dict[str, dict[str, Any]] = {group: {} for group in ("", *_GROUPS)}
         for name, value in fields.items():
             if name not in known:

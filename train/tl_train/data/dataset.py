@@ -25,10 +25,10 @@ class Dataset:
     Attributes:
         labels: class names; a sample's label is an index into them.
         train: trained on.
-        val: held back to watch the training; may be empty.
-        test: used for nothing but the final figures; may be empty.
+        val: held out to monitor the training; may be empty.
+        test: held out for the final metrics; may be empty.
         broken: images that could not be read and are in no part.
-        looks: the table of what was seen of each image; see `LOOK`. A sample's row is `sample.row`.
+        looks: the fingerprint of each image; see `LOOK`. A sample's row is `sample.row`.
         features: float32 (N, D), of each image; None where none were computed.
         remarks: what deserves a warning; see `Source`.
 
@@ -60,7 +60,7 @@ def load_dataset(config: TrainConfig, source: Source, progress: Progress, featur
     could be watched, and is calibrated by cross-fitting; what its source gives for training, all of it may learn from.
 
     Args:
-        config: shares of the parts, seed, what to do with bad images, whether to use the cache.
+        config: fractions of the splits, seed, what to do with bad images, whether to use the cache.
         source: the images, as `read_source` finds them.
         progress: shows what goes on.
         features: computed of every image in the same pass; None for none.
@@ -103,17 +103,17 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 def _note_unused_shares(config: DataConfig, source: Source, progress: Progress) -> None:
-    for option, share, own in (("--val-split", config.val_split, source.val),
-                               ("--test-split", config.test_split, source.test)):  # fmt: skip
+    for option, name, share, own in (("--val-split", "validation", config.val_split, source.val),
+                                     ("--test-split", "test", config.test_split, source.test)):  # fmt: skip
         if share is not None and own is not None:
-            progress.note(f"No effect: {option} {share:g}; the data bring their own images for that")
+            progress.note(f"No effect: {option} {share:g}; the dataset has its own {name} split")
 
 
 def _report_broken(broken: Sequence[ImageError], skip_bad: bool, progress: Progress) -> None:
     if broken and not skip_bad:
         raising = " raise --max-pixels or --max-side," if isinstance(broken[0], ImageTooLargeError) else ""
         raise DataError(
-            f"{and_more(list(map(str, broken)), 1)}; repair or remove such files,{raising} or leave them out with "
+            f"{and_more(list(map(str, broken)), 1)}; fix or remove such files,{raising} or leave them out with "
             "--skip-bad"
         )
     for error in broken:

@@ -1,4 +1,4 @@
-"""What is kept of every image to compare and describe it by: its size, a checksum, and two small likenesses of it."""
+"""Per-image fingerprints to describe and compare images by: size, checksum, perceptual hash, thumbnail."""
 
 import hashlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""`Answers`: what a network said to images whose classes are known."""
+"""`Answers`: predictions with ground truth."""
 
 import dataclasses
 

@@ -5,7 +5,7 @@ Each strength starts where the two before it point to, so that a fit takes a few
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,13 @@ class CrossValidation:
         of_fold = [fold_of == fold for fold in range(self.count)]
         means = torch.stack([(weights[fold] * losses[fold]).sum() / weights[fold].sum() for fold in of_fold])
         return float(means.mean()), float(means.std()) / math.sqrt(self.count)
+
+
+def choose_strength(table: Sequence[StrengthTried], resolution: float) -> float:
+    """The strongest penalty within one standard error of the best, an error that counts as at least `resolution`."""
+    best = min(table, key=lambda tried: tried.log_loss)
+    allowed = best.log_loss + max(best.standard_error, resolution)
+    return max(tried.strength for tried in table if tried.log_loss <= allowed)
 
 
 def folds(labels: Labels, count: int, seed: int) -> Labels:

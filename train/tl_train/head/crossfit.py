@@ -1,4 +1,4 @@
-"""Cross-fitting: logits of training pictures, each from a head that was fitted without it."""
+"""Cross-fitting: logits of training images, each from a head that was fitted without it."""
 
 import copy
 from collections.abc import Callable
@@ -17,19 +17,19 @@ _LEAST_PER_CLASS = 4  # so that two are left to fit on, when there are two folds
 def cross_fitted_logits(
     head: nn.Linear, part: CachedPart, fit: Callable[[nn.Linear, CachedPart], object], seed: int
 ) -> Features | None:
-    """Logits of all pictures of `part`, float32 (N, C), each from a copy of `head` that `fit` never showed it.
+    """Logits of all images of `part`, float32 (N, C), each from a copy of `head` that `fit` never showed it.
 
-    The copies see four fifths of the pictures, so they are a little worse than the head that is kept; what is fitted
+    The copies see four fifths of the images, so they are a little worse than the head that is kept; what is fitted
     on these logits errs on the modest side.
 
     Args:
         head: before any fitting; stays as it is.
-        part: the training pictures.
-        fit: fits a head in place, all choices included (of a penalty, say), or the logits would know of the pictures.
+        part: the training images.
+        fit: fits a head in place, all choices included (of a penalty, say), or the logits would know of the images.
         seed: of the folds.
 
     Returns:
-        None when a class has fewer than four pictures.
+        None when a class has fewer than four images.
 
     Source: Chernozhukov et al., "Double/debiased machine learning", The Econometrics Journal 21 (2018), definition 3.1.
 

@@ -12,7 +12,7 @@ from torch import nn
 from tl_train.config import TrainConfig
 from tl_train.config.groups import StepsConfig
 from tl_train.evaluation.calibration import MIN_IMAGES
-from tl_train.head.crossfit import cross_fitted_logits
+from tl_train.head.crossfit import MAX_FOLDS, cross_fitted_logits
 from tl_train.head.features import CachedPart, Features, part_of
 from tl_train.head.loss import Loss
 from tl_train.head.penalised import LinearHead, PenalisedHead, fit_penalised_head
@@ -30,7 +30,7 @@ _TAKEN = ("epochs", "batch_size", "lr", "weight_decay", "head_epochs", "finetune
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class FittedHead:
-    """A head fitted behind a frozen backbone.
+    """A head fitted on a frozen backbone.
 
     Attributes:
         epochs: a row per epoch; one row for the penalised fit.
@@ -49,7 +49,7 @@ class HeadFit(Protocol):
     """A way to fit a head in place on cached features."""
 
     def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
-        """Fit `head` on `train`; `val` is watched, where there is any."""
+        """Fit `head` on `train`; `val` is monitored, where there is any."""
 
 
 def features_suffice(config: TrainConfig) -> bool:
@@ -116,7 +116,7 @@ class _Steps:
     def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
         cross_fitted = None
         if (0 if val is None else len(val.labels)) < MIN_IMAGES <= len(train.labels):
-            progress.note("Training heads without a fifth of the images each, to calibrate on those left out")
+            progress.note(f"Cross-fitting up to {MAX_FOLDS} heads for calibration")
             cross_fitted = cross_fitted_logits(
                 head, train, lambda copy, part: train_head(copy, part, None, self.config, Progress()), self.config.seed
             )

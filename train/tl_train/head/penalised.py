@@ -6,7 +6,7 @@ one to take: the nearest to the given head, as near as the training images do no
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 import numpy as np
@@ -16,20 +16,9 @@ from torch import Tensor
 
 from tl_train.errors import DataError
 from tl_train.head.coordinates import Coordinates
-from tl_train.head.cross_validation import STRENGTHS, CrossValidation, Labels, StrengthTried, folds
+from tl_train.head.cross_validation import STRENGTHS, CrossValidation, Labels, StrengthTried, choose_strength, folds
 from tl_train.head.loss import CROSS_ENTROPY, Loss
 from tl_train.head.solver import Regressions, minimise, worker_threads
-
-__all__ = [
-    "STRENGTHS",
-    "LinearHead",
-    "Loss",
-    "PenalisedHead",
-    "StrengthTried",
-    "choose_strength",
-    "fit_penalised_head",
-    "folds",
-]
 
 MAX_FOLDS = 10
 # From so many images on, half the folds tell as much.
@@ -141,13 +130,6 @@ def fit_penalised_head(
     return PenalisedHead(
         weight.astype(np.float32), bias.astype(np.float32), strength, table, cross_fitted.float().numpy()
     )
-
-
-def choose_strength(table: Sequence[StrengthTried], resolution: float) -> float:
-    """The strongest penalty within one standard error of the best, an error that counts as at least `resolution`."""
-    best = min(table, key=lambda tried: tried.log_loss)
-    allowed = best.log_loss + max(best.standard_error, resolution)
-    return max(tried.strength for tried in table if tried.log_loss <= allowed)
 
 
 def _search(validation: CrossValidation, parts: "_Parts") -> tuple[tuple[StrengthTried, ...], Tensor]:

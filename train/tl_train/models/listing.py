@@ -14,7 +14,7 @@ from tl_train.models.architectures import ARCHITECTURES, Architecture, find_arch
 from tl_train.models.timm_models import TIMM_PREFIX, timm_configuration, timm_source
 
 LICENCES = (
-    "Licences are those that the publishers of the weights name; the pictures they were trained on may bring terms "
+    "Licences are those that the publishers of the weights name; the images they were trained on may bring terms "
     "of their own."
 )
 

@@ -131,7 +131,7 @@ class Stages:
         with _evaluating(self._model), torch.inference_mode():
             expected, found = self._model(images), rest(trunk(images))
             if not (expected - found).abs().max() <= _TOLERANCE * expected.abs().max():
-                raise self._no_cut(f"the stages one after the other do not give what it gives (behind {cut.name})")
+                raise self._no_cut(f"the stages one after the other compute something else (cut after {cut.name})")
         return trunk, rest
 
     def _module(self, graph: fx.Graph, name: str) -> fx.GraphModule:

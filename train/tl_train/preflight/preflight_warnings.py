@@ -53,7 +53,7 @@ def _shown(groups: Sequence[Duplicates]) -> str:
 def _broken(found: Preflight) -> Iterator[str]:
     if found.broken:
         yield (
-            f"{len(found.broken)} image(s) cannot be read, first {found.broken[0]}: repair or remove them; training "
+            f"{len(found.broken)} image(s) cannot be read, first {found.broken[0]}: fix or remove them; training "
             "stops at them unless --skip-bad leaves them out"
         )
 
@@ -118,6 +118,6 @@ def _gray(found: Preflight) -> Iterator[str]:
     least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
     if shares[most] - shares[least] >= MAX_GRAY_DIFFERENCE:
         yield (
-            f"{shares[most]:.0%} of '{most}' are grey, of '{least}' {shares[least]:.0%}: colour alone tells them "
+            f"{shares[most]:.0%} of class '{most}' is grey, {shares[least]:.0%} of '{least}': colour alone tells them "
             "apart, a shortcut that new images may not offer; remove it with --color gray"
         )

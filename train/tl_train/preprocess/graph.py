@@ -115,7 +115,7 @@ def _gray(graph: GraphBuilder, value: str) -> str:
 
 
 def _luma(color: tuple[int, int, int]) -> int:
-    """The gray level of an RGB colour, by the formula of `_gray`."""
+    """The grey level of an RGB colour, by the formula of `_gray`."""
     return (sum(level * weight for level, weight in zip(color, _LUMA, strict=True)) + _LUMA_HALF) // _LUMA_BITS
 
 

@@ -28,7 +28,7 @@ CROP_MIN_ASPECT = 16
 
 
 def fit_picture(graph: GraphBuilder, value: str, spec: PreprocessSpec, fill: tuple[int, ...]) -> str:
-    """uint8 [N, c, H, W] -> float [N, c, h, w] with whole gray levels 0..255.
+    """uint8 [N, c, H, W] -> float [N, c, h, w] with whole grey levels 0..255.
 
     Args:
         graph: receives the nodes.

@@ -1,4 +1,4 @@
-"""The resize of the preprocessing graph: antialiased, never more than one gray level from Pillow's, one axis at a time.
+"""The resize of the preprocessing graph: antialiased, never more than one grey level from Pillow's, one axis at a time.
 
 Pillow resizes uint8 pictures in two passes, each rounded to whole levels. Two such roundings that differ at a tie end
 up two levels apart, so pictures up to `FLOAT_RESIZE_MAX_PIXELS` are resized in float32 and rounded once, at the end:
@@ -31,7 +31,7 @@ _FILTERS: dict[Resample, dict[str, str | float]] = {
 
 
 def resize(graph: GraphBuilder, value: str, height_and_width: str, resample: Resample) -> str:
-    """uint8 [N, c, H, W] and int64 [2] -> float [N, c, h, w] with whole gray levels 0..255."""
+    """uint8 [N, c, H, W] and int64 [2] -> float [N, c, h, w] with whole grey levels 0..255."""
     batch_and_channels = graph.node("Shape", [value], "batch_and_channels", start=0, end=2)
     sizes = graph.node("Concat", [batch_and_channels, height_and_width], "sizes", axis=0)
     is_large = _has_more_pixels_than(graph, value, FLOAT_RESIZE_MAX_PIXELS)

@@ -26,7 +26,7 @@ def confusion(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
         axes.set_yticks(range(len(labels)), short(labels), fontsize=7)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    figure.colorbar(image, shrink=0.7, label="share of the true class", format=PercentFormatter(1))
+    figure.colorbar(image, shrink=0.7, label="fraction of the true class", format=PercentFormatter(1))
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from tl_train.evaluation.answers import Floats, Ints
 from tl_train.evaluation.metrics import Evaluation
-from tl_train.head.penalised import StrengthTried
+from tl_train.head.cross_validation import StrengthTried
 from tl_train.history import Epoch
 
 RIGHT, WRONG = "tab:blue", "tab:orange"

@@ -49,7 +49,7 @@ def _calibration_images(setup: Setup) -> tuple[Sequence[Sample], str]:
 
 
 def _logits(setup: Setup, learned: Learned, samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
-    """The network's answers; behind a frozen backbone the head's, to the features that are there already."""
+    """The network's answers; on a frozen backbone the head's, on the cached features."""
     if learned.backbone_is_frozen and setup.dataset.features is not None:
         return head_logits(setup.network.head, part_of(setup.dataset, samples))
     return predict(setup.network.module, samples, setup.preprocessor)

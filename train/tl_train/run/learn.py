@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tl_infer.errors import TlError
-from tl_train.config.train_config import TRAINS_STAGES
+from tl_train.config.groups import TRAINS_STAGES
 from tl_train.errors import RunError, TrainingError
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head, fit_head_on
@@ -55,8 +55,8 @@ class Learned:
         stages = self.stages
         judged = {one.alpha: (one.log_loss, one.accuracy) for one in stages.tried}
         kept = stages.alpha > 0
-        share = f", {stages.alpha:g} of the way" if kept else ""
-        name = f"the stages behind {stages.cut.name}, {len(stages.history.epochs)} epochs{share}"
+        alpha = f", alpha {stages.alpha:g}" if kept else ""
+        name = f"the stages after {stages.cut.name}, {len(stages.history.epochs)} epochs{alpha}"
         return (
             Tried("the head, on a frozen backbone", judged.get(0.0), self.head_s, not kept),
             Tried(name, judged.get(stages.alpha or 1.0), self.stages_s, kept),
@@ -89,9 +89,7 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
 
         learned = dataclasses.replace(of_head, history=train_epochs(launch(setup.config.steps), setup, out, progress))
     if not all(math.isfinite(row.train_loss) for row in learned.history.epochs):
-        raise TrainingError(
-            f"the loss is no finite number; training has diverged, lower --lr ({setup.config.steps.lr:g})"
-        )
+        raise TrainingError(f"the loss is NaN or infinite: training diverged; lower --lr ({setup.config.steps.lr:g})")
     return learned
 
 
@@ -99,7 +97,7 @@ def _learn_stages(setup: Setup, of_head: Learned, out: Path, progress: Progress,
     """The last stages from the fitted head on; with mode auto the head stays where they cannot be trained."""
     is_auto = setup.config.model.mode == "auto"
     if is_auto and (reason := _reason_to_keep_the_head(setup, deadline)):
-        progress.note(f"The head is kept: {reason}")
+        progress.note(f"Keeping the head: {reason}")
         return of_head
     started = time.perf_counter()
     limit_s = (deadline - time.monotonic()) * _SHARE_FOR_EPOCHS if is_auto else None
@@ -111,13 +109,13 @@ def _learn_stages(setup: Setup, of_head: Learned, out: Path, progress: Progress,
     except KeyboardInterrupt:
         if not is_auto:
             raise
-        progress.note("Interrupted: the finished head is kept")
+        progress.note("Keeping the head: interrupted")
         setup.network.module.load_state_dict(kept)
         return dataclasses.replace(of_head, interrupted=True)
     except TlError as error:
         if not is_auto or isinstance(error, RunError):
             raise
-        progress.note(f"The head is kept, the last stages cannot be trained: {error}")
+        progress.note(f"Keeping the head: the last stages cannot be trained: {error}")
         setup.network.module.load_state_dict(kept)
         return of_head
     history = stages.history if stages.alpha > 0 else of_head.history
@@ -128,7 +126,7 @@ def _reason_to_keep_the_head(setup: Setup, deadline: float) -> str:
     """Why training more is not even tried; empty where it is."""
     images = len(setup.dataset.train)
     if images * HELD_BACK_SHARE < MIN_IMAGES:
-        return f"{images} training images are too few to tell whether training more would pay"
+        return f"{images} training images are too few to hold some back and judge further training by them"
     if time.monotonic() >= deadline:
-        return "--time-limit is over"
+        return "time limit reached"
     return ""

@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
-from tl_train.config.groups import size_in_words
-from tl_train.config.train_config import TRAINS_STAGES
+from tl_train.config.groups import TRAINS_STAGES, size_in_words
 from tl_train.evaluation.metrics import measurements
-from tl_train.head.penalised import StrengthTried
+from tl_train.head.cross_validation import StrengthTried
 from tl_train.history import Epoch
 from tl_train.report import figures
 from tl_train.report.drawing import png

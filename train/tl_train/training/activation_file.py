@@ -1,4 +1,4 @@
-"""Activations on disk: an ordinary .npy file of float16; behind the array, each image's digest and a checksum.
+"""Activations on disk: an ordinary .npy file of float16; after the array, each image's digest and a checksum.
 
 Rows are read at their place in the file, not through a memory map, whose pages count as the memory of the process.
 """
@@ -28,7 +28,7 @@ _ENTRY_BYTES = DIGEST_BYTES + _CHECKSUM_BYTES
 
 
 class DamagedFileError(ValueError):
-    """The file was cut or altered, or is something else."""
+    """The file is truncated, corrupted or something else."""
 
 
 def file_bytes(rows: int, shape: Shape) -> int:
@@ -40,14 +40,14 @@ def to_half(row: npt.NDArray[np.float32]) -> Half:
     """The values rounded to float16.
 
     Raises:
-        TrainingError: one is no finite number, or too large for float16.
+        TrainingError: one is NaN, infinite or too large for float16.
 
     """
     with np.errstate(over="ignore"):
         half: Half = row.astype("<f2")
     if not np.isfinite(half).all():
         raise TrainingError(
-            f"the frozen stages give values up to {np.abs(row).max():g}, more than float16 can hold; "
+            f"activations of the frozen stages reach {np.abs(row).max():g}, too large for float16; "
             "cut the network elsewhere (--freeze-until), or use mode gradual"
         )
     return half
@@ -93,7 +93,7 @@ class ActivationFile:
 
         Raises:
             OSError: it is not there, or cannot be read.
-            DamagedFileError: it was cut or altered, or is something else.
+            DamagedFileError: it is truncated, corrupted or something else.
 
         """
         self.path = path
@@ -105,7 +105,7 @@ class ActivationFile:
             entries, checksum = trailer[:-_CHECKSUM_BYTES], trailer[-_CHECKSUM_BYTES:]
             whole = os.fstat(self._file.fileno()).st_size == file_bytes(rows, self.shape)
             if not whole or _checksum(_header(rows, self.shape) + entries) != checksum:
-                raise DamagedFileError(f"{path}: cut or altered")
+                raise DamagedFileError(f"{path}: truncated or corrupted")
         except BaseException:
             self._file.close()
             raise
@@ -117,7 +117,7 @@ class ActivationFile:
         """Read every row once, on all processors.
 
         Raises:
-            DamagedFileError: one was altered.
+            DamagedFileError: one is corrupted.
 
         """
         rows = range(len(self.digests))
@@ -128,12 +128,12 @@ class ActivationFile:
         """One row, float16 `shape`; thread-safe.
 
         Raises:
-            DamagedFileError: it was altered.
+            DamagedFileError: it is corrupted.
 
         """
         data = self._row(index)
         if _checksum(data) != self._checksums[index]:
-            raise DamagedFileError(f"{self.path}: row {index} was altered")
+            raise DamagedFileError(f"{self.path}: row {index} is corrupted")
         return np.frombuffer(data, "<f2").reshape(self.shape)
 
     def rows(self, indices: Sequence[int]) -> Half:
@@ -156,7 +156,7 @@ class ActivationFile:
         while len(data) < size and (more := os.pread(self._file.fileno(), size - len(data), start + len(data))):
             data += more
         if len(data) < size:
-            raise DamagedFileError(f"{self.path}: cut")
+            raise DamagedFileError(f"{self.path}: truncated")
         return data
 
 
@@ -166,7 +166,7 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[int, int, Shape]:
         version = np.lib.format.read_magic(file)
         (rows, *shape), in_columns, dtype = np.lib.format.read_array_header_1_0(file)
     except ValueError as error:
-        raise DamagedFileError(f"{path}: cut or altered") from error
+        raise DamagedFileError(f"{path}: truncated or corrupted") from error
     if version != (1, 0) or in_columns or dtype != np.dtype("<f2"):
         raise DamagedFileError(f"{path}: not written by tl-train")
     return file.tell(), rows, tuple(shape)

@@ -21,8 +21,8 @@ class ActivationCache:
     """How activations are kept.
 
     Attributes:
-        keep: keep them on disk; else they are computed again in every epoch.
-        limit_bytes: of the folder; activations that need more are computed again in every epoch.
+        keep: keep them on disk; otherwise recompute them every epoch.
+        limit_bytes: of the folder; activations that need more are recomputed every epoch.
         mirrored: also those of the mirrored images.
 
     """
@@ -47,8 +47,8 @@ def keep_activations(stages: FrozenStages, cache: ActivationCache, progress: Pro
     """
     needed = len(cache.versions) * file_bytes(len(stages.samples), stages.trunk.shape)
     if not cache.keep or needed > cache.limit_bytes:
-        reason = f"{megabytes(needed)} are needed, the limit is {megabytes(cache.limit_bytes)}"
-        progress.note(f"Activations are computed in every epoch: {reason if cache.keep else 'the cache is off'}")
+        too_small = f"Cache too small ({megabytes(needed)} needed, limit {megabytes(cache.limit_bytes)})"
+        progress.note(f"{too_small if cache.keep else 'Cache off'}: recomputing activations every epoch")
         return StreamedActivations(stages)
     return _Store(stages, cache, progress).activations()
 
@@ -89,7 +89,7 @@ class _Store:
             self._write({mirrored: path for mirrored, path in self._paths.items() if mirrored not in files})
             files = self._open()
         if len(files) < len(self._paths):
-            self._progress.note(f"{self._folder}: other runs need the room; activations are computed in every epoch")
+            self._progress.note(f"Cache full ({self._folder}): recomputing activations every epoch")
             return StreamedActivations(self._stages)
         return StoredActivations(files)
 
@@ -102,7 +102,7 @@ class _Store:
             except FileNotFoundError:
                 continue
             except DamagedFileError as error:
-                self._progress.note(f"{error}; computed again")
+                self._progress.note(f"{error}; recomputing")
                 continue
             touch(path)
         return files

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from tl_train.config import TrainConfig
+from tl_train.config.groups import STAGES_WARMUP
 from tl_train.data.batches import Batch, batches, epoch_batches, seed_of
 from tl_train.errors import TrainingError
 from tl_train.evaluation.answers import Answers
@@ -31,8 +32,6 @@ from tl_train.training.optim import learning_rate, make_optimizer, set_learning_
 # Enough for what the stages can learn from as many images; measured in docs/datasets.md.
 STEPS = 300
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 8
-
-_WARMUP_SHARE = 0.3  # of the epochs, as in torch's OneCycleLR
 
 # So many images at a time go through the stages, whatever the batch size: memory is that of these. As batch
 # normalisation keeps its statistics, the sum of their gradients is the gradient of the batch.
@@ -244,5 +243,5 @@ def _take_step(step: Step, values: torch.Tensor, labels: torch.Tensor, smoothing
 
 def _with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
     """The configuration with its number of epochs known, and the warm-up of one cycle where it names none."""
-    warmup = config.steps.warmup_epochs or _WARMUP_SHARE * epochs
+    warmup = config.steps.warmup_epochs or STAGES_WARMUP * epochs
     return dataclasses.replace(config, steps=dataclasses.replace(config.steps, epochs=epochs, warmup_epochs=warmup))

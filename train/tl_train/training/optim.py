@@ -1,4 +1,4 @@
-"""What moves the weights: optimizer, learning rate per step, class weights, moving average."""
+"""Optimizer, learning-rate schedule, class weights, moving average of the weights."""
 
 import math
 from collections.abc import Sequence

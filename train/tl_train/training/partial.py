@@ -1,4 +1,4 @@
-"""Mode `partial`: the first stages of the network stay frozen, what lies behind them is trained on what they say.
+"""Mode `partial`: the first stages of the network stay frozen, those after them are trained on their activations.
 
 The frozen stages see each image once, through onnxruntime; an epoch then costs a fraction of one on all of the network.
 Training starts from the fitted head, and as much of it is kept as held-back training images justify, none if need be.
@@ -136,7 +136,7 @@ def _split(setup: Setup, progress: Progress) -> tuple[Cut, nn.Module, nn.Module]
     cut = stages.named(wanted) if wanted else stages.choose()
     trunk, rest = stages.split(cut)
     trunk.requires_grad_(False)
-    progress.note(f"Frozen until {cut.name}: {cut.share:.0%} of the multiplications are left to train")
+    progress.note(f"Frozen through {cut.name}; {cut.share:.0%} of the multiply-adds trainable")
     return cut, trunk, rest
 
 
@@ -171,5 +171,5 @@ def _images_per_s(done: StagesTrained, images: int) -> float:
 def _summary(tried: Sequence[AlphaTried], alpha: float, rate: float) -> list[str]:
     """What was found, for the user."""
     losses = ", ".join(f"{one.alpha:g}: {one.log_loss:.3f}" for one in tried)
-    kept = f"{alpha:.0%} of the way from the head alone is kept" if alpha else "the head alone is kept"
-    return [f"Trained at {rate:.0f} images/s", f"Log-loss of images held back, by alpha: {losses}; {kept}"]
+    kept = f"weights interpolated, alpha {alpha:g}" if alpha else "keeping the head alone (alpha 0)"
+    return [f"Trained at {rate:.0f} images/s", f"Log-loss on held-back images by alpha: {losses}; {kept}"]

@@ -1,4 +1,4 @@
-"""What a network says to images: its logits, and how good they are."""
+"""Run inference on images: the logits of a network, their loss and accuracy."""
 
 from collections.abc import Sequence
 

@@ -70,7 +70,7 @@ def test_a_share_that_is_not_split_off_is_told(tmp_path):
             draw(tmp_path / part / shape, shape, 4)
     notes = Notes()
     load_with(TrainConfig.of(str(tmp_path), val_split=0.3), notes)
-    assert notes.lines == ["No effect: --val-split 0.3; the data bring their own images for that"]
+    assert notes.lines == ["No effect: --val-split 0.3; the dataset has its own validation split"]
     shutil.rmtree(tmp_path / "test")
     load_with(TrainConfig.of(str(tmp_path), test_split=0.5), notes)
     assert "kept whole for the final figures" in notes.lines[1]
@@ -145,7 +145,7 @@ def test_an_empty_part_and_a_link_to_nowhere_are_errors(tmp_path):
         load(tmp_path)
     (tmp_path / "test").rmdir()
     (tmp_path / "test").symlink_to(tmp_path / "absent")
-    with pytest.raises(DataError, match="test: a link that leads nowhere; mend or remove it"):
+    with pytest.raises(DataError, match="test: broken symlink; fix or remove it"):
         load(tmp_path)
 
 

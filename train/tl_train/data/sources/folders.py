@@ -191,14 +191,14 @@ def _sub_folders(root: Path) -> list[Path]:
     """Sub-folders in natural order of their names, hidden ones left out.
 
     Raises:
-        DataError: the folder cannot be listed, or a link in it leads nowhere.
+        DataError: the folder cannot be listed, or a symlink in it is broken.
 
     """
     try:
         entries = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
         for entry in entries:
             if entry.is_symlink() and not entry.exists():
-                raise DataError(f"{entry}: a link that leads nowhere; mend or remove it")
+                raise DataError(f"{entry}: broken symlink; fix or remove it")
         folders = [entry for entry in entries if entry.is_dir()]
     except OSError as error:
         raise DataError(f"{root}: cannot be listed: {first_line(error)}") from error
