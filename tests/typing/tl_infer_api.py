@@ -35,7 +35,9 @@ Bytes = npt.NDArray[np.uint8]
 def opening(path: Path, file: BinaryIO) -> None:
     assert_type(Classifier("photos.onnx"), Classifier)
     Classifier(path, threads=1, providers=["cuda", "cpu"], sha256="0" * 64, for_many=True)
-    Classifier(b"", limits=Limits(max_file_bytes=1, max_pixels=1, max_side_px=1, max_scans=1, fast_decode=True, bit_depth=12))
+    Classifier(
+        b"", limits=Limits(max_file_bytes=1, max_pixels=1, max_side_px=1, max_scans=1, fast_decode=True, bit_depth=12)
+    )
     with Classifier(file) as classifier:
         assert_type(classifier, Classifier)
     assert_type(classifier.close(), None)
