@@ -21,14 +21,14 @@ def test_what_is_saved_is_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"mode": "half"}, "mode: found 'half', expected full or head"),
+        ({"mode": "half"}, "mode: found 'half', expected auto or head"),
         ({"color": "blue"}, "color: found 'blue'"),
         ({"size": 31}, "size: found 31, expected 32 to 4096"),
         ({"size": "64 x 128"}, "size: found '64 x 128', expected pixels, as 224, or HEIGHTxWIDTH, as 192x256"),
         ({"size": "64x31"}, "size: found 64x31, expected 32 to 4096 pixels a side"),
         ({"size": 64.5}, "size: found 64.5, expected an integer or a string"),
         ({"size": True}, "size: found True, expected an integer or a string"),
-        ({"epochs": 0}, "epochs: found 0"),
+        ({"epochs": 0, "mode": "full"}, "epochs: found 0, expected 1 or more"),
         ({"batch_size": 1}, "batch_size: found 1, expected 2 or more"),
         ({"lr": 0.0}, "lr: found 0.0"),
         ({"lr": float("nan")}, "lr: found nan, expected a finite number"),
@@ -70,7 +70,7 @@ def test_values_out_of_range_are_named(fields, message):
         ('dat = "digits"', "config.toml: dat: unknown field; expected one of anchor, arch"),
         ('data = "digits"\nepochs = "5"', "config.toml: epochs: found '5', expected an integer"),
         ('data = "digits"\nepochs = true', "config.toml: epochs: found True"),
-        ('data = "digits"\nepochs = 0', "config.toml: epochs: found 0"),
+        ('data = "digits"\nmode = "full"\nepochs = 0', "config.toml: epochs: found 0"),
         ("epochs = 5", "config.toml: data: the field is missing"),
     ],
 )
