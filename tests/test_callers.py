@@ -170,6 +170,14 @@ def test_another_version_is_refused(caller, tiny_model, pictures, tmp_path):
 
 
 @both_callers
+def test_a_model_for_images_of_fewer_bits_is_refused(caller, tiny_model, pictures, tmp_path):
+    model = onnx.load(tiny_model)
+    model.metadata_props.add(key="tl.bit_depth", value="12")
+    onnx.save(model, tmp_path / "deep.onnx")
+    assert "deep.onnx: tl.bit_depth 12: this caller" in run(caller, tmp_path / "deep.onnx", pictures[0], code=1).stderr
+
+
+@both_callers
 def test_what_is_no_model_is_refused_in_one_line(caller, tiny_model, pictures, tmp_path):
     (tmp_path / "half.onnx").write_bytes(tiny_model.read_bytes()[:5000])
     for path in (pictures[0], tmp_path / "half.onnx", tmp_path / "absent.onnx"):

@@ -96,6 +96,10 @@ function parsed(text, key) {
 async function openModel(path) {
   const file = await readFile(path);
   const found = metadata(file);
+  if ("tl.bit_depth" in found) {
+    // tl_infer scales 16-bit images by it; taken for 16 bits they are nearly black.
+    throw new Error(`tl.bit_depth ${found["tl.bit_depth"]}: this caller does not scale 16-bit images by it`);
+  }
   const spec = parsed(found["tl.spec"], "tl.spec");
   const golden = parsed(found["tl.golden"], "tl.golden");
   const session = await ort.InferenceSession.create(file);

@@ -32,6 +32,8 @@ class Model:
     def __init__(self, path):
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         metadata = self.session.get_modelmeta().custom_metadata_map
+        if "tl.bit_depth" in metadata:  # tl_infer scales 16-bit images by it; taken for 16 bits they are nearly black
+            raise ValueError(f"tl.bit_depth {metadata['tl.bit_depth']}: this caller does not scale 16-bit images by it")
         self.spec = self._read(metadata, "tl.spec")
         golden = self._read(metadata, "tl.golden")
         for sample in golden["samples"]:

@@ -35,7 +35,9 @@ def test_a_run_from_the_shell(shapes, tmp_path):
         (["{shapes}", "--out", "run", "--fit", "pad", "--fill", "red"], 1, "fill: found red, expected black, white or"),
         (["{shapes}", "--out", "run", "--anchor", "top-left"], 1, "only letterbox and pad have a canvas"),
         (["{shapes}", "--out", "run", "--fit", "crop", "--resize-px", "90"], 1, "found 90, expected 224 to 4096"),
-        (["{shapes}", "--out", "run", "--epochs", "-1"], 1, "Error: epochs: found -1, expected 0 or more"),
+        (["{shapes}", "--out", "run", "--mode", "full", "--epochs", "0"], 1, "Error: epochs: found 0, expected 1 or"),
+        (["{shapes}", "--out", "run", "--size", "64x"], 1, "size: found '64x', expected pixels, as 224, or HEIGHTx"),
+        (["{shapes}", "--out", "run", "--csv-columns", "path=a"], 1, "csv_columns, images_root: only for .csv files"),
         (["{shapes}", "--out", "run", "--arch", "efficientnet_lite1"], 1, "the nearest are efficientnet_lite0"),
         (["{shapes}", "--out", "run", "--weights", "w.pth"], 1, "w.pth: no such file"),
         (["nowhere", "--out", "run"], 1, "Error: nowhere: no such folder; expected"),
@@ -116,10 +118,10 @@ def test_a_dry_run_stops_after_looking_at_the_pictures(shapes, tmp_path):
     assert run(shapes, "--dry-run", "--overwrite", cwd=tmp_path).returncode == 2
 
 
-def test_without_a_recipe_the_head_is_fitted_at_once_and_idle_options_are_named(shapes, tmp_path):
+def test_a_head_is_fitted_at_once_and_idle_options_are_named(shapes, tmp_path):
     tiny = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32"]
-    done = run(shapes, "--out", tmp_path / "run", *tiny, "--epochs", "7")
+    done = run(shapes, "--out", tmp_path / "run", *tiny, "--recipe", "head", "--epochs", "7")
     assert done.returncode == 0, done.stderr
-    assert "No effect on a penalised head, it takes no steps: --epochs; add --mode full" in done.stderr
+    assert "No effect with mode head and head_fit penalised: --epochs" in done.stderr
     config = TrainConfig.load(tmp_path / "run" / "config.toml")
     assert (config.model.mode, config.head.fit, config.head.prior) == ("head", "penalised", "auto")

@@ -35,7 +35,9 @@ Bytes = npt.NDArray[np.uint8]
 def opening(path: Path, file: BinaryIO) -> None:
     assert_type(Classifier("photos.onnx"), Classifier)
     Classifier(path, threads=1, providers=["cuda", "cpu"], sha256="0" * 64, for_many=True)
-    Classifier(b"", limits=Limits(max_file_bytes=1, max_pixels=1, max_side_px=1, max_scans=1, fast_decode=True))
+    Classifier(
+        b"", limits=Limits(max_file_bytes=1, max_pixels=1, max_side_px=1, max_scans=1, fast_decode=True, bit_depth=12)
+    )
     with Classifier(file) as classifier:
         assert_type(classifier, Classifier)
     assert_type(classifier.close(), None)
@@ -84,6 +86,8 @@ def describing(classifier: Classifier) -> None:
     assert_type(classifier.outputs, tuple[str, ...])
     assert_type(classifier.has_embedding and classifier.has_heatmap, bool)
     assert_type(classifier.self_test(), SelfTest)
+    assert_type(classifier.limits, Limits)
+    assert_type(classifier.sixteen_bit_images, dict[int, int])
     assert_type(classifier.spec, ModelSpec)
     assert_type(classifier.spec.preprocess, PreprocessSpec)
     assert_type(classifier.spec.preprocess.size, tuple[int, int])

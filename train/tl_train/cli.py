@@ -160,8 +160,8 @@ def command(recipes: tuple[str, ...], **values: Any) -> None:
     """Fine-tune a pretrained network on the images of DATA.
 
     DATA is cats-dogs (the textbook's 160 images, downloaded once), digits (1797 scanned digits, no download), a
-    folder with one sub-folder of images per class (or train/, val/, test/ with those), a CSV file with the columns
-    path,label[,split][,group], or a .mat file. The run's folder gets the weights, the figures, the metrics and a
+    folder with one sub-folder of images per class (or train/, val/, test/ with those), a CSV file with columns for
+    the images and their labels, or a .mat file. The run's folder gets the weights, the figures, the metrics and a
     report.html. The accuracy it reports is measured on images that played no part in training.
     """
     job = _Job(**{field.name: values.pop(field.name) for field in dataclasses.fields(_Job)})

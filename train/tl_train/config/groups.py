@@ -312,7 +312,7 @@ class StepsConfig:
 
 def parse_sides(text: str) -> tuple[int, int] | None:
     """Height and width, pixels, of `192x256`; None for any other text."""
-    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    match = re.fullmatch(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})", text)
     return (int(match[1]), int(match[2])) if match else None
 
 

@@ -81,7 +81,8 @@ def _in_words(error: Exception, path: Path) -> str:
             f"holds more than tensors ({found[1] or found[2]}), and restoring that could execute code. If you trust "
             "where it is from, save its state dict alone, once: "
             f'python -c "import torch; c = torch.load({script}, map_location={"cpu"!r}, weights_only=False); '
-            f'torch.save(c.state_dict() if hasattr(c, {"state_dict"!r}) else c[{"state_dict"!r}], {target})" '
+            f"c = c[{'state_dict'!r}] if isinstance(c, dict) else c; "
+            f'torch.save(c if isinstance(c, dict) else c.state_dict(), {target})" '
             "(with the key that it has, if not 'state_dict'), and give that file"
         )
     if found := re.search(r"GLOBAL (\S+) whose module \S+ is blocked", str(error)):

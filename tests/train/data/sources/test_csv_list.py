@@ -50,6 +50,8 @@ def test_a_csv_with_parts_and_unused_columns(tmp_path):
         ("pic,label\n", "row 1: no column for the images; found pic, label, .* --csv-columns path=NAME"),
         ("path,dx\n0.png,a\n", "row 1: no column for the labels; found path, dx, .* category or species, or --csv-col"),
         ("path,label,label\n", "row 1: column 'label' is there 2 times"),
+        ("9.png,a\n0.png,b\n", "row 1: .*9.png: no such file; expected an image"),
+        ("0.png,a,train\n", "found 0.png, a, train, .*only a list of two columns, images and labels, needs no header"),
         ("path,label\n", "no training images; expected training images of two or more classes"),
         ("path,label\n0.png,a\n", r"one class only \('a'\)"),
         ("path,label\n0.png,a\n\n1.png\n", "row 4: 1 cells, expected 2"),

@@ -122,7 +122,7 @@ def _missing(role: str, header: Sequence[str]) -> str:
     names = (*_NAMES[role][:4], *_IDS) if role == "path" else _NAMES[role]
     return (
         f"no column for {_CALLED[role]}; found {_shown(header)}, expected {', '.join(names[:-1])} or {names[-1]}, or "
-        f"--csv-columns {role}=NAME"
+        f"--csv-columns {role}=NAME; only a list of two columns, images and labels, needs no header"
     )
 
 

@@ -1,7 +1,7 @@
 """A list of images in a CSV file: a column for the images, one for their labels, if wanted for parts and groups."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tl_infer.system.finding import natural_key
@@ -10,7 +10,7 @@ from tl_train.data.samples import Sample, Source
 from tl_train.data.sources.class_names import normal_name, unknown_class
 from tl_train.data.sources.csv_columns import Columns, candidates, find_columns, parse_columns
 from tl_train.data.sources.csv_text import CsvText, Rows
-from tl_train.data.sources.image_files import ListedImages
+from tl_train.data.sources.image_files import ListedImages, is_image_name
 from tl_train.data.sources.parts import expected_words, part_named, source_of
 from tl_train.errors import DataError
 from tl_train.progress import Progress
@@ -50,10 +50,11 @@ def read_csv(path: Path, config: DataConfig, progress: Progress) -> Source:
     header, rows, columns = _read_table(path, parse_columns(config.csv_columns), images)
     if config.parts == "ignore":
         columns = dataclasses.replace(columns, split=None)
-    unused = [name for place, name in enumerate(header) if place not in columns.used()]
+    unused = [name or "(no name)" for place, name in enumerate(header) if place not in columns.used()]
     if unused:
         progress.note(f"{path}: columns not used: {', '.join(unused)}")
-    return _source(path, _read_rows(path, rows, columns, len(header), images), progress)
+    shown = progress.steps(rows, "Finding images", len(rows))
+    return _source(path, _read_rows(path, shown, columns, len(header), images), progress)
 
 
 def _read_table(path: Path, given: Mapping[str, str], images: ListedImages) -> tuple[Sequence[str], Rows, Columns]:
@@ -67,14 +68,16 @@ def _read_table(path: Path, given: Mapping[str, str], images: ListedImages) -> t
     delimiter = max(firsts, key=lambda each: (known[each], len(firsts[each])))
     if known[delimiter] < 2 and not given:
         for other, cells in firsts.items():
-            if len(cells) == 2 and images.finds(cells[0]):  # an image already, so there is no header
+            if len(cells) == 2 and (is_image_name(cells[0]) or images.finds(cells[0])):  # so there is no header
                 return ("path", "label"), text.rows(other), Columns(0, 1)
     _, header = next(iter(text.rows(delimiter)), (1, []))
     rows = text.rows(delimiter)[1:]
     return header, rows, find_columns(path, header, rows, given)
 
 
-def _read_rows(path: Path, table: Rows, columns: Columns, width: int, images: ListedImages) -> list[_Row]:
+def _read_rows(
+    path: Path, table: Iterable[tuple[int, list[str]]], columns: Columns, width: int, images: ListedImages
+) -> list[_Row]:
     rows: list[_Row] = []
     listed: dict[Path, int] = {}
     for number, cells in table:

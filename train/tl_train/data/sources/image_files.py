@@ -1,5 +1,6 @@
 """Files that are images by their names, and the image that an entry of a list means."""
 
+import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ IMAGE_SUFFIXES = frozenset(
 
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is an image."""
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")  # noqa: PTH122 - quicker
 
 
 def images_in(folder: Path) -> list[str]:
@@ -27,10 +28,17 @@ def images_in(folder: Path) -> list[str]:
 
     """
     try:
-        names = [entry.name for entry in folder.iterdir() if is_image_name(entry.name) and not entry.is_dir()]
+        names = [entry.name for entry in os.scandir(folder) if is_image_name(entry.name) and not _is_folder(entry)]
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {first_line(error)}") from error
     return sorted(names, key=natural_key)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, for example
+        return False
 
 
 class ListedImages:
@@ -54,7 +62,7 @@ class ListedImages:
         try:
             paths = [self._root / spelling for spelling in _spellings(entry)]
             for path in paths:
-                if path.exists() and not path.is_dir():
+                if path.is_file() or (path.exists() and not path.is_dir()):
                     return path
             for path in paths:
                 if found := self._with_suffix(path):
@@ -86,13 +94,16 @@ class ListedImages:
         if folder not in self._names:
             self._names[folder] = {}
             for name in images_in(folder) if folder.is_dir() else ():
-                stem = unicodedata.normalize("NFC", Path(name).stem)
+                stem = unicodedata.normalize("NFC", os.path.splitext(name)[0])  # noqa: PTH122 - quicker
                 self._names[folder].setdefault(stem, []).append(name)
         return self._names[folder]
 
 
 def _spellings(entry: str) -> Iterator[str]:
     """The ways to write an entry, the given one first."""
+    if entry.isascii() and "\\" not in entry and entry == entry.strip():  # as nearly all are: there is one way
+        yield entry
+        return
     forms = dict.fromkeys(form for text in (entry, entry.strip()) for form in (text, *_normal_forms(text)))
     yield from forms
     if "\\" in entry:
