@@ -41,7 +41,7 @@ def test_the_trunk_says_what_torch_says_on_any_thread(trunk, cache):
         expected = trunk.module.eval()(torch.from_numpy(images(9))).numpy()
     assert opened.shape == expected.shape[1:]
     assert opened.values == expected[0].size
-    found = [outputs for outputs in opened.map(lambda image: [image, image[:, :, ::-1].copy()], images(9))]
+    found = list(opened.map(lambda image: [image, image[:, :, ::-1].copy()], images(9)))
     np.testing.assert_allclose([plain for plain, _ in found], expected, atol=1e-4)
     assert all(not np.allclose(plain, mirrored) for plain, mirrored in found)
 

@@ -40,7 +40,7 @@ _CHUNK = 32
 Ints = npt.NDArray[np.int64]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class LastStages:
     """The stages that are trained, and what they are trained on.
 
@@ -57,12 +57,12 @@ class LastStages:
     activations: Activations
     labels: Ints
     trained: Ints
-    mirrored: bool
+    mirrored: bool = False
 
-    def answers(self, images: Ints) -> Answers:
-        """What the stages say of some of the images, on the device where they are."""
+    def answers(self, images: Ints, *, mirrored: bool = False) -> Answers:
+        """What the stages say of some of the images as they are, or mirrored; on the device where the stages are."""
         self.module.eval()
-        parts = [[(index, False) for index in part] for part in batches(images.tolist(), _CHUNK)]
+        parts = [[(index, mirrored) for index in part] for part in batches(images.tolist(), _CHUNK)]
         with torch.inference_mode():
             logits = [
                 self.module(self._tensor(values)).float().cpu().numpy() for values in self.activations.batches(parts)

@@ -4,6 +4,7 @@ The frozen stages see each image once, through onnxruntime; an epoch then costs 
 Training starts from the fitted head, and as much of it is kept as held-back training images justify, none if need be.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from tl_train.models.stages import Cut, Stages
 from tl_train.progress import Progress
 from tl_train.setup import Setup
 from tl_train.training.activation_store import ActivationCache, keep_activations
-from tl_train.training.activations import Activations, FrozenStages
+from tl_train.training.activations import FrozenStages, StreamedActivations
 from tl_train.training.interpolation import AlphaTried, choose_alpha, copy_weights, interpolate, try_alphas
 from tl_train.training.last_stages import LastStages, StagesTrained, StageTraining
 from tl_train.training.optim import class_weights
@@ -34,6 +35,9 @@ from tl_train.training.predict import predict
 # Of the training images; these choose how much of the training is kept.
 HELD_BACK_SHARE = 0.15
 MOST_HELD_BACK = 500
+
+# What mirroring may add to the log-loss of the head alone, nats; of photographs it is about nothing.
+_HARMLESS = 0.1
 
 _COMPARED = 64  # images whose probabilities are computed from their files, too
 
@@ -88,14 +92,16 @@ def train_partial(
     network, dataset = setup.network, setup.dataset
     cut, trunk, rest = _split(setup, progress)
     trained, held_back = hold_back(dataset.train, dataset.labels, setup.config.seed)
-    activations = _activations(setup, trunk, cut, progress)
-    try:
-        stages = LastStages(module=rest, activations=activations, labels=labels_of(dataset.train), trained=trained,
-                            mirrored=_mirrored(setup))  # fmt: skip
-        given = copy_weights(rest)
-        weight, bias = fit_head(trained)
-        set_linear(network.head, torch.from_numpy(weight), torch.from_numpy(bias))
-        network.module.to(fabric.device)
+    frozen = _frozen(setup, trunk, cut, progress)
+    given = copy_weights(rest)
+    weight, bias = fit_head(trained)
+    set_linear(network.head, torch.from_numpy(weight), torch.from_numpy(bias))
+    network.module.to(fabric.device)
+    stages = LastStages(rest, StreamedActivations(frozen), labels_of(dataset.train), trained)
+    mirrored = setup.config.steps.augment != "none" and _mirroring_is_harmless(stages, held_back, progress)
+    cache = ActivationCache(keep=not setup.config.data.no_cache, mirrored=mirrored)
+    with contextlib.closing(keep_activations(frozen, cache, progress)) as activations:
+        stages = dataclasses.replace(stages, activations=activations, mirrored=mirrored)
         weights = class_weights(setup.config.model.class_weights, dataset.train, len(dataset.labels))
         training = StageTraining(fabric, stages, setup.identity, out, progress)
         done = training.run(None if weights is None else weights.to(fabric.device), limit_s)
@@ -108,8 +114,6 @@ def train_partial(
         compared = held_back[:_COMPARED]
         files = [dataset.train[index] for index in compared]
         difference = _largest_difference(stages.answers(compared), predict(network.module, files, setup.preprocessor))
-    finally:
-        activations.close()
     rate = _images_per_s(done, len(trained))
     for line in _summary(tried, alpha, rate):
         progress.note(line)
@@ -140,22 +144,28 @@ def _split(setup: Setup, progress: Progress) -> tuple[Cut, nn.Module, nn.Module]
     return cut, trunk, rest
 
 
-def _activations(setup: Setup, trunk: nn.Module, cut: Cut, progress: Progress) -> Activations:
+def _frozen(setup: Setup, trunk: nn.Module, cut: Cut, progress: Progress) -> FrozenStages:
+    """The frozen stages with the training images."""
     dataset, preprocessor = setup.dataset, setup.preprocessor
     frozen = FrozenNetwork(trunk, f"{setup.network.architecture.name} until {cut.name}", preprocessor.spec.size)
-    stages = FrozenStages(
+    return FrozenStages(
         trunk=open_onnx(frozen, progress),
         preprocessor=preprocessor,
         samples=dataset.train,
         digests=[dataset.looks["checksum"][sample.row].tobytes() for sample in dataset.train],
     )
-    cache = ActivationCache(keep=not setup.config.data.no_cache, mirrored=_mirrored(setup))
-    return keep_activations(stages, cache, progress)
 
 
-def _mirrored(setup: Setup) -> bool:
-    """Whether images may be mirrored. Other changes would need activations of their own in every epoch."""
-    return setup.config.steps.augment != "none"
+def _mirroring_is_harmless(stages: LastStages, images: Ints, progress: Progress) -> bool:
+    """Whether the head alone tells mirrored images apart about as well; of digits or writing it does not."""
+    plain, mirrored = (AlphaTried.of(0.0, stages.answers(images, mirrored=mirrored)) for mirrored in (False, True))
+    excess = mirrored.losses - plain.losses
+    error = excess.std() / np.sqrt(len(excess))
+    harmless = bool(excess.mean() <= max(_HARMLESS, 2 * error))
+    if not harmless:
+        losses = f"log-loss {plain.log_loss:.2f}, mirrored {mirrored.log_loss:.2f}"
+        progress.note(f"Images are not mirrored: the head takes mirrored ones for others ({losses})")
+    return harmless
 
 
 def _largest_difference(answers: Answers, logits: npt.NDArray[np.float32]) -> float:
