@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
 from tl_train.data.sources import read_source
 from tl_train.head.cross_validation import folds
 from tl_train.progress import Progress
 from tl_train.recipes import load_recipe
-from tl_train.run import train
 from tl_train.tables import write_csv
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -22,6 +22,7 @@ from tl_export.run_pictures import held_out_pictures
 from tl_export.smaller.gates import accuracy, predicted_labels
 from tl_export.summary import int8_lines
 from tl_infer.images import load_image
+from tl_infer.limits import DEFAULT_LIMITS
 from tl_infer.model.contract import PROBABILITIES
 from tl_infer.model.session import Session
 from tl_train import TrainConfig, train
@@ -68,7 +69,7 @@ def compare(run: Path, folder: Path, rounds: int) -> None:
     files = {name: result.path.read_bytes() for name, result in results.items()}
     pictures = held_out_pictures(RunFolder(run))
     opening, answering = timed(files, run, rounds)
-    labels = {name: predicted_labels(data, pictures) for name, data in files.items()}
+    labels = {name: predicted_labels(data, pictures, DEFAULT_LIMITS) for name, data in files.items()}
     print(f"{len(pictures)} held-out images, {rounds} rounds, one thread")
     rows = [("", "MB", "open ms", "ms", "accuracy", "agreement")]
     for name, data in files.items():

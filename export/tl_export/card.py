@@ -61,7 +61,7 @@ def model_card(result: ExportResult, spec: ModelSpec, trained: Trained, metrics:
     licence = _weights_licence(spec, trained.route.architecture)
     try:
         front_matter = _front_matter(result, metrics, licence)
-        body = _body(result, spec, metrics, licence)
+        body = _body(result, spec, metrics, licence, trained.route.limits.bit_depth)
     except (jinja2.UndefinedError, KeyError, TypeError, ValueError) as error:
         path = trained.run.metrics_file
         raise RunError(f"{path}: not as this tl-toolkit writes it ({error}); train again") from error
@@ -111,7 +111,7 @@ def _eval_results(result: ExportResult, metrics: Metrics) -> list[EvalResult] | 
     ]
 
 
-def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str) -> str:
+def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str, bit_depth: int | None) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown, not HTML: every text of the user's goes through `escape`
@@ -135,6 +135,7 @@ def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str)
         held_out=metrics["held_out"],
         calibration=metrics["calibration"],
         licence=licence,
+        bit_depth=bit_depth,
         data=_data_name(metrics),
         part=_part(metrics),
         max_classes=_MAX_CLASSES,

@@ -58,7 +58,7 @@ def export(
     metrics = trained.run.metrics()
     formed, outputs = _proven_file(trained, options, progress)
     golden = _golden_samples(formed, trained, options, progress)
-    spec = _completed(formed, trained.spec, golden)
+    spec = _completed(formed, trained, golden)
     data = formed.file.SerializeToString()
     result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8)
     parity = parity_json(formed.proof, golden.document(), hashlib.sha256(data).hexdigest(), run, formed.document())
@@ -81,6 +81,7 @@ def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -
     except TracingError as error:
         raise ExportError(str(error)) from error
     whole = assemble(network, spec, (PROBABILITIES, *traced))
+    set_spec(whole, spec, bit_depth=route.limits.bit_depth)
     formed = give_form(whole, options.precision, trained, progress, max_drop=options.max_drop)
     outputs = (PROBABILITIES, *chosen)
     leave_outputs(formed.file, outputs)
@@ -99,11 +100,11 @@ def _golden_samples(formed: Formed, trained: Trained, options: ExportOptions, pr
     return golden
 
 
-def _completed(formed: Formed, spec: ModelSpec, golden: Golden) -> ModelSpec:
+def _completed(formed: Formed, trained: Trained, golden: Golden) -> ModelSpec:
     """The spec with the proof and what was measured; written into the file, whose graph stays the one proven."""
-    metrics = {**spec.metrics, **formed.metrics()}
-    spec = dataclasses.replace(spec, parity=formed.proof.summary(), metrics=metrics)
-    set_spec(formed.file, spec, golden.samples)
+    metrics = {**trained.spec.metrics, **formed.metrics()}
+    spec = dataclasses.replace(trained.spec, parity=formed.proof.summary(), metrics=metrics)
+    set_spec(formed.file, spec, golden.samples, trained.route.limits.bit_depth)
     return spec
 
 

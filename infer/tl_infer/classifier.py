@@ -1,5 +1,6 @@
 """`Classifier`: load a model file, classify one image, classify many."""
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from tl_infer.model.selftest import run_self_test, sample_image
 from tl_infer.model.session import CPU, Session, check_providers
 from tl_infer.request import Request
 from tl_infer.results import Classification, SelfTest, Vector
+from tl_infer.sixteen_bit import DepthTally
 from tl_infer.system.parallel import available_threads, ordered_map
 
 MAX_THREADS = 1024
@@ -37,6 +39,7 @@ class Classifier:
 
     Attributes:
         spec: what the file says about itself.
+        limits: what decoding an image may take; its bit depth is the one given, or else the file's.
 
     """
 
@@ -70,11 +73,12 @@ class Classifier:
         """
         processors = _processors(threads)
         names = check_providers(providers)
-        self._limits = limits
         self._reopen = functools.partial(Classifier, threads=threads, providers=names, limits=limits, for_many=for_many)
         self._engine = Engine(read_model(model, sha256), processors, names, for_many=for_many)
         first = self._engine.first
         self.spec: ModelSpec = first.spec
+        self.limits = limits if limits.bit_depth else dataclasses.replace(limits, bit_depth=first.bit_depth)
+        self._tally = DepthTally()
         self._outputs = first.outputs
         first.check_answers(sample_image(first.golden))
         if names != (CPU,):
@@ -94,6 +98,11 @@ class Classifier:
     def outputs(self) -> tuple[str, ...]:
         """Names of the contract's outputs that the file has."""
         return self._outputs
+
+    @property
+    def sixteen_bit_images(self) -> dict[int, int]:
+        """The files of 16 bits a channel that were decoded so far, scaled from all 16: bits used -> how many."""
+        return self._tally.counts()
 
     @property
     def has_embedding(self) -> bool:
@@ -183,7 +192,7 @@ class Classifier:
         where = f"array {array.dtype} {array.shape}"
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3:
             raise ImageError(where, "expected uint8 (N, H, W, 3)")
-        self._limits.check_pixels(array.shape[2], array.shape[1], where)
+        self.limits.check_pixels(array.shape[2], array.shape[1], where)
         session = self._engine.for_one()
         results: list[Classification] = []
         for start in range(0, len(array), _BATCH):
@@ -282,7 +291,8 @@ class Classifier:
 
     def _load(self, image: ImageSource) -> Pixels:
         needed_px = 2 * max(*self.spec.preprocess.size, self.spec.preprocess.resize_px or 0)
-        return load_image(image, self._limits, fast_for_px=needed_px if self._limits.fast_decode else None)
+        fast_for_px = needed_px if self.limits.fast_decode else None
+        return load_image(image, self.limits, fast_for_px=fast_for_px, tally=self._tally)
 
     def _classify(self, session: Session, request: Request, image: ImageSource) -> Classification:
         started = time.perf_counter()

@@ -31,6 +31,10 @@ class ImageError(TlError, ValueError):
         return f"{self.where}: {self.reason}"
 
 
+class ImageTooLargeError(ImageError):
+    """An image has more pixels than the limits allow."""
+
+
 class InputPathError(TlError, FileNotFoundError):
     """A file or folder does not exist or holds nothing to read."""
 

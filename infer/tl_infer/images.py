@@ -1,14 +1,14 @@
 """Any image -> upright RGB pixels: the one decoder that training, verification and inference share.
 
 The rules (also the contract for callers in other languages): the first frame, EXIF orientation applied, stored
-values without colour management, transparency over white, 16-bit grey scaled to 8 bits (of 16-bit colour, Pillow
-gives the high byte), grey repeated to RGB.
+values without colour management, transparency over white, 16-bit grey scaled to 8 bits (of 16-bit colour the high
+byte, unless a bit depth is given), grey repeated to RGB.
 """
 
 import io
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from PIL import Image
 
 from tl_infer.errors import ImageError, first_line
 from tl_infer.jpeg import has_more_scans
-from tl_infer.limits import DEFAULT_LIMITS, Limits
+from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
+from tl_infer.sixteen_bit import DepthTally, colour_levels, grey_levels, is_grey, is_sixteen_bit
 from tl_infer.system.files import open_regular
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,17 +41,23 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _BAND_PX: Final = 256
-_SIXTEEN_BIT: Final = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS, *, fast_for_px: int | None = None) -> Pixels:
+def load_image(
+    source: ImageSource,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    fast_for_px: int | None = None,
+    tally: DepthTally | None = None,
+) -> Pixels:
     """Decode an image to upright RGB.
 
     Args:
         source: a path, a file's bytes, a PIL image, or an array: uint8 (H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA.
-        limits: what is refused before decoding.
+        limits: what is refused before decoding, and how 16-bit images are scaled.
         fast_for_px: decode a JPEG at a half, a quarter or an eighth of its size if both sides keep at least so many
             pixels; much faster for large photos, but other pixels. None decodes at full size.
+        tally: counts files of 16 bits a channel, where all 16 are taken for used.
 
     Returns:
         uint8 array (H, W, 3), C-contiguous; for an array that is one already, that array.
@@ -66,9 +73,9 @@ def load_image(source: ImageSource, limits: Limits = DEFAULT_LIMITS, *, fast_for
     if isinstance(source, Image.Image):
         return _from_pil(source, "PIL image", limits)
     if isinstance(source, bytes):
-        return decode(source, f"{len(source)} bytes", limits, fast_for_px)
+        return decode(source, f"{len(source)} bytes", limits, fast_for_px, tally)
     if isinstance(source, str | os.PathLike):
-        return decode(read_file(Path(source), limits), str(source), limits, fast_for_px)
+        return decode(read_file(Path(source), limits), str(source), limits, fast_for_px, tally)
     raise TypeError(f"expected a path, bytes, PIL image or array, found {type(source).__name__}")
 
 
@@ -86,34 +93,73 @@ def read_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
         raise ImageError(path, f"cannot be read: {first_line(error)}") from error
 
 
-def decode(data: bytes, where: str, limits: Limits = DEFAULT_LIMITS, fast_for_px: int | None = None) -> Pixels:
+def decode(
+    data: bytes,
+    where: str,
+    limits: Limits = DEFAULT_LIMITS,
+    fast_for_px: int | None = None,
+    tally: DepthTally | None = None,
+) -> Pixels:
     """The upright RGB pixels in a file's bytes, as `load_image`; `where` is what errors call it."""
-    if not data:
-        raise ImageError(where, "the file is empty")
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, higher limit
-        raise ImageError(where, f"too many pixels, the limit is {limits.max_pixels} in all") from error
-    except Exception as error:
-        raise ImageError(where, f"not an image in a known format ({', '.join(FORMATS)})") from error
-    with image:
-        limits.check_pixels(image.width, image.height, where)
+    with open_image(data, where, limits) as image:
         if has_more_scans(data, limits.max_scans):
             raise ImageError(where, f"a JPEG of more than {limits.max_scans} scans, the limit")
         if fast_for_px is not None and image.format == "JPEG":
             image.draft(None, (fast_for_px, fast_for_px))
-        return _from_pil(image, where, limits)
+        if not is_sixteen_bit(image):
+            return _from_pil(image, where, limits)
+        if limits.depth < FULL_DEPTH:
+            with open_image(data, where, limits) as again:
+                return _from_pil(image, where, limits, again)
+        pixels = _from_pil(image, where, limits)
+        if tally is not None:
+            tally.add(int(pixels.max()))
+        return pixels
 
 
-def _from_pil(image: Image.Image, where: str, limits: Limits) -> Pixels:
+def open_image(data: bytes, where: str, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
+    """A file's image as Pillow opens it, its size checked, its pixels not yet loaded.
+
+    Raises:
+        ImageError: not an image, or over a limit.
+
+    """
+    if not data:
+        raise ImageError(where, "the file is empty")
+    try:
+        image = _open(io.BytesIO(data))
+    except Exception as error:
+        raise ImageError(where, f"not an image in a known format ({', '.join(FORMATS)})") from error
+    limits.check_pixels(image.width, image.height, where)
+    return image
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """As `Image.open`, which would hold the size against a limit of its own that belongs to the whole program."""
+    start = file.read(16)
+    file.seek(0)
+    for register in (Image.preinit, Image.init):  # most files are of the few formats that the first one knows
+        register()
+        for name in FORMATS:
+            make, accepts = Image.OPEN.get(name, (None, None))
+            if make and accepts and accepts(start) is True:
+                return make(file, "")
+    raise ValueError("no format accepts the file")
+
+
+def _from_pil(image: Image.Image, where: str, limits: Limits, again: Image.Image | None = None) -> Pixels:
+    """The upright RGB pixels of an image; of one with 16 bits a channel and a bit depth, it is there twice."""
     limits.check_pixels(image.width, image.height, where)
     try:
+        colours = image if again is None or is_grey(image) else colour_levels(image, again, limits.depth, where)
         image.load()
+    except ImageError:
+        raise
     except Exception as error:
         raise ImageError(where, f"damaged image: {first_line(error)}") from error
     turn = _UPRIGHT.get(_orientation(image))
     try:
-        rgb = _to_rgb(image, where)
+        rgb = _to_rgb(colours, where, limits.depth)
     except ImageError:
         raise
     except Exception as error:
@@ -132,9 +178,9 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image, where: str) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT:
-        return Image.fromarray(_scale_integers(np.asarray(image), where)).convert("RGB")
+def _to_rgb(image: Image.Image, where: str, bit_depth: int) -> Image.Image:
+    if is_grey(image):
+        return Image.fromarray(grey_levels(np.asarray(image), bit_depth, where)).convert("RGB")
     if image.mode == "F":
         return Image.fromarray(_scale_floats(np.asarray(image), where)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -152,15 +198,6 @@ def _over_white(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", band.size, (255, 255, 255, 255))
         opaque.paste(Image.alpha_composite(white, band).convert("RGB"), (0, top))
     return opaque
-
-
-def _scale_integers(values: npt.NDArray[Any], where: str) -> Pixels:
-    """0..65535 to 0..255, rounded; Pillow's own conversion clips everything above 255 to white."""
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise ImageError(where, f"integer image with values from {low} to {high}, expected 0 to 65535")
-    scaled = (values.astype(np.uint32) * 255 + 32767) // 65535
-    return scaled.astype(np.uint8)
 
 
 def _scale_floats(values: npt.NDArray[Any], where: str) -> Pixels:

@@ -1,9 +1,13 @@
-"""What decoding an image may take."""
+"""What decoding an image may take, and how 16-bit images are scaled."""
 
 import dataclasses
 from typing import Final
 
-from tl_infer.errors import ImageError
+from tl_infer.errors import ImageError, ImageTooLargeError
+
+# Of images with 16 bits a channel.
+FULL_DEPTH: Final = 16
+MIN_DEPTH: Final = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,9 +23,11 @@ class Limits:
         max_scans: passes over a progressive JPEG; encoders write about ten, and each costs as much time as an image.
         fast_decode: let a `Classifier` decode large JPEGs at a reduced scale, at least twice the network's input:
             much faster, and the answers change a little.
+        bit_depth: how many of their 16 bits images of 16 bits a channel use, 8 to 16, as cameras of 10 or 12 bits
+            store them; a value that needs more is an error. None: for a `Classifier` what its model says, else 16.
 
     Raises:
-        ValueError: a maximum below 1; the message begins with its name.
+        ValueError: a maximum below 1, or a bit depth out of range; the message begins with its name.
 
     """
 
@@ -30,11 +36,19 @@ class Limits:
     max_side_px: int = 65_535
     max_scans: int = 100
     fast_decode: bool = False
+    bit_depth: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_file_bytes", "max_pixels", "max_side_px", "max_scans"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected 1 or more")
+        if self.bit_depth is not None and not MIN_DEPTH <= self.bit_depth <= FULL_DEPTH:
+            raise ValueError(f"bit_depth: found {self.bit_depth}, expected {MIN_DEPTH} to {FULL_DEPTH}")
+
+    @property
+    def depth(self) -> int:
+        """The bit depth that images of 16 bits a channel are scaled from."""
+        return FULL_DEPTH if self.bit_depth is None else self.bit_depth
 
     def check_pixels(self, width: int, height: int, where: str) -> None:
         """Refuse a size in pixels.
@@ -46,9 +60,9 @@ class Limits:
         if width < 1 or height < 1:
             raise ImageError(where, f"image of {width} x {height} pixels")
         if width * height > self.max_pixels:
-            raise ImageError(where, f"{width} x {height} pixels, the limit is {self.max_pixels} in all")
+            raise ImageTooLargeError(where, f"{width} x {height} pixels, the limit is {self.max_pixels} in all")
         if max(width, height) > self.max_side_px:
-            raise ImageError(where, f"{width} x {height} pixels, the limit is {self.max_side_px} for a side")
+            raise ImageTooLargeError(where, f"{width} x {height} pixels, the limit is {self.max_side_px} for a side")
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from support.loading import BY_STEPS
-from tl_export import ExportError, ExportOptions, VerificationError, export
+from support.pictures import draw_shape
+from support.sixteen_bit_files import deep_set
+from tl_export import ExportError, ExportOptions, VerificationError, check, export
 from tl_export.graph.assemble import assemble
 from tl_export.proof.verify import verify
-from tl_infer import Classifier, ModelSpec
+from tl_infer import Classifier, Limits, ModelSpec, load_image
 from tl_train import TrainConfig, train
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
@@ -166,6 +168,9 @@ def test_every_fit_is_proven_on_photographs(traced, tiny_run, trained_on, photos
         "--fit letterbox --fill #123456 --resample bicubic",
         "--fit pad --anchor top-right",
         "--fit crop --resize-px 40",
+        "--fit squash --size 32x96",
+        "--fit letterbox --size 64x32 --anchor bottom-right",
+        "--fit crop --size 64x32 --resize-px 70",
     ],
 )
 def test_every_fit_from_the_shell_to_the_file(shapes, tmp_path, options):
@@ -180,4 +185,32 @@ def test_every_fit_from_the_shell_to_the_file(shapes, tmp_path, options):
     assert preprocess.anchor == given.get("--anchor", "center")
     assert preprocess.fill == ((0x12, 0x34, 0x56) if "--fill" in given else (0, 0, 0))
     assert preprocess.resample == given.get("--resample", "bilinear")
-    assert preprocess.resize_px == (40 if "--resize-px" in given else None)
+    assert preprocess.resize_px == (int(given["--resize-px"]) if "--resize-px" in given else None)
+    assert "x".join(map(str, preprocess.size)) == given.get("--size", "32x32")
+
+
+def test_the_depth_of_sixteen_bit_images_goes_from_the_shell_into_the_file(tmp_path):
+    root = deep_set(tmp_path / "deep", 4095)
+    draw_shape("circle", 1).resize((300, 200)).save(root / "a" / "large.png")
+    code = "from tl_train.cli import main; main()"
+    options = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--mode", "head"]
+    options += ["--bit-depth", "12", "--test-split", "0.5", "--max-pixels", "60000"]
+    arguments = [str(root), "--out", str(tmp_path / "run"), *options]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, timeout=300)
+    assert b"16-bit" not in done.stderr
+    result = export(tmp_path / "run", tmp_path / "model.onnx")
+    assert result.proof.top1_agreement == 1
+    classifier = Classifier(result.path)
+    assert classifier.limits.bit_depth == 12
+    path = next(path for path in RunFolder(tmp_path / "run").held_out_files() if path.stem != "large")
+    expected = classifier.classify(load_image(path, Limits(bit_depth=12)), top_k=None).top
+    assert classifier.classify(path, top_k=None).top == expected
+    assert "| 16-bit images | values of 12 bits, scaled to 8 |" in (tmp_path / "model.md").read_text()
+    check(result.path, tmp_path / "run")
+    other = onnx.load(result.path)
+    kept = [entry for entry in other.metadata_props if entry.key != "tl.bit_depth"]
+    del other.metadata_props[:]
+    other.metadata_props.extend(kept)
+    onnx.save(other, tmp_path / "other.onnx")
+    with pytest.raises(VerificationError, match="first at stage 'decode'"):
+        check(tmp_path / "other.onnx", tmp_path / "run")

@@ -36,14 +36,15 @@ def color_model(
     extras: bool = False,
     heatmap_columns: int = 3,
     external: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """The model file.
 
     `spec` is the text under `tl.spec` (a good one when None, absent when empty), `golden` that under `tl.golden`.
     With `extras` the file has an embedding, the mean colour, and a heatmap, the channels; with `external` it says
-    that a weight is in another file.
+    that a weight is in another file. `metadata` has further entries.
     """
-    metadata = {"tl.spec": SPEC.to_json() if spec is None else spec, "tl.golden": golden}
+    entries = {"tl.spec": SPEC.to_json() if spec is None else spec, "tl.golden": golden}
     nodes = [
         _node("Cast", ["image"], "float", _attribute_int("to", FLOAT)),
         _node("ReduceMean", ["float", "axes"], "mean", _attribute_int("keepdims", 0)),
@@ -70,7 +71,7 @@ def color_model(
         graph += _field(5, _field(1, _varint(1), wire=0) + _field(2, _varint(FLOAT), wire=0) + _field(8, b"elsewhere")
                         + _field(13, where) + _field(14, _varint(1), wire=0))  # fmt: skip
     graph += b"".join(_field(12, _value(name, FLOAT, shape)) for name, shape in outputs)
-    return _model(graph, {key: value for key, value in metadata.items() if value})
+    return _model(graph, {key: value for key, value in {**entries, **(metadata or {})}.items() if value})
 
 
 def abstaining_spec(below: float) -> str:

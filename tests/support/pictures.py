@@ -26,3 +26,10 @@ def draw_shape(shape: str, seed: int) -> Image.Image:
         draw.line((x, y, x + size, y + size), fill=color, width=6)
         draw.line((x, y + size, x + size, y), fill=color, width=6)
     return image
+
+
+def draw(folder: Path, shape: str, count: int, first: int = 0) -> None:
+    """So many drawn shapes, in a folder that is made for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        draw_shape(shape, number).save(folder / f"{number}.png")

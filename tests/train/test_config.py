@@ -1,6 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tl_train.config import TrainConfig
+from tl_train.config.groups import size_in_words
 from tl_train.errors import ConfigError
 
 
@@ -9,7 +12,7 @@ def test_what_is_saved_is_loaded(tmp_path):
         TrainConfig.of("digits"),
         TrainConfig.of('a "b"\n', size=96, lr=1e-5, skip_bad=True),
         TrainConfig.of("digits", fit="crop", resize_px=300, resample="bicubic", augment="light"),
-        TrainConfig.of("digits", fit="pad", anchor="top-right", fill="#a0B1c2"),
+        TrainConfig.of("digits", fit="pad", anchor="top-right", fill="#a0B1c2", size="64x128"),
     ):
         config.save(tmp_path / "config.toml")
         assert TrainConfig.load(tmp_path / "config.toml") == config
@@ -21,6 +24,10 @@ def test_what_is_saved_is_loaded(tmp_path):
         ({"mode": "half"}, "mode: found 'half', expected full or head"),
         ({"color": "blue"}, "color: found 'blue'"),
         ({"size": 31}, "size: found 31, expected 32 to 4096"),
+        ({"size": "64 x 128"}, "size: found '64 x 128', expected pixels, as 224, or HEIGHTxWIDTH, as 192x256"),
+        ({"size": "64x31"}, "size: found 64x31, expected 32 to 4096 pixels a side"),
+        ({"size": 64.5}, "size: found 64.5, expected an integer or a string"),
+        ({"size": True}, "size: found True, expected an integer or a string"),
         ({"epochs": 0}, "epochs: found 0"),
         ({"batch_size": 1}, "batch_size: found 1, expected 2 or more"),
         ({"lr": 0.0}, "lr: found 0.0"),
@@ -32,6 +39,9 @@ def test_what_is_saved_is_loaded(tmp_path):
             {"prior": "x.toml", "head_fit": "sgd"},
             "prior: found x.toml with head_fit sgd, expected head_fit penalised, or prior none",
         ),
+        ({"max_pixels": 0}, "max_pixels: found 0, expected 1 or more"),
+        ({"bit_depth": 7}, "bit_depth: found 7, expected 8 to 16"),
+        ({"parts": "none"}, "parts: found 'none', expected auto or ignore"),
         ({"test_split": -0.1}, "test_split: found -0.1"),
         ({"fit": "stretch"}, "fit: found 'stretch', expected squash or letterbox or pad or crop"),
         ({"fit": "pad", "anchor": "left"}, "anchor: found 'left', expected center or top-left"),
@@ -44,6 +54,7 @@ def test_what_is_saved_is_loaded(tmp_path):
         ({"resize_px": 256}, "resize_px: found 256, expected nothing with fit squash"),
         ({"fit": "crop", "resize_px": 31}, "resize_px: found 31, expected 32 to 4096"),
         ({"fit": "crop", "size": 64, "resize_px": 63}, "resize_px: found 63, expected 64 to 4096"),
+        ({"fit": "crop", "size": "64x96", "resize_px": 95}, "resize_px: found 95, expected 96 to 4096"),
         ({"augment": "lots"}, "augment: found 'lots', expected none or light or standard"),
     ],
 )
@@ -79,3 +90,11 @@ def test_whole_numbers_may_stand_where_floats_do(tmp_path):
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"none.toml: cannot be read: No such file"):
         TrainConfig.load(tmp_path / "none.toml")
+
+
+@given(height=st.integers(32, 4096), width=st.integers(32, 4096))
+def test_a_size_is_height_before_width_and_says_what_it_is(height, width):
+    size = TrainConfig.of("digits", size=f"{height}x{width}").input.size_px
+    assert size == (height, width)
+    again = size_in_words(size)
+    assert TrainConfig.of("digits", size=int(again) if again.isdecimal() else again).input.size_px == size

@@ -14,9 +14,9 @@ from PIL import Image
 from support.loading import BY_STEPS
 from support.pictures import draw_shape
 from tl_infer import ModelSpec
+from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError, RunError, TrainingError, WeightsError
-from tl_train.run import train
 from tl_train.run_folder.folder import RunFolder
 
 TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS}

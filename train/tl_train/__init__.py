@@ -7,9 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tl_train.comparison import compare
     from tl_train.config import TrainConfig
-    from tl_train.run import dry_run, train
+    from tl_train.run.comparison import compare
+    from tl_train.run.run import dry_run, train
     from tl_train.run_folder.result import TrainResult
 
 __all__ = ["TrainConfig", "TrainResult", "compare", "dry_run", "train"]
@@ -17,9 +17,9 @@ __all__ = ["TrainConfig", "TrainResult", "compare", "dry_run", "train"]
 _HOME = {
     "TrainConfig": "config",
     "TrainResult": "run_folder.result",
-    "compare": "comparison",
-    "dry_run": "run",
-    "train": "run",
+    "compare": "run.comparison",
+    "dry_run": "run.run",
+    "train": "run.run",
 }
 
 

@@ -177,8 +177,8 @@ def _configs(recipes: Iterable[str], given: dict[str, Any]) -> dict[str, TrainCo
 def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str]) -> None:
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
     from tl_train import compare, dry_run, train
-    from tl_train.comparison import as_text
     from tl_train.progress import Progress, TerminalProgress
+    from tl_train.run.comparison import as_text
     from tl_train.run_folder.folder import RunFolder
     from tl_train.tensorboard import TensorBoardProgress
     from tl_train.training.memory import keep_freed_memory
@@ -209,6 +209,8 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
     result = train(config, job.out, overwrite=job.overwrite, resume=job.resume, progress=progress, command=typed)
     if is_first:
         _print_result(result)
+    if result.interrupted:
+        raise KeyboardInterrupt  # the run is complete, and the exit code says that it was cut short
 
 
 def _print_result(result: TrainResult) -> None:

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from tl_infer.model.contract import (
+    BIT_DEPTH_KEY,
     EMBEDDING,
     HEATMAP,
     INPUT_NAME,
@@ -70,12 +71,24 @@ def leave_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelP
     return model
 
 
-def set_spec(model: onnx.ModelProto, spec: ModelSpec, golden: GoldenSet | None = None) -> None:
-    """Write or replace the file's metadata: its spec and its golden samples, if any."""
+def set_spec(
+    model: onnx.ModelProto, spec: ModelSpec, golden: GoldenSet | None = None, bit_depth: int | None = None
+) -> None:
+    """Write or replace the file's metadata.
+
+    Args:
+        model: modified in place.
+        spec: what the file is to say about itself.
+        golden: its golden samples, if any.
+        bit_depth: the bits that 16-bit images use, where that is not all of them.
+
+    """
     names = {str(index): label for index, label in enumerate(spec.labels)}
     metadata = {SPEC_KEY: spec.to_json(), NAMES_KEY: json.dumps(names, ensure_ascii=False)}
     if golden is not None:
         metadata[GOLDEN_KEY] = golden.to_json()
+    if bit_depth is not None:
+        metadata[BIT_DEPTH_KEY] = str(bit_depth)
     del model.metadata_props[:]
     helper.set_model_props(model, metadata)
 

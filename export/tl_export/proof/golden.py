@@ -82,7 +82,7 @@ def golden_samples(
         VerificationError: PyTorch does not agree, or the file does not with itself.
 
     """
-    classifier = Classifier(file)
+    classifier = Classifier(file, limits=trained.route.limits)
     sources = synthetic_pictures() if synthetic else _alternating(classifier, trained.pictures)
     chosen = sample_pictures(sources, classifier.spec.preprocess)
     expected = [_probabilities(classifier, png) for _, png in chosen]
@@ -120,7 +120,7 @@ def _alternating(classifier: Classifier, pictures: Sequence[Path]) -> list[Pixel
     step = max(1, len(pictures) // _CANDIDATES)
     by_label: dict[str, list[Pixels]] = defaultdict(list)
     for path in pictures[::step][:_CANDIDATES]:
-        pixels = load_image(path)
+        pixels = load_image(path, classifier.limits)
         by_label[classifier.classify(pixels).top[0].label].append(pixels)
     longest = max(map(len, by_label.values()))
     return [found[turn] for turn in range(longest) for found in by_label.values() if turn < len(found)]

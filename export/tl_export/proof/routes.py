@@ -1,5 +1,6 @@
 """The two routes from an image file to its label that the proof compares: PyTorch, and the finished file."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tl_export.graph.taps import find_taps, tapped
 from tl_export.proof.stages import DECODE, TENSOR, Answer
 from tl_infer.classifier import Classifier
 from tl_infer.images import Pixels, load_image
+from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.model.session import Session
 from tl_infer.system.parallel import available_threads
@@ -31,11 +33,15 @@ class TorchRoute:
         spec: what the run says of it.
         architecture: of the network.
         taps: where the network's inner values are taken.
+        limits: what decoding an image may take, and how 16-bit images are scaled, as in training.
 
     """
 
-    def __init__(self, model: nn.Module, spec: ModelSpec, architecture: Architecture) -> None:
+    def __init__(
+        self, model: nn.Module, spec: ModelSpec, architecture: Architecture, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         """Take a run's network, as `RunFolder.load_model` gives it, and run it once to find its taps."""
+        self.limits = limits
         self.model = model.eval()
         self.spec = spec
         self.architecture = architecture
@@ -50,7 +56,7 @@ class TorchRoute:
             ImageError: it cannot be read.
 
         """
-        pixels = load_image(picture)
+        pixels = load_image(picture, self.limits)
         tensor = self._preprocessor(pixels)
         values: dict[str, npt.NDArray[Any]] = {DECODE: pixels, TENSOR: tensor}
         values.update(self.network(torch.from_numpy(tensor)))
@@ -80,15 +86,19 @@ class FileRoute:
     A second session runs a copy of the file, in memory, whose preprocessed tensor is an output too.
     """
 
-    def __init__(self, file: bytes) -> None:
+    def __init__(self, file: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
         """Open the file.
+
+        Args:
+            file: its bytes, which say themselves how many bits 16-bit images use.
+            limits: what decoding an image may take.
 
         Raises:
             ModelFileError: not made by tl-export, or damaged.
             VerificationError: its graph has no preprocessed tensor to look at.
 
         """
-        self.classifier = Classifier(file)
+        self.classifier = Classifier(file, limits=dataclasses.replace(limits, bit_depth=None))
         self.outputs, probe = _with_inner_outputs(file)
         self._probe = Session.from_bytes(probe, "the exported file", available_threads())
         self._unoptimized = Session.from_bytes(
@@ -104,7 +114,7 @@ class FileRoute:
 
         """
         data = picture.read_bytes() if isinstance(picture, Path) else picture
-        pixels = load_image(data)
+        pixels = load_image(data, self.classifier.limits)
         results = self._probe.run(pixels[np.newaxis], self.outputs)
         values: dict[str, npt.NDArray[Any]] = {DECODE: pixels}
         values.update((name, result[0]) for name, result in zip(self.outputs, results, strict=True))

@@ -45,7 +45,7 @@ def verify(trained: Trained, file: bytes, progress: Progress, rule: Rule = RULES
     """
     if not trained.pictures:
         raise VerificationError("there are no images to verify on; give some with --images")
-    route, labels = FileRoute(file), trained.spec.labels
+    route, labels = FileRoute(file, trained.route.limits), trained.spec.labels
     measured, independent = _measure(trained, route, progress)
     stages = summarise(measured, rule.tolerances)
     agreeing = sum(gaps[LABEL] == 0 for _, gaps in measured)
@@ -103,7 +103,7 @@ def _check_answers(results: Sequence[StageResult], agreeing: int, pictures: int,
 
 def _runtime_checks(route: FileRoute, pictures: Sequence[Path], tolerance: float) -> tuple[RuntimeCheck, ...]:
     """The file against itself: many images in a call or one, with the runtime's graph optimisations or without."""
-    images = [load_image(path) for path in pictures]
+    images = [load_image(path, route.classifier.limits) for path in pictures]
     single = [route.probabilities(image[np.newaxis]) for image in images]
     unoptimized = [route.probabilities(image[np.newaxis], optimized=False) for image in images]
     # One call takes images of one size; real pixels cut to a common size are that.

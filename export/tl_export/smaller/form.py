@@ -75,7 +75,7 @@ def give_form(
 
 def _int8_or(plain: Formed, trained: Trained, progress: Progress, max_drop: float) -> Formed:
     """The file in int8, or the float one where int8 fails a gate or its proof."""
-    settings = QuantizeSettings(max_drop=max_drop)
+    settings = QuantizeSettings(max_drop=max_drop, limits=trained.route.limits)
     training = training_pictures(trained.run, trained.spec, settings.calibration_pictures, progress)
     result = quantize(plain.file, training, held_out_pictures(trained.run), settings, progress)
     if result.kept:

@@ -13,7 +13,8 @@ from tl_export.errors import ExportError
 from tl_export.run_pictures import LabelledPicture
 from tl_infer.classifier import Classifier
 from tl_infer.errors import ImageError
-from tl_infer.images import ImageSource, load_image
+from tl_infer.images import Pixels
+from tl_infer.limits import Limits
 from tl_infer.model.contract import PROBABILITIES
 from tl_infer.model.session import Session
 from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
@@ -44,15 +45,15 @@ class Speed:
     ratio: Estimate
 
 
-def predicted_labels(model: bytes, pictures: Sequence[LabelledPicture]) -> list[str]:
-    """The most probable class of each image, from the file through the real Classifier.
+def predicted_labels(model: bytes, pictures: Sequence[LabelledPicture], limits: Limits) -> list[str]:
+    """The most probable class of each image, from the file through the real Classifier, decoded within limits.
 
     Raises:
         ExportError: an image cannot be read.
 
     """
     labels = []
-    for result in Classifier(model).classify_many(picture.picture for picture in pictures):
+    for result in Classifier(model, limits=limits).classify_many(picture.picture for picture in pictures):
         if isinstance(result, ImageError):
             raise ExportError(f"{result}; cannot measure on this image") from result
         labels.append(result.top[0].label)  # also where the model abstains
@@ -114,7 +115,7 @@ def _correlation(both: int, only_first: int, only_second: int, neither: int) -> 
     return (excess if excess < 0 else max(0.0, excess - half)) / math.sqrt(sides)
 
 
-def compare_speed(first: bytes, second: bytes, pictures: Sequence[ImageSource], rounds: int) -> Speed:
+def compare_speed(first: bytes, second: bytes, pictures: Sequence[Pixels], rounds: int) -> Speed:
     """Time two files side by side.
 
     Each round runs one image through both, in alternating order, so that a machine that slows down slows both. One
@@ -123,12 +124,12 @@ def compare_speed(first: bytes, second: bytes, pictures: Sequence[ImageSource], 
     Args:
         first: the file to compare with.
         second: the other file.
-        pictures: one or more images, taken in turn.
+        pictures: one or more decoded images, taken in turn.
         rounds: how many pairs of runs to time.
 
     """
     sessions = [Session.from_bytes(data, "model") for data in (first, second)]
-    arrays = [load_image(picture)[np.newaxis] for picture in pictures]
+    arrays = [picture[np.newaxis] for picture in pictures]
     seconds: list[tuple[float, float]] = []
     for number in range(-WARM_UP_ROUNDS, rounds):
         image, pair = arrays[number % len(arrays)], [0.0, 0.0]

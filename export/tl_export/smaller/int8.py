@@ -9,6 +9,8 @@ from tl_export.errors import ExportError
 from tl_export.run_pictures import LabelledPicture
 from tl_export.smaller.gates import Estimate, accuracy, accuracy_drop, compare_speed, predicted_labels
 from tl_export.smaller.search import Attempt, Candidate, Search
+from tl_infer.images import load_image
+from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_train.progress import Progress
 
 
@@ -22,6 +24,7 @@ class QuantizeSettings:
         sensitivity_pictures: how many of them the layers are ranked on.
         timing_rounds: how many pairs of runs are timed.
         timing_pictures: how many held-out images they use.
+        limits: what decoding an image may take, and how 16-bit images are scaled, as in training.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -33,6 +36,7 @@ class QuantizeSettings:
     sensitivity_pictures: int = 16
     timing_rounds: int = 60
     timing_pictures: int = 8
+    limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_drop <= 1:
@@ -154,9 +158,9 @@ def _judge(
 ) -> QuantizeResult:
     """Both gates, once, on one int8 file."""
     before, after = model.SerializeToString(), chosen.model.SerializeToString()
-    pictures = [item.picture for item in held_out[: settings.timing_pictures]]
+    pictures = [load_image(item.picture, settings.limits) for item in held_out[: settings.timing_pictures]]
     speed = compare_speed(before, after, pictures, settings.timing_rounds)
-    old, new = predicted_labels(before, held_out), predicted_labels(after, held_out)
+    old, new = (predicted_labels(file, held_out, settings.limits) for file in (before, after))
     drop = accuracy_drop(old, new, held_out)
     same = sum(one == other for one, other in zip(old, new, strict=True)) / len(held_out)
     kept = speed.ratio.low > 1 and drop.value <= settings.max_drop

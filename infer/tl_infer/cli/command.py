@@ -8,7 +8,7 @@ import click
 
 from tl_infer.cli.console import run_program
 from tl_infer.cli.options import Options
-from tl_infer.limits import DEFAULT_LIMITS, Limits
+from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MIN_DEPTH, Limits
 
 _EPILOG = """\b
 Exit codes: 0 all classified, 1 fatal, 2 wrong usage, 3 some files failed,
@@ -67,6 +67,8 @@ def _check_paths(_context: click.Context, _parameter: click.Parameter, value: tu
     return value
 
 
+_LIMITS = {"max_pixels": "max_pixels", "max_file_size": "max_file_bytes", "max_side": "max_side_px",
+           "max_scans": "max_scans", "fast_decode": "fast_decode", "bit_depth": "bit_depth"}  # fmt: skip
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _COUNT = click.IntRange(min=1)
@@ -111,9 +113,10 @@ _COUNT = click.IntRange(min=1)
               help="Refuse wider or higher images.")  # fmt: skip
 @click.option("--max-scans", type=_COUNT, default=DEFAULT_LIMITS.max_scans, show_default=True,
               help="Refuse progressive JPEGs with more scans.")  # fmt: skip
-def command(
-    max_pixels: int, max_file_size: int, max_side: int, max_scans: int, fast_decode: bool, **others: Any
-) -> int:
+@click.option("--bit-depth", type=click.IntRange(MIN_DEPTH, FULL_DEPTH), metavar="BITS",
+              help="How many of their 16 bits 16-bit images use, as of cameras of 10 or 12 bits.  "
+                   "[default: the model's own, or 16]")  # fmt: skip
+def command(**options: Any) -> int:
     """Classify images with MODEL, a file made by tl-export.
 
     Each PATH is an image, a folder, a quoted pattern ('photos/*.jpg'), or - for paths on standard input, one file
@@ -121,14 +124,14 @@ def command(
     file gives one row; a file that is not an image gives a row with the error, and the others are classified. Rows go
     to standard output or to --out, progress and the summary to standard error.
     """
-    limits = Limits(max_file_size, max_pixels, max_side, max_scans, fast_decode)
+    limits = Limits(**{name: options.pop(option) for option, name in _LIMITS.items()})
     try:
-        options = Options(limits=limits, **others)
+        checked = Options(limits=limits, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     from tl_infer.cli.program import run  # here, because `--help` does not wait for numpy and onnxruntime
 
-    return run(options)
+    return run(checked)
 
 
 def main() -> None:

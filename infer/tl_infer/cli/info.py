@@ -14,6 +14,7 @@ def info_lines(classifier: Classifier) -> list[str]:
     facts = [
         ("classes", _labels(spec.labels)),
         ("input", "uint8 [N, H, W, 3], RGB, upright, any size"),
+        *_bit_depth(classifier.limits.bit_depth),
         ("preprocessing", _preprocessing(spec.preprocess)),
         ("outputs", ", ".join(classifier.outputs)),
         ("temperature", f"{spec.temperature:g}"),
@@ -27,6 +28,10 @@ def info_lines(classifier: Classifier) -> list[str]:
     ]
     width = max(len(name) for name, _ in facts)
     return [f"{name:<{width}}  {printable(value)}" for name, value in facts]
+
+
+def _bit_depth(bits: int | None) -> list[tuple[str, str]]:
+    return [] if bits is None else [("16-bit images", f"values of {bits} bits")]
 
 
 def _labels(labels: tuple[str, ...]) -> str:

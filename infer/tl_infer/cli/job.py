@@ -157,7 +157,7 @@ class Job:
         if isinstance(result, ImageError) or result.heatmap is None:
             return path, result, None
         try:
-            pixels = load_image(path, self._options.limits)
+            pixels = load_image(path, self._classifier.limits)
         except ImageError as error:  # it was there a moment ago
             return path, error, None
         buffer = io.BytesIO()
@@ -203,7 +203,8 @@ class Job:
                 "max_pixels": limits.max_pixels,
                 "max_side_px": limits.max_side_px,
                 "max_scans": limits.max_scans,
-            },
+            }
+            | ({} if limits.bit_depth is None else {"bit_depth": limits.bit_depth}),
             "sort-into": None if options.sort_into is None else [options.sort_mode, str(options.sort_into)],
             "heatmaps": None if options.heatmaps is None else str(options.heatmaps),
         }

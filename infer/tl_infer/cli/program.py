@@ -6,12 +6,10 @@ import shutil
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import click
-from PIL import Image
 
 from tl_infer.classifier import Classifier
 from tl_infer.cli.console import EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_TERMINATED, printable
@@ -23,6 +21,7 @@ from tl_infer.cli.options import Options
 from tl_infer.cli.output.rows import Row
 from tl_infer.cli.progress import Progress
 from tl_infer.cli.table import tab_line, table_lines
+from tl_infer.sixteen_bit import depth_advice
 
 
 def run(options: Options) -> int:
@@ -43,9 +42,6 @@ def run(options: Options) -> int:
 
 
 def _open(options: Options) -> Classifier:
-    # An image over our limit gets its row; Pillow's own limit and its warning would only get in the way.
-    Image.MAX_IMAGE_PIXELS = options.limits.max_pixels
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     return Classifier(
         options.model,
         threads=options.threads,
@@ -80,6 +76,8 @@ def _classify(classifier: Classifier, options: Options) -> int:
         return _exit_code(stopped.signal)
     finally:
         progress.close()
+    if advice := depth_advice(classifier.sixteen_bit_images):
+        click.echo(f"Warning: {advice}", err=True)
     _summarise(job.count, outcome, time.perf_counter() - started, options.out)
     if outcome.stopped is not None:
         return _exit_code(outcome.stopped)

@@ -11,10 +11,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+from tl_infer.errors import ModelFileError
+from tl_infer.limits import FULL_DEPTH, MIN_DEPTH
 from tl_infer.model.records import brief, read_metadata
 
 FORMAT_VERSION = 1
 SPEC_KEY = "tl.spec"
+BIT_DEPTH_KEY = "tl.bit_depth"  # only where 16-bit images are scaled from fewer bits
 NAMES_KEY = "names"  # where other tools look for the classes; ours read `tl.spec`
 
 INPUT_NAME = "image"
@@ -32,6 +35,8 @@ Resample = Literal["bilinear", "bicubic"]
 HALVES_BEFORE: Mapping[Anchor, tuple[int, int]] = {
     "center": (1, 1), "top-left": (0, 0), "top-right": (0, 2), "bottom-left": (2, 0), "bottom-right": (2, 2),
 }  # fmt: skip
+
+_BIT_DEPTHS = tuple(map(str, range(MIN_DEPTH, FULL_DEPTH)))
 
 MAX_SIDE_PX = 4096
 MAX_LABELS = 100_000
@@ -199,3 +204,16 @@ def _plain(value: Any) -> Any:
 def _check(holds: bool, field: str, found: object, expected: str) -> None:
     if not holds:
         raise ValueError(f"{field}: found {brief(found)}, expected {expected}")
+
+
+def read_bit_depth(metadata: Mapping[str, str]) -> int | None:
+    """The bits that images of 16 bits a channel use, if the file says so; see `Limits.bit_depth`.
+
+    Raises:
+        ModelFileError: it says something else.
+
+    """
+    text = metadata.get(BIT_DEPTH_KEY)
+    if text is not None and text not in _BIT_DEPTHS:
+        raise ModelFileError(f"{BIT_DEPTH_KEY}: found {brief(text)}, expected {_BIT_DEPTHS[0]} to {_BIT_DEPTHS[-1]}")
+    return None if text is None else int(text)

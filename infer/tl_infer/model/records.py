@@ -18,7 +18,7 @@ def read(kind: type[Record], value: object, error: Callable[[str], Exception]) -
     """A dataclass from a document that has all its fields, each with a value of the type that the field declares.
 
     A field's type is one of `bool`, `int`, `str`, `float` (finite; an integer may stand for it), `bytes` (base64 in the
-    document), `Literal`, `tuple`, `Mapping[str, ...]`, another dataclass, or one of these or None. Nothing else is
+    document), `Literal`, `tuple`, `Mapping[str, ...]`, another dataclass, or a union of these and None. Nothing else is
     converted.
 
     Args:
@@ -94,9 +94,25 @@ def _read(hint: Any, value: Any, path: str) -> Any:
     if origin is Mapping:
         _check(isinstance(value, dict), path, value, "an object")
         return {key: _read(arguments[1], item, f"{path}[{brief(key)}]") for key, item in value.items()}
-    if origin in (Union, types.UnionType) and len(arguments) == 2 and arguments[1] is types.NoneType:
-        return None if value is None else _read(arguments[0], value, path)
+    if origin in (Union, types.UnionType):
+        return _read_union(arguments, value, path)
     raise TypeError(f"{path}: there is no rule for reading {hint}")
+
+
+def _read_union(hints: tuple[Any, ...], value: Any, path: str) -> Any:
+    """The first of the types that the value has; None is not named among those expected."""
+    if value is None and types.NoneType in hints:
+        return None
+    expected = []
+    for hint in hints:
+        if hint is not types.NoneType:
+            try:
+                return _read(hint, value, path)
+            except ValueError as problem:
+                if len(hints) - (types.NoneType in hints) == 1:
+                    raise
+                expected.append(str(problem).rpartition(", expected ")[2])
+    return _check(False, path, value, " or ".join(expected))
 
 
 def _read_record(kind: Any, value: Any, path: str) -> Any:

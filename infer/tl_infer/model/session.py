@@ -8,10 +8,20 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from tl_infer.errors import ModelFileError, ProviderError, first_line
-from tl_infer.model.contract import EMBEDDING, HEATMAP, INPUT_NAME, LOGITS, PROBABILITIES, SPEC_KEY, ModelSpec
+from tl_infer.model.contract import (
+    EMBEDDING,
+    HEATMAP,
+    INPUT_NAME,
+    LOGITS,
+    PROBABILITIES,
+    SPEC_KEY,
+    ModelSpec,
+    read_bit_depth,
+)
 from tl_infer.model.golden import GOLDEN_KEY, GoldenSet
 from tl_infer.model.modelfile import ModelFile
 
+_Given = TypeVar("_Given")
 _Parsed = TypeVar("_Parsed")
 
 CPU = "cpu"
@@ -37,6 +47,7 @@ class Session:
         spec: what the file says about itself, checked against its inputs and outputs.
         outputs: names of the contract's outputs that the file has.
         golden: its golden samples; None if it has none.
+        bit_depth: the bits that its 16-bit images use; None for all.
 
     """
 
@@ -60,6 +71,7 @@ class Session:
         self._session = _open(model, threads, providers, optimized)
         metadata = self._read_metadata()
         self.spec = self._parsed(ModelSpec.from_json, metadata[SPEC_KEY])
+        self.bit_depth = self._parsed(read_bit_depth, metadata)
         self.golden: GoldenSet | None = None
         if GOLDEN_KEY in metadata:
             classes = len(self.spec.labels)
@@ -146,9 +158,9 @@ class Session:
             )
         return metadata
 
-    def _parsed(self, parse: Callable[[str], _Parsed], text: str) -> _Parsed:
+    def _parsed(self, parse: Callable[[_Given], _Parsed], given: _Given) -> _Parsed:
         try:
-            return parse(text)
+            return parse(given)
         except ModelFileError as error:
             raise ModelFileError(f"{self._where}: {error}") from error
 

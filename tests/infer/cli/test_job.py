@@ -216,3 +216,23 @@ def test_mistakes_get_a_clear_line(model, photos, tmp_path, arguments, code, mes
     assert done.returncode == code
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_dark_sixteen_bit_images_are_named_once_until_their_depth_is(model, tmp_path):
+    for number in range(5):
+        Image.fromarray(np.full((8, 8), 4000 - number, np.uint16)).save(tmp_path / f"{number}.png")
+    out = tmp_path / "r.csv"
+    done = run(model, tmp_path / "[0-4].png", "--out", out)
+    assert done.returncode == 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
+    assert line.startswith("Warning: 5 16-bit image(s) have no value above 4095 of 65535")
+    done = run(model, tmp_path / "[0-4].png", "--bit-depth", "12", "--out", out, "--resume")
+    assert done.returncode == 1
+    assert "bit_depth" in done.stderr
+    done = run(model, tmp_path / "[0-4].png", "--bit-depth", "12", "--heatmaps", tmp_path / "maps")
+    assert done.returncode == 0
+    assert "Warning" not in done.stderr
+    with Image.open(next((tmp_path / "maps").iterdir())) as overlay:
+        assert np.asarray(overlay).max() > 200
+    assert run(model, tmp_path / "0.png", "--bit-depth", "11").returncode == 3
+    assert run(model, tmp_path / "0.png", "--bit-depth", "7").returncode == 2

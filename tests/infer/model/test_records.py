@@ -112,10 +112,22 @@ def test_the_callers_error_has_the_cause():
 def test_a_hint_without_a_rule_is_a_defect_of_ours():
     @dataclasses.dataclass
     class Odd:
-        value: int | str
+        value: set[int]
 
-    with pytest.raises(TypeError, match=r"value: there is no rule for reading int \| str"):
-        read(Odd, {"value": 1}, ConfigError)
+    with pytest.raises(TypeError, match=r"value: there is no rule for reading set\[int\]"):
+        read(Odd, {"value": [1]}, ConfigError)
+
+
+def test_of_a_union_each_type_may_stand():
+    @dataclasses.dataclass
+    class Either:
+        value: int | str | None
+
+    for value in (1, "1", None):
+        assert read(Either, {"value": value}, LookupError).value == value
+    for value in (True, 1.0, [1]):
+        with pytest.raises(LookupError, match=r"^value: found .*, expected an integer or a string$"):
+            read(Either, {"value": value}, LookupError)
 
 
 def test_what_is_long_or_deep_is_shortened():

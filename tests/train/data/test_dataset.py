@@ -12,7 +12,7 @@ from tl_infer import load_image
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import fingerprint
 from tl_train.data.samples import Sample
-from tl_train.data.sources import CATS_DOGS_FILES
+from tl_train.data.sources.built_in import CATS_DOGS_FILES
 from tl_train.data.split import split
 from tl_train.errors import DataError
 
@@ -124,6 +124,21 @@ def test_an_unreadable_picture_stops_unless_it_may_be_skipped(shapes, tmp_path):
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 30
     assert len(notes.lines) == 2
     assert "a.jpg" in notes.lines[0]
+
+
+def test_large_images_are_read_where_the_limits_allow_it(shapes, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(shapes, root)
+    draw_shape("circle", 77).resize((300, 200)).save(root / "circle" / "large.png")
+    for fields, limit in (({"max_pixels": 59_999}, "59999 in all"), ({"max_side": 299}, "299 for a side")):
+        with pytest.raises(
+            DataError,
+            match=rf"large.png: 300 x 200 pixels, the limit is {limit}; .* raise --max-pixels or --max-",
+        ):
+            load(root, **fields)
+    dataset = load(root, max_pixels=60_000, max_side=300)
+    (sample,) = [sample for sample in (*dataset.train, *dataset.val, *dataset.test) if "large.png" in sample.name]
+    assert sample.load().shape == (200, 300, 3)
 
 
 @given(counts=st.lists(st.integers(3, 30), min_size=2, max_size=4), share=st.floats(0.01, 0.6), seed=st.integers(0, 99))

@@ -9,8 +9,8 @@ from tl_train.config import TrainConfig
 from tl_train.head.features import CachedPart, part_of
 from tl_train.head.fit_head import fit_head
 from tl_train.head.steps import head_logits, train_head
-from tl_train.prepare import prepare
 from tl_train.progress import Progress
+from tl_train.run.prepare import prepare
 from tl_train.training.epochs import train_epochs
 from tl_train.training.predict import predict
 

@@ -86,10 +86,10 @@ def test_an_unknown_architecture_gets_the_nearest_names(name):
 
 
 def test_a_network_of_one_size_says_so_early():
-    find_architecture("timm:vit_tiny_patch16_224").check_size(224)
-    find_architecture("efficientnet_b0").check_size(64)
-    with pytest.raises(ConfigError, match="size: found 256, expected 224, the only one that timm:vit_tiny_patch16_224"):
-        find_architecture("timm:vit_tiny_patch16_224").check_size(256)
+    find_architecture("timm:vit_tiny_patch16_224").input_size((224, 224))
+    find_architecture("efficientnet_b0").input_size((64, 128))
+    with pytest.raises(ConfigError, match="size: found 224x256, expected 224, the only one"):
+        find_architecture("timm:vit_tiny_patch16_224").input_size((224, 256))
 
 
 @pytest.fixture

@@ -1,13 +1,22 @@
+import argparse
+import datetime
 import functools
 import hashlib
 import http.server
 import io
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tl_train.errors import WeightsError
 from tl_train.models.architectures import find_architecture
@@ -15,6 +24,7 @@ from tl_train.models.network import build_network
 from tl_train.models.published import download, timm_weights
 from tl_train.models.starting_weights import LoadedWeights, StartingWeights
 from tl_train.models.weight_files import read_weights
+from tl_train.models.weight_names import without_prefix
 
 TINY = find_architecture("timm:test_efficientnet")
 
@@ -62,22 +72,75 @@ def test_weights_from_a_file_are_the_backbones(tmp_path, tensors, suffix, head_i
     assert ("without a head" in str(loaded)) is not head_in_file
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+PREFIXES = ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "net.", "backbone.", "encoder.", "a.b.c."]
+WRAPPERS = ["", "state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema", "net", "checkpoint.weights"]
+
+
+def wrapped(named, wrapper):
+    for key in reversed(wrapper.split(".") if wrapper else []):
+        named = {key: named, "epoch": 3, "loss": 0.5, "optimizer_state_dict": {"state": {0: {"exp": torch.zeros(2)}}}}
+    return named
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_what_training_scripts_wrap_around_is_taken_off(tmp_path, tensors, prefix, wrapper):
-    named = {prefix + name: tensor for name, tensor in tensors.items()}
-    torch.save({wrapper: named, "epoch": 3} if wrapper else named, tmp_path / "w.pth")
-    assert read_weights(tmp_path / "w.pth").keys() == tensors.keys()
+    torch.save(wrapped({prefix + name: tensor for name, tensor in tensors.items()}, wrapper), tmp_path / "w.pth")
+    module = TINY.build()
+    starting = StartingWeights.read(str(tmp_path / "w.pth"), TINY, module)
+    assert starting.tensors.keys() == tensors.keys()
+    assert starting.prefix == (f"{wrapper}." if wrapper else "") + prefix
+    loaded = starting.load_into(module)
+    torch.testing.assert_close(module.state_dict()["conv_stem.weight"], tensors["conv_stem.weight"])
+    assert (f"tensors under '{starting.prefix}'" in str(loaded)) is bool(starting.prefix)
 
 
-def test_a_prefix_that_only_some_names_have_stays(tmp_path):
-    named = {"module.a": torch.zeros(1), "b": torch.zeros(1)}
+def test_what_lies_beside_a_backbone_in_a_larger_model_is_left_alone(tmp_path, tensors):
+    named = {f"backbone.{name}": tensor for name, tensor in without_head(tensors).items()}
+    torch.save({"state_dict": {**named, "head.weight": torch.zeros(2), "loss.weight": torch.zeros(2)}}, tmp_path / "w")
+    loaded = build_network(TINY, str(tmp_path / "w"), 3).loaded
+    assert (loaded.tensors, loaded.prefix, loaded.missing_head) == (len(named), "state_dict.backbone.", True)
+
+
+def test_of_several_networks_the_average_is_taken_or_none(tmp_path, tensors):
+    double = {name: tensor * 2 for name, tensor in tensors.items()}
+    torch.save({"state_dict": tensors, "state_dict_ema": double}, tmp_path / "w.pth")
+    starting = StartingWeights.read(str(tmp_path / "w.pth"), TINY, TINY.build())
+    assert starting.prefix == "state_dict_ema."
+    torch.testing.assert_close(starting.tensors["conv_stem.weight"], double["conv_stem.weight"])
+    torch.save({"student": tensors, "teacher": double}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w.pth: several networks fit, those under 'student.' and 'teacher.'; save"):
+        StartingWeights.read(str(tmp_path / "w.pth"), TINY, TINY.build())
+
+
+def test_a_prefix_that_only_some_names_have_stays(tmp_path, tensors):
+    named = {f"module.{name}" if name.startswith("bn1") else name: tensor for name, tensor in tensors.items()}
     torch.save(named, tmp_path / "w.pth")
     assert read_weights(tmp_path / "w.pth").keys() == named.keys()
+    with pytest.raises(WeightsError, match=r"4 of \d+ tensors are missing: bn1.weight"):
+        build_network(TINY, str(tmp_path / "w.pth"), 3)
+
+
+def test_what_is_missing_under_the_nearest_prefix_is_named(tmp_path, tensors):
+    named = {f"net.{name}": tensor for name, tensor in tensors.items() if name != "bn1.bias"}
+    torch.save(named, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"1 of \d+ tensors are missing: bn1.bias"):
+        build_network(TINY, str(tmp_path / "w.pth"), 3)
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "c.d", "e.f.g"]), min_size=1, unique=True)
+PATHS = st.lists(st.sampled_from(["m", "n", "a"]), max_size=3).map(lambda keys: "".join(f"{key}." for key in keys))
+
+
+@given(names=NAMES, prefix=PATHS, others=st.lists(st.sampled_from(["z", "m.z", "n.q"]), unique=True))
+def test_any_prefix_of_a_whole_network_is_found(names, prefix, others):
+    tensors = {prefix + name: torch.zeros(1) for name in names} | {name: torch.zeros(1) for name in others}
+    found = without_prefix(tensors, names, "w.pth")
+    assert {name: name in found.tensors for name in names} == dict.fromkeys(names, True)
 
 
 def test_random_weights_are_said_to_be_random():
-    loaded = StartingWeights.read("none", TINY).load_into(TINY.build())
+    loaded = StartingWeights.read("none", TINY, TINY.build()).load_into(TINY.build())
     assert loaded == LoadedWeights("none")
     assert str(loaded) == "none; all parameters started at random"
 
@@ -116,12 +179,45 @@ class Evil:
         return (print, ("executed",))
 
 
-def test_nothing_in_a_weights_file_is_executed(tmp_path, capsys):
-    path = tmp_path / "w.pth"
-    torch.save({"a": Evil()}, path)
-    with pytest.raises(WeightsError, match=r"w.pth: cannot be read as weights"):
+@pytest.mark.parametrize(
+    ("extra", "name"),
+    [
+        (Evil(), "print"),
+        (argparse.Namespace(lr=0.1), "argparse.Namespace"),
+        (np.float64(0.9), r"numpy._core.multiarray.scalar"),
+        (datetime.datetime(2026, 1, 1), "datetime.datetime"),
+        (torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
+    ],
+)  # fmt: skip
+def test_nothing_in_a_weights_file_is_executed_and_the_way_out_works(tmp_path, tensors, capsys, extra, name):
+    path = tmp_path / "best.pth"
+    torch.save({"state_dict": tensors, "extra": extra}, path)
+    with pytest.raises(WeightsError, match=rf"best.pth: holds more than tensors \({name}\)") as caught:
         read_weights(path)
     assert "executed" not in capsys.readouterr().out
+    assert not {"\n", "\x1b"} & set(str(caught.value))
+    command = re.search(r'python -c "([^"]+)"', str(caught.value))[1]
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True, timeout=120, capture_output=True)
+    assert read_weights(tmp_path / "best-state_dict.pth").keys() == tensors.keys()
+
+
+class Shell:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, ("echo executed",))
+
+
+def test_a_file_that_would_run_a_program_gets_no_way_out(tmp_path, capfd):
+    torch.save({"state_dict": Shell()}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w.pth: would run posix.system when loaded, which no weights need; do not"):
+        read_weights(tmp_path / "w.pth")
+    assert "executed" not in capfd.readouterr().out
+
+
+def test_a_torchscript_program_is_refused_with_the_way_out(tmp_path):
+    with pytest.warns(FutureWarning, match="is deprecated"):
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1, 1)), tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"w.pt: is a TorchScript program; save its state dict alone, once: python"):
+        read_weights(tmp_path / "w.pt")
 
 
 def test_files_that_are_no_weights_are_named(tmp_path):
@@ -131,6 +227,12 @@ def test_files_that_are_no_weights_are_named(tmp_path):
         (tmp_path / name).write_bytes(b"garbage")
         with pytest.raises(WeightsError, match="cannot be read as weights"):
             read_weights(tmp_path / name)
+    (tmp_path / "empty.pth").touch()
+    os.mkfifo(tmp_path / "fifo.pth")
+    with pytest.raises(WeightsError, match=r"fifo.pth: cannot be read as weights: not a regular file"):
+        read_weights(tmp_path / "fifo.pth")
+    with pytest.raises(WeightsError, match=r"empty.pth: cannot be read as weights: neither a torch checkpoint nor"):
+        read_weights(tmp_path / "empty.pth")
     for content in ([1, 2], {}, {"state_dict": {}}, {"state_dict": {"a": 1}}, {1: torch.zeros(1)}):
         torch.save(content, tmp_path / "other.pth")
         with pytest.raises(WeightsError, match=r"other.pth: holds no state dict"):

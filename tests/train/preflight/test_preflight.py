@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from support.loading import BY_STEPS, dataset_of, load_with
+from support.sixteen_bit_files import deep_set
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
+from tl_train import dry_run, train
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset
 from tl_train.data.looks import looks_of
@@ -16,7 +18,6 @@ from tl_train.data.samples import Sample
 from tl_train.errors import RunError
 from tl_train.preflight.duplicates import exact_groups, near_groups
 from tl_train.preflight.preflight import preflight
-from tl_train.run import dry_run, train
 
 TINY = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "epochs": 1, **BY_STEPS}
 
@@ -117,6 +118,10 @@ def test_tiny_and_uniform_pictures_are_never_near():
         ({"test": ()}, "no test images, so the accuracy is that of the validation images"),
         ({"val": samples("val", 0, 3)}, "no val images of class 'cat'"),
         ({"labels": ("dog", "Dog ")}, "classes 'dog' and 'Dog ' differ only in case or spaces"),
+        (
+            {"labels": ("dog", "d\u043eg")},
+            r"classes 'dog' and 'd.g' look the same, but differ: U\+006F .* against U\+043E",
+        ),
         ({"labels": ("dog", "Validation")}, "a class is named 'Validation': for parts of the data"),
         ({"broken": (ImageError("a.jpg", "damaged"),)}, r"1 image\(s\) cannot be read, first a.jpg: damaged: repair"),
     ],
@@ -163,3 +168,36 @@ def test_the_built_in_digits_are_left_in_peace():
     found = preflight(load_with(TrainConfig.of("digits")))
     assert found.duplicates == ()
     assert found.warnings == ()
+
+
+def depth_warnings(root, **fields):
+    found = preflight(load_with(TrainConfig.of(str(root), **fields)))
+    return [warning for warning in found.warnings if "16-bit" in warning]
+
+
+@pytest.mark.parametrize(("bits", "how"), [(8, "black"), (10, "black"), (12, "nearly black"), (14, "dark")])
+def test_sixteen_bit_images_of_fewer_bits_are_named_until_their_depth_is(tmp_path, bits, how):
+    root = deep_set(tmp_path / "deep", 2**bits - 1)
+    (warning,) = depth_warnings(root)
+    assert warning.startswith(f"28 16-bit image(s) have no value above {2**bits - 1} of 65535")
+    assert how in warning
+    assert warning.endswith(f"--bit-depth {bits}")
+    assert depth_warnings(root, bit_depth=bits) == []
+    dataset = load_with(TrainConfig.of(str(root), bit_depth=bits))
+    assert dataset.looks["brightest"].min() == 255
+    np.testing.assert_array_equal(dataset.train[0].load().max(), 255)
+
+
+def test_sixteen_bit_images_of_their_whole_range_and_dark_ones_of_eight_bits_are_left_in_peace(tmp_path):
+    assert depth_warnings(deep_set(tmp_path / "deep", 65535)) == []
+    for name in ("a", "b"):
+        (tmp_path / "dark" / name).mkdir(parents=True)
+        for number in range(14):
+            Image.fromarray(picture(number) // 30).save(tmp_path / "dark" / name / f"{number}.png")
+    assert depth_warnings(tmp_path / "dark") == []
+
+
+def test_a_few_dark_sixteen_bit_images_among_others_are_counted(tmp_path):
+    deep_set(tmp_path / "deep", 4095, count=2)
+    (warning,) = depth_warnings(deep_set(tmp_path / "deep", 65535))
+    assert warning.startswith("4 of 32 16-bit images have no value above 4095 of 65535, so they come out nearly black")

@@ -137,9 +137,8 @@ def test_the_graph_is_small_and_readable_by_old_runtimes():
 )
 def test_options_that_do_not_fit_the_size_are_named(fields, message):
     config = TrainConfig.of("digits", **fields)
-    side_px = config.input.size or 224
     with pytest.raises(ConfigError, match=message):
-        spec_for(config.input, (side_px, side_px), (0,) * 3, (1,) * 3)
+        spec_for(config.input, config.input.size_px or (224, 224), (0,) * 3, (1,) * 3)
 
 
 def test_a_configuration_becomes_a_spec():

@@ -8,10 +8,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError
 from tl_train.progress import Progress
-from tl_train.run import train
 from tl_train.training.checkpoints import FOLDER
 
 TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]

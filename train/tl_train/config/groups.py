@@ -5,8 +5,10 @@ import math
 import re
 from typing import Literal
 
+from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MIN_DEPTH, Limits
 from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
 from tl_train.config.options import check, check_types, option
+from tl_train.errors import ConfigError
 
 Mode = Literal["auto", "head", "partial", "gradual", "full"]
 HeadFit = Literal["sgd", "penalised"]
@@ -17,6 +19,10 @@ ClassWeights = Literal["none", "balanced"]
 Augment = Literal["none", "light", "standard"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 MatOrder = Literal["column", "row"]
+Parts = Literal["auto", "ignore"]
+
+DEFAULT_VAL_SPLIT = 0.1
+DEFAULT_TEST_SPLIT = 0.2
 
 # The deepest EfficientNet stage sees 1/32 of the input's side.
 MIN_SIDE_PX = 32
@@ -29,14 +35,39 @@ class DataConfig:
     source: str = option(
         name="data", on_command_line=False,  # there it is the argument
         help="cats-dogs, digits, a folder with one sub-folder per class (or train/, val/, test/ with those), a CSV "
-        "file with the columns path,label[,split][,group], or a .mat file.",
+        "file with columns for the images and their labels, or a .mat file.",
     )  # fmt: skip
-    val_split: float = option(0.1, help="Share of the training pictures held back to watch the training.")
-    test_split: float = option(
-        0.2, help="Share of a folder's pictures used for the final figures only; built-in sets bring their own."
+    val_split: float | None = option(
+        None,
+        shown=f"{DEFAULT_VAL_SPLIT}; none where the data bring test images and the head is fitted at once",
+        help="Share of the training images held back to watch the training, unless the data bring such images.",
     )
-    skip_bad: bool = option(False, help="Leave unreadable pictures out instead of stopping.")
+    test_split: float | None = option(
+        None,
+        shown=f"{DEFAULT_TEST_SPLIT}",
+        help="Share of the images used for the final figures only, unless the data bring such images.",
+    )
+    parts: Parts = option(
+        "auto",
+        help="auto: folders called train, val, test (or training, valid, validation, dev, testing) and a list's column "
+        "for them say what an image is for; ignore: such folders are classes, the column is not read.",
+    )
+    csv_columns: str = option(
+        "", metavar="path=A,label=B", shown="",
+        help="Of a CSV file: which columns hold the images, their labels and, if wanted, split and group.",
+    )  # fmt: skip
+    images_root: str = option(
+        "", metavar="DIR", shown="", help="Of a CSV file: where its paths start, if not at the file's own folder."
+    )
+    skip_bad: bool = option(False, help="Leave unreadable images out instead of stopping.")
     no_cache: bool = option(False, help="Neither use nor keep what was computed of the images before.")
+    max_pixels: int = option(DEFAULT_LIMITS.max_pixels, help="Refuse images with more pixels.")
+    max_side: int = option(DEFAULT_LIMITS.max_side_px, metavar="PIXELS", help="Refuse wider or higher images.")
+    bit_depth: int = option(
+        FULL_DEPTH,
+        metavar="BITS",
+        help="How many of their 16 bits 16-bit images use, as of cameras of 10 or 12 bits; the exported file knows it.",
+    )
     mat_keys: str = option("", metavar="A,B", shown="", help="Of a .mat file: the variables, one per class.")
     mat_shape: str = option("", metavar="HxW", shown="", help="Of a .mat file: a picture's height and width, 64x64.")
     mat_order: MatOrder = option(
@@ -46,8 +77,28 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(0 <= self.val_split <= 0.9, "val_split", self.val_split, "0 to 0.9")
-        check(0 <= self.test_split <= 0.9, "test_split", self.test_split, "0 to 0.9")
+        check(0 <= self.val_share <= 0.9, "val_split", self.val_split, "0 to 0.9")
+        check(0 <= self.test_share <= 0.9, "test_split", self.test_split, "0 to 0.9")
+        for name in ("max_pixels", "max_side"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        in_range = MIN_DEPTH <= self.bit_depth <= FULL_DEPTH
+        check(in_range, "bit_depth", self.bit_depth, f"{MIN_DEPTH} to {FULL_DEPTH}")
+
+    @property
+    def limits(self) -> Limits:
+        """What decoding an image may take, and how 16-bit images are scaled."""
+        bit_depth = None if self.bit_depth == FULL_DEPTH else self.bit_depth
+        return Limits(max_pixels=self.max_pixels, max_side_px=self.max_side, bit_depth=bit_depth)
+
+    @property
+    def val_share(self) -> float:
+        """Share of the training images to hold back where any are."""
+        return DEFAULT_VAL_SPLIT if self.val_split is None else self.val_split
+
+    @property
+    def test_share(self) -> float:
+        """Share of the images for the final figures, where the data bring none."""
+        return DEFAULT_TEST_SPLIT if self.test_split is None else self.test_split
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +106,9 @@ class InputConfig:
     """How an image becomes the network's input; see `tl_infer.PreprocessSpec`."""
 
     color: Color = option("rgb", help="gray takes the colour away, in the exported file too.")
-    size: int | None = option(None, metavar="PX", shown="the architecture's", help="Side of the input.")
+    size: int | str | None = option(
+        None, metavar="PX|HxW", shown="the architecture's", help="Side of the input, or its height and width: 192x256."
+    )
     fit: Fit = option(
         "squash",
         help="Pictures of another shape: squash ignores the aspect ratio, letterbox keeps it and fills the rest, pad "
@@ -70,8 +123,9 @@ class InputConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        size_fits = self.size is None or MIN_SIDE_PX <= self.size <= MAX_SIDE_PX
-        check(size_fits, "size", self.size, f"{MIN_SIDE_PX} to {MAX_SIDE_PX} pixels")
+        sides = self.size_px or (MIN_SIDE_PX,)
+        in_range = all(MIN_SIDE_PX <= side_px <= MAX_SIDE_PX for side_px in sides)
+        check(in_range, "size", self.size, f"{MIN_SIDE_PX} to {MAX_SIDE_PX} pixels a side")
         parse_color(self.fill)
         if self.fit in ("squash", "crop"):  # which leave nothing of the canvas to see
             only = f"with fit {self.fit}; only letterbox and pad have a canvas"
@@ -79,9 +133,19 @@ class InputConfig:
             check(self.fill == "black", "fill", self.fill, f"black {only}")
         if self.resize_px is not None:
             check(self.fit == "crop", "resize_px", self.resize_px, f"nothing with fit {self.fit}; it is for crop")
-            least = self.size or MIN_SIDE_PX
+            least = max(sides)
             fits = least <= self.resize_px <= MAX_SIDE_PX
             check(fits, "resize_px", self.resize_px, f"{least} to {MAX_SIDE_PX} pixels, no less than the size")
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Height and width of the input; None for the architecture's own."""
+        if self.size is None or isinstance(self.size, int):
+            return None if self.size is None else (self.size, self.size)
+        sides = parse_sides(self.size)
+        if sides is None:
+            raise ConfigError(f"size: found {self.size!r}, expected pixels, as 224, or HEIGHTxWIDTH, as 192x256")
+        return sides
 
     @property
     def fill_rgb(self) -> tuple[int, int, int]:
@@ -105,9 +169,11 @@ class ModelConfig:
     )
     mode: Mode = option(
         "auto",
+        shown="auto; head with --head-fit sgd",
         help="What is trained: head, the new last layer on a frozen backbone; partial, the last stages too, on what "
-        "the frozen ones say; gradual, the head and then everything, batch-norm statistics frozen; full, everything. auto "
-        "fits the head, trains the last stages if --time-limit allows, and keeps what is better on images held back.",
+        "the frozen ones say; gradual, the head and then everything, batch-norm statistics frozen; full, everything. "
+        "auto fits the head, trains the last stages if --time-limit allows, and keeps what is better on images held "
+        "back.",
     )
     time_limit: float = option(
         10.0, metavar="MINUTES", help="With mode auto: about how long the run may take; a finished head comes first."
@@ -210,6 +276,18 @@ class StepsConfig:
         check(within, "warmup_epochs", self.warmup_epochs, f"0 to below the {self.epochs} epochs")
         positive = self.finetune_lr is None or (math.isfinite(self.finetune_lr) and self.finetune_lr > 0)
         check(positive, "finetune_lr", self.finetune_lr, "a number above zero")
+
+
+def parse_sides(text: str) -> tuple[int, int] | None:
+    """Height and width, pixels, of `192x256`; None for any other text."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def size_in_words(size: tuple[int, int]) -> str:
+    """A height and a width as `--size` takes them: 224, or 192x256."""
+    height, width = size
+    return f"{height}" if height == width else f"{height}x{width}"
 
 
 def parse_color(text: str) -> tuple[int, int, int]:

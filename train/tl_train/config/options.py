@@ -2,7 +2,7 @@
 
 import dataclasses
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tl_infer.model.records import read_value
@@ -30,7 +30,7 @@ class Option:
         name: flat name, as in a recipe; the command line has hyphens in it.
         attribute: the field's name in its group.
         hint: the field's type.
-        kind: `str`, `int`, `float` or `bool`, of the values that are not None.
+        kind: makes a value of a text: `str`, `int`, `float` or `bool`, or for `int | str` a function.
         choices: the values of a Literal; empty where any value of the type may be given.
         default: the field's default; `dataclasses.MISSING` where there is none.
         help: one or two sentences.
@@ -43,7 +43,7 @@ class Option:
     name: str
     attribute: str
     hint: Any
-    kind: type
+    kind: Callable[[str], Any]
     choices: tuple[str, ...]
     default: Any
     help: str
@@ -83,7 +83,7 @@ def options_of(group: type) -> Iterator[Option]:
             continue
         about: _About = field.metadata[_KEY]
         kinds = [kind for kind in _alternatives(hints[field.name]) if kind is not types.NoneType]
-        (kind,) = kinds
+        kind = kinds[0] if len(kinds) == 1 else _number_or_text
         is_literal = get_origin(kind) is Literal
         yield Option(
             name=about.name or field.name,
@@ -118,3 +118,7 @@ def check(holds: bool, name: str, found: object, expected: str) -> None:
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _number_or_text(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdecimal() else text

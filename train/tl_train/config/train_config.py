@@ -73,7 +73,7 @@ class TrainConfig:
             check(steps.epochs >= 1, "epochs", steps.epochs, "1 or more")
         if self.model.mode == "gradual":
             check(1 <= steps.head_epochs < steps.epochs, "head_epochs", steps.head_epochs, f"1 to {steps.epochs - 1}")
-        redraws = not steps.redraw_val or self.data.val_split > 0
+        redraws = not steps.redraw_val or self.data.val_share > 0
         check(redraws, "redraw_val", steps.redraw_val, "val_split above 0 with it")
 
     @staticmethod
@@ -95,8 +95,9 @@ class TrainConfig:
 
         """
         known = {found.name: (group, found) for group, found in all_options()}
-        if fields.get("mode", ModelConfig().mode) in TRAINS_STAGES:
-            fields = {**_STAGES_DEFAULTS, **fields}
+        # Steps of Adam on the head are a wish for that head; the modes that go on need the penalised one.
+        mode = fields.get("mode", "head" if fields.get("head_fit") == "sgd" else ModelConfig().mode)
+        fields = {"mode": mode, **(_STAGES_DEFAULTS if mode in TRAINS_STAGES else {}), **fields}
         values: dict[str, dict[str, Any]] = {group: {} for group in ("", *_GROUPS)}
         for name, value in fields.items():
             if name not in known:
@@ -129,13 +130,18 @@ class TrainConfig:
         theirs = other.fields()
         return [f"{name}: {value}, {theirs[name]}" for name, value in self.fields().items() if value != theirs[name]]
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether anything is trained by steps, which validation images then watch or calibrate."""
+        return self.model.mode != "head" or self.head.fit != "penalised"
+
     def idle_fields(self, names: Iterable[str]) -> list[str]:
         """Those of the fields `names` that change nothing in this mode."""
         mode = self.model.mode
         idle = set() if mode == "auto" else {"time_limit"}
         if mode not in TRAINS_STAGES:
             idle.add("freeze_until")
-        if mode == "head" and self.head.fit == "penalised":
+        if not self.takes_steps:
             idle |= {found.name for found in options_of(StepsConfig)}
         return [name for name in names if name in idle]
 

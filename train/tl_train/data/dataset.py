@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tl_infer.errors import ImageError, and_more
+from tl_infer.errors import ImageError, ImageTooLargeError, and_more
 from tl_train.config import TrainConfig
+from tl_train.config.groups import DataConfig
 from tl_train.data.looks import Look, Looks
 from tl_train.data.samples import PARTS, Sample, Source
-from tl_train.data.sources import TEST_SPLIT_SEED
-from tl_train.data.split import split
+from tl_train.data.split import TEST_SPLIT_SEED, split
 from tl_train.data.survey import PerImage, survey
 from tl_train.errors import DataError
 from tl_train.progress import Progress
@@ -30,6 +30,7 @@ class Dataset:
         broken: images that could not be read and are in no part.
         looks: the table of what was seen of each image; see `LOOK`. A sample's row is `sample.row`.
         features: float32 (N, D), of each image; None where none were computed.
+        remarks: what deserves a warning; see `Source`.
 
     """
 
@@ -40,6 +41,7 @@ class Dataset:
     broken: Sequence[ImageError]
     looks: Looks
     features: npt.NDArray[np.float32] | None = None
+    remarks: tuple[str, ...] = ()
 
     def part(self, name: str) -> Sequence[Sample]:
         """The samples of one of `PARTS`."""
@@ -53,8 +55,9 @@ class Dataset:
 def load_dataset(config: TrainConfig, source: Source, progress: Progress, features: PerImage | None = None) -> Dataset:
     """Read every image of a source once, and split what it does not split itself.
 
-    A bad image is known before the first training step. Validation and test images that the source does not name
-    itself are split off the training images.
+    A bad image is known before the first training step. Test images that the source does not bring are split off the
+    training images. Validation images are too, where they are needed or asked for: a penalised head takes no steps that
+    could be watched, and is calibrated by cross-fitting; what its source gives for training, all of it may learn from.
 
     Args:
         config: shares of the parts, seed, what to do with bad images, whether to use the cache.
@@ -77,13 +80,16 @@ def load_dataset(config: TrainConfig, source: Source, progress: Progress, featur
     )
     assert train is not None
     labels = source.labels
+    _note_unused_shares(config.data, source, progress)
     if test is None:
-        train, test = split(train, labels, config.data.test_split, TEST_SPLIT_SEED)
+        train, test = split(train, labels, config.data.test_share, TEST_SPLIT_SEED)
     if val is None:
-        train, val = split(train, labels, config.data.val_split, config.seed)
+        is_needed = config.takes_steps or source.test is None or config.data.val_split is not None
+        train, val = split(train, labels, config.data.val_share if is_needed else 0.0, config.seed)
     _check_trainable(train, labels)
     looks, *others = found.values
-    return Dataset(labels, train, val, test, tuple(found.broken), looks, others[0] if others else None)
+    features_of_all = others[0] if others else None
+    return Dataset(labels, train, val, test, tuple(found.broken), looks, features_of_all, source.remarks)
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -96,10 +102,19 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
+def _note_unused_shares(config: DataConfig, source: Source, progress: Progress) -> None:
+    for option, share, own in (("--val-split", config.val_split, source.val),
+                               ("--test-split", config.test_split, source.test)):  # fmt: skip
+        if share is not None and own is not None:
+            progress.note(f"No effect: {option} {share:g}; the data bring their own images for that")
+
+
 def _report_broken(broken: Sequence[ImageError], skip_bad: bool, progress: Progress) -> None:
     if broken and not skip_bad:
+        raising = " raise --max-pixels or --max-side," if isinstance(broken[0], ImageTooLargeError) else ""
         raise DataError(
-            f"{and_more(list(map(str, broken)), 1)}; repair or remove such files, or leave them out with --skip-bad"
+            f"{and_more(list(map(str, broken)), 1)}; repair or remove such files,{raising} or leave them out with "
+            "--skip-bad"
         )
     for error in broken:
         progress.note(f"Skipped: {error}")

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tl_infer.images import Pixels, decode, read_file
+from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
+from tl_train.cache.content import content_key
 
 PARTS = ("train", "val", "test")
 
@@ -23,6 +25,7 @@ class Sample:
         pixels: uint8 (H, W, 3) when decoded already, else None.
         group: images of one group (a person, an animal, a day) stay in one part; None belongs to no group.
         row: its row in the tables of its data set; -1 before there are any.
+        limits: what decoding the file may take, and how 16-bit values are scaled.
 
     """
 
@@ -32,6 +35,7 @@ class Sample:
     pixels: Pixels | None = None
     group: str | None = None
     row: int = -1
+    limits: Limits = DEFAULT_LIMITS
 
     def load(self) -> Pixels:
         """The image: uint8 (H, W, 3).
@@ -52,7 +56,11 @@ class Sample:
         if self.pixels is not None:
             return f"{self.pixels.shape} ".encode() + self.pixels.tobytes()
         assert self.path is not None
-        return read_file(self.path)
+        return read_file(self.path, self.limits)
+
+    def key(self, content: bytes) -> bytes:
+        """16 bytes that name what is decoded from the content."""
+        return content_key(content, "" if self.limits.depth == FULL_DEPTH else f"{self.limits.depth} bits")
 
     def decode(self, content: bytes) -> Pixels:
         """The image, uint8 (H, W, 3), from its content.
@@ -61,7 +69,7 @@ class Sample:
             ImageError: the content is no image that can be read.
 
         """
-        return self.pixels if self.pixels is not None else decode(content, str(self.path))
+        return self.pixels if self.pixels is not None else decode(content, str(self.path), self.limits)
 
 
 def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
@@ -77,6 +85,7 @@ class Source:
         labels: class names; a sample's label is an index into them.
         train: the training images; also those that validation and test images are still to be taken from.
         val, test: the source's own validation and test images; None where it has none, so they are split off.
+        remarks: what deserves a warning, such as images that belong to no class.
 
     """
 
@@ -84,3 +93,15 @@ class Source:
     train: Sequence[Sample]
     val: Sequence[Sample] | None = None
     test: Sequence[Sample] | None = None
+    remarks: tuple[str, ...] = ()
+
+    def limited(self, limits: Limits) -> "Source":
+        """The same images, to be decoded within other limits."""
+
+        def part(samples: Sequence[Sample]) -> list[Sample]:
+            return [dataclasses.replace(sample, limits=limits) for sample in samples]
+
+        if limits == DEFAULT_LIMITS:
+            return self
+        val, test = (None if samples is None else part(samples) for samples in (self.val, self.test))
+        return dataclasses.replace(self, train=part(self.train), val=val, test=test)

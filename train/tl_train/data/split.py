@@ -8,6 +8,9 @@ import numpy.typing as npt
 from tl_train.data.samples import Sample
 from tl_train.errors import DataError
 
+# The test images are the same for every seed, so that runs can be compared.
+TEST_SPLIT_SEED = 0
+
 
 def split(
     samples: Sequence[Sample], labels: Sequence[str], share: float, seed: int

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tl_infer.errors import ImageError
 from tl_infer.images import Pixels
 from tl_infer.system.parallel import available_threads, ordered_map
-from tl_train.data.content_cache import ContentCache, content_key
+from tl_train.cache.content import ContentCache
 from tl_train.data.samples import Sample
 from tl_train.progress import Progress
 
@@ -109,7 +109,7 @@ def _look(sample: Sample, computations: Sequence[PerImage], caches: Sequence[Con
     """Runs on a worker thread."""
     try:
         content = sample.content()
-        key = content_key(content)
+        key = sample.key(content)
         stored = [cache.get(key) for cache in caches] or [None] * len(computations)
         new = tuple(place for place, value in enumerate(stored) if value is None)
         pixels = sample.decode(content) if new or not computations else None

@@ -1,6 +1,6 @@
 """Features in principal coordinates, in which one number per column tells how far they extend.
 
-Uncorrelated columns make the penalised fit easy to precondition, and where there are fewer pictures than features they
+Uncorrelated columns make the penalised fit easy to precondition, and where there are fewer images than features they
 are fewer too. Distances stay what they are, up to one scale for all, so a penalty on them means what it says.
 """
 
@@ -19,7 +19,10 @@ Floats = npt.NDArray[np.float64]
 
 # A direction of less variance than this, against the widest one, is the rounding of float32 products.
 _RANK_TOLERANCE = 1e-7
-_CHUNK = 4096  # pictures at a time, so that the features are never copied as a whole
+# Features (images times width) up to which float64 costs nothing. It is exact where few images are all told apart
+# and the loss is next to nothing.
+_SMALL = 1 << 19
+_CHUNK = 4096  # images at a time, so that the features are never copied as a whole
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -27,10 +30,10 @@ class Coordinates:
     """Centred features, scaled to a mean square length of 1, in the directions of their principal components.
 
     Attributes:
-        values: float32 (N, R); the last column is 1, for the bias.
-        variances: float32 (R,), mean squares of the columns.
+        values: (N, R), float64 for few images, else float32; the last column is 1, for the bias.
+        variances: (R,), mean squares of the columns.
         features: (N, D), what they were made from.
-        mean: (D,), of the features.
+        mean: (D,), what was taken off, in the precision of `values`.
         scale: what the centred features were divided by.
 
     """
@@ -38,7 +41,7 @@ class Coordinates:
     values: Tensor
     variances: Tensor
     features: FeatureArray
-    mean: Floats
+    mean: FeatureArray
     scale: float
 
     @staticmethod
@@ -55,27 +58,30 @@ class Coordinates:
         Source: Jolliffe, Principal Component Analysis, 2nd ed., 3.5 (components from a singular value decomposition).
 
         """
-        mean = features.mean(axis=0, dtype=np.float64)
+        count, width = features.shape
+        mean: FeatureArray = features.mean(axis=0, dtype=np.float64)
         if not np.isfinite(mean).all():
             raise DataError("features: found NaN or infinity, expected finite numbers; the network is damaged")
+        if features.size > _SMALL:
+            mean = mean.astype(np.float32)
         squares, directions = _principal(_gram(features, mean, tick))
-        scale = float(np.sqrt(squares.sum() / len(features))) or 1.0
-        values = torch.ones(len(features), len(squares) + 1)
-        if len(directions) == len(features):
-            values[:, :-1] = directions * torch.from_numpy(np.sqrt(squares) / scale).float()
+        scale = float((squares.sum() / count).sqrt()) or 1.0
+        values = squares.new_ones(count, len(squares) + 1)
+        if count < width:
+            values[:, :-1] = directions * (squares.sqrt() / scale)
         else:
             directions = directions / scale
             for rows, centred in _centred(features, mean):
                 values[rows, :-1] = centred @ directions
                 tick()
-        variances = torch.from_numpy(np.append(squares / (scale**2 * len(features)), 1.0)).float()
+        variances = torch.cat([squares / (scale**2 * count), squares.new_ones(1)])
         return Coordinates(values, variances, features, mean, scale)
 
     def logits(self, weight: FeatureArray, bias: FeatureArray) -> Tensor:
-        """Logits float32 (N, C) of a head on the features: weight (C, D), bias (C,)."""
-        found = torch.from_numpy(bias + weight @ self.mean).float().repeat(len(self.features), 1)
+        """Logits (N, C) of a head on the features: weight (C, D), bias (C,)."""
+        found = self.values.new_tensor(bias + weight @ self.mean).repeat(len(self.values), 1)
         if weight.any():
-            columns = torch.tensor(weight.T, dtype=torch.float32)
+            columns = self.values.new_tensor(weight.T)
             for rows, centred in _centred(self.features, self.mean):
                 found[rows] += centred @ columns
         return found
@@ -90,33 +96,36 @@ class Coordinates:
         return weight, weights[-1].double().numpy() - weight @ self.mean
 
 
-def _gram(features: FeatureArray, mean: Floats, tick: Callable[[], None]) -> Tensor:
-    """Inner products of the centred pictures (N, N) if there are fewer of them, else of the centred features (D, D)."""
+def _gram(features: FeatureArray, mean: FeatureArray, tick: Callable[[], None]) -> Tensor:
+    """Inner products of the centred images (N, N) if there are fewer of them, else of the centred features (D, D)."""
     count, width = features.shape
     if count < width:
         centred = torch.cat([part.clone() for _, part in _centred(features, mean)])
         return centred @ centred.T
-    gram = torch.zeros(width, width)
+    gram = torch.zeros(width, width, dtype=_precision(mean))
     for _, centred in _centred(features, mean):
         gram.addmm_(centred.T, centred)
         tick()
     return gram
 
 
-def _principal(gram: Tensor) -> tuple[Floats, Tensor]:
+def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (R,) and eigenvectors (columns) that are more than rounding."""
     squares, directions = torch.linalg.eigh(gram)
     first = int((squares <= _RANK_TOLERANCE * squares[-1]).sum())
-    return squares[first:].double().numpy(), directions[:, first:]
+    return squares[first:], directions[:, first:]
 
 
-def _centred(features: FeatureArray, mean: Floats) -> Iterator[tuple[slice, Tensor]]:
-    """The centred features, some pictures at a time: which, and float32 (n, D) that the next ones overwrite."""
-    centre = mean.astype(np.float32)
-    # torch aligns its memory, and sums in the same order wherever that lies; numpy's would move between calls.
-    buffer = torch.empty(min(_CHUNK, len(features)), features.shape[1])
+def _centred(features: FeatureArray, mean: FeatureArray) -> Iterator[tuple[slice, Tensor]]:
+    """The centred features, some images at a time: which, and (n, D) that the next ones overwrite."""
+    # torch aligns its memory, and so always sums in the same order; where numpy's lies differs between calls.
+    buffer = torch.empty(min(_CHUNK, len(features)), len(mean), dtype=_precision(mean))
     for start in range(0, len(features), _CHUNK):
         part = features[start : start + _CHUNK]
         centred = buffer[: len(part)]
-        np.subtract(part, centre, out=centred.numpy(), casting="same_kind")
+        np.subtract(part, mean, out=centred.numpy(), casting="same_kind")
         yield slice(start, start + _CHUNK), centred
+
+
+def _precision(mean: FeatureArray) -> torch.dtype:
+    return torch.float64 if mean.dtype == np.float64 else torch.float32

@@ -5,7 +5,7 @@ Each strength starts where the two before it point to, so that a fit takes a few
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(4, -15, -1))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StrengthTried:
-    """A row of the cross-validation table: a strength, the mean log-loss (nats) of held-out pictures, its error."""
+    """A row of the cross-validation table: a strength, the mean log-loss (nats) of held-out images, its error."""
 
     strength: float
     log_loss: float
@@ -31,31 +31,15 @@ class StrengthTried:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
-    """What cross-validation found at one strength.
-
-    Attributes:
-        tried: the row of the table.
-        held_out: float32 (n, C), logits of the pictures of the folds that were searched, in the pictures' order.
-        weights: float32 (R, 1, C), the mean over the fits that hold out one of these folds.
-
-    """
-
-    tried: StrengthTried
-    held_out: Tensor
-    weights: Tensor
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class CrossValidation:
     """Fits that hold out one fold each.
 
     Attributes:
-        problem: the fit on all pictures, a single regression.
+        problem: the fit on all images, a single regression.
         labels: int64 (N,).
-        fold_of: int64 (N,), the fold that each picture is in, 0 to count - 1.
+        fold_of: int64 (N,), the fold that each image is in, 0 to count - 1.
         count: folds.
-        searched: the first so many folds compare the strengths.
+        searched: the strengths are compared on the first so many folds; as many are fitted at a time.
 
     """
 
@@ -65,54 +49,66 @@ class CrossValidation:
     count: int
     searched: int
 
-    def candidates(self, tick: Callable[[], None]) -> Iterator[Candidate]:
-        """A candidate per strength, strongest first; ends where weaker penalties have become clearly worse."""
-        problem = self._leaving_out(range(self.searched))
-        held_out = self.fold_of < self.searched
+    def search(self, tick: Callable[[], None]) -> Iterator[tuple[StrengthTried, Tensor]]:
+        """For each strength, strongest first, its row of the table, and weights (R, 1, C): the mean over the folds.
+
+        Ends where weaker penalties have become clearly worse.
+        """
+        chosen = range(self.searched)
+        problem = self._leaving_out(chosen)
         before = weights = problem.zeros()
         best: StrengthTried | None = None
         for strength in STRENGTHS:
             start = 2 * weights - before
             before = weights
             weights, logits = minimise(problem, strength, start, tick)
-            chosen = logits[held_out, self.fold_of[held_out]]
-            tried = StrengthTried(strength, *self._judge(chosen))
-            yield Candidate(tried, chosen, weights.mean(dim=1, keepdim=True))
+            tried = StrengthTried(strength, *self._judge(self._held_out(chosen, logits)))
+            yield tried, weights.mean(dim=1, keepdim=True)
             if best is None or tried.log_loss < best.log_loss:
                 best = tried
             elif tried.log_loss > best.log_loss + 2 * best.standard_error:
                 return
 
-    def cross_fitted(self, chosen: Candidate, tick: Callable[[], None]) -> Tensor:
-        """Logits float32 (N, C) of all pictures, each from the fit without its fold, at the strength of `chosen`."""
-        logits = torch.empty_like(self.problem.offsets)
-        logits[self.fold_of < self.searched] = chosen.held_out
-        for fold in range(self.searched, self.count):
-            problem = self._leaving_out([fold])
-            _, found = minimise(problem, chosen.tried.strength, chosen.weights, tick)
-            logits[self.fold_of == fold] = found[self.fold_of == fold, 0]
-        return logits
+    def cross_fitted(self, strength: float, start: Tensor, tick: Callable[[], None]) -> Tensor:
+        """Logits (N, C) of all images, each from the fit without its fold; `start` are weights (R, 1, C)."""
+        found = torch.empty_like(self.problem.offsets)
+        for first in range(0, self.count, self.searched):
+            chosen = range(first, min(first + self.searched, self.count))
+            _, logits = minimise(self._leaving_out(chosen), strength, start.repeat(1, len(chosen), 1), tick)
+            found[self._within(chosen)] = self._held_out(chosen, logits)
+        return found
 
-    def _leaving_out(self, folds: Iterable[int]) -> Regressions:
-        """A regression per fold, on the pictures of the others."""
-        shares = self.problem.shares * torch.stack([self.fold_of != fold for fold in folds], dim=1)
+    def _leaving_out(self, chosen: range) -> Regressions:
+        """A regression for each chosen fold, on the images of the other folds."""
+        shares = self.problem.shares * (self.fold_of[:, None] != torch.tensor(chosen))
         return dataclasses.replace(self.problem, shares=shares / shares.sum(dim=0))
 
+    def _within(self, chosen: range) -> Tensor:
+        return (self.fold_of >= chosen.start) & (self.fold_of < chosen.stop)
+
+    def _held_out(self, chosen: range, logits: Tensor) -> Tensor:
+        """Of logits (N, B, C) those (n, C) that the fits of the chosen folds give the images that they hold out."""
+        within = self._within(chosen)
+        return logits[within, self.fold_of[within] - chosen.start]
+
     def _judge(self, held_out: Tensor) -> tuple[float, float]:
-        """The mean log-loss of held-out pictures (n, C), and its standard error: over folds, if all were searched."""
-        which = self.fold_of < self.searched
-        weights = self.problem.shares[which, 0].double()
-        losses = torch.nn.functional.cross_entropy(held_out.double(), self.labels[which], reduction="none")
+        """The mean log-loss of the held-out logits (n, C) of the searched folds, and its standard error.
+
+        The error is the one between folds, as usual, or where not all are searched, the one between images.
+        """
+        within = self.fold_of < self.searched
+        weights, fold_of = self.problem.shares[within, 0].double(), self.fold_of[within]
+        losses = torch.nn.functional.cross_entropy(held_out.double(), self.labels[within], reduction="none")
         if self.searched < self.count:
             mean = (weights * losses).sum() / weights.sum()
             return float(mean), float((weights * (losses - mean)).norm() / weights.sum())
-        of_fold = [self.fold_of[which] == fold for fold in range(self.count)]
+        of_fold = [fold_of == fold for fold in range(self.count)]
         means = torch.stack([(weights[fold] * losses[fold]).sum() / weights[fold].sum() for fold in of_fold])
         return float(means.mean()), float(means.std()) / math.sqrt(self.count)
 
 
 def folds(labels: Labels, count: int, seed: int) -> Labels:
-    """A fold 0..count-1 for each picture, int (N,); every class, of at least `count` pictures, is spread evenly."""
+    """A fold 0..count-1 for each image, int (N,); every class, of at least `count` images, is spread evenly."""
     assigned = np.empty(len(labels), dtype=np.int64)
     splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
     for fold, (_, held_out) in enumerate(splitter.split(labels, labels)):

@@ -4,6 +4,8 @@ import dataclasses
 import time
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -12,10 +14,12 @@ from tl_train.config.groups import StepsConfig
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import cross_fitted_logits
 from tl_train.head.features import CachedPart, Features, part_of
-from tl_train.head.penalised import LinearHead, Loss, PenalisedHead, fit_penalised_head
+from tl_train.head.loss import Loss
+from tl_train.head.penalised import LinearHead, PenalisedHead, fit_penalised_head
 from tl_train.head.steps import judge_head, train_head
 from tl_train.history import Epoch
 from tl_train.models.new_head import set_linear
+from tl_train.models.starting_weights import WeightAndBias
 from tl_train.progress import Progress
 from tl_train.setup import Setup
 from tl_train.training.optim import class_weights
@@ -71,19 +75,36 @@ def fit_head(setup: Setup, progress: Progress) -> FittedHead:
     return _head_fit(setup)(network.head, train, val, progress)
 
 
+def fit_head_on(setup: Setup, which: npt.NDArray[np.int64]) -> WeightAndBias:
+    """The penalised head of some of the training images, by index; the network stays as it is."""
+    part = part_of(setup.dataset, [setup.dataset.train[index] for index in which])
+    given, loss = _towards(setup), _loss(setup)
+    found = fit_penalised_head(part.features, part.labels, given, setup.config.seed, loss)
+    return found.weight, found.bias
+
+
 def _head_fit(setup: Setup) -> HeadFit:
     """The way that the configuration asks for."""
-    config, network = setup.config, setup.network
+    config = setup.config
     if config.head.fit == "sgd":
         return _Steps(config)
-    classes, width = len(setup.dataset.labels), network.head.in_features
-    pretrained = network.pretrained_head
-    given = LinearHead(*setup.prior.head(*pretrained)) if setup.prior and pretrained else None
-    weights = class_weights(config.model.class_weights, setup.dataset.train, classes)
-    # Where steps follow, the smoothing is theirs: without it a head that fits has nothing left to learn.
-    smoothing = config.model.label_smoothing if config.model.mode == "head" else 0.0
-    loss = Loss(None if weights is None else weights.numpy(), None, smoothing)
-    return _Penalised(given or LinearHead.zero(classes, width), loss, config.seed)
+    return _Penalised(_towards(setup), _loss(setup), config.seed)
+
+
+def _towards(setup: Setup) -> LinearHead:
+    """The head that the penalised one is drawn to: what the class names say, or zero."""
+    network = setup.network
+    if setup.prior is not None and network.pretrained_head is not None:
+        return LinearHead(*setup.prior.head(*network.pretrained_head))
+    return LinearHead.zero(len(setup.dataset.labels), network.head.in_features)
+
+
+def _loss(setup: Setup) -> Loss:
+    """The loss of the head. Where steps follow, the smoothing is theirs: a head that fits has nothing left to learn."""
+    model = setup.config.model
+    weights = class_weights(model.class_weights, setup.dataset.train, len(setup.dataset.labels))
+    smoothing = model.label_smoothing if model.mode == "head" else 0.0
+    return Loss(None if weights is None else weights.numpy(), None, smoothing)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

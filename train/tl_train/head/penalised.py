@@ -1,12 +1,12 @@
 """A linear head fitted on frozen features with a penalty towards a given head; its strength by cross-validation.
 
-Without pictures of every kind of dog, many heads separate the training pictures equally well. The penalty says which
-one to take: the nearest to the given head, as near as the training pictures do not contradict it.
+Without images of every kind of dog, many heads separate the training images equally well. The penalty says which
+one to take: the nearest to the given head, as near as the training images do not contradict it.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from tl_train.errors import DataError
 from tl_train.head.coordinates import Coordinates
 from tl_train.head.cross_validation import STRENGTHS, CrossValidation, Labels, StrengthTried, folds
+from tl_train.head.loss import CROSS_ENTROPY, Loss
 from tl_train.head.solver import Regressions, minimise, worker_threads
 
 __all__ = [
@@ -31,11 +32,11 @@ __all__ = [
 ]
 
 MAX_FOLDS = 10
-# From so many pictures on, half the folds tell as much.
-_MANY_PICTURES = 2000
+# From so many images on, half the folds tell as much.
+_MANY_IMAGES = 2000
 _FOLDS_OF_MANY = 5
-# Folds times classes that are searched at a time. The time of the fit grows with them, and with so many it is about a
-# third of the time that onnxruntime needs for the features of a small network.
+# Folds times classes that are fitted at a time. Time and memory grow with them; so many take about a quarter of the
+# time that onnxruntime needs for the features of a small network.
 _MAX_COLUMNS = 256
 
 
@@ -66,40 +67,6 @@ class LinearHead:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Loss:
-    """What is fitted: torch's `cross_entropy` with these weights and this smoothing, a weighted mean over pictures.
-
-    Attributes:
-        class_weights: (C,), above 0; None for all the same.
-        picture_weights: (N,), 0 or more, not all 0 in a class; None for all the same.
-        label_smoothing: share of the target probability that is spread over all classes, 0 to below 1. It shapes the
-            fit; held-out pictures are judged by their label alone.
-
-    """
-
-    class_weights: npt.NDArray[np.floating] | None = None
-    picture_weights: npt.NDArray[np.floating] | None = None
-    label_smoothing: float = 0.0
-
-    def shares(self, labels: Labels) -> Tensor:
-        """What each picture counts in the mean: float32 (N,), sum 1."""
-        weights = np.ones(len(labels)) if self.picture_weights is None else self.picture_weights.astype(np.float64)
-        if self.class_weights is not None:
-            weights = weights * self.class_weights[labels]
-        return torch.from_numpy(weights / weights.sum()).float()
-
-    def targets(self, labels: Labels, classes: int) -> Tensor:
-        """What each picture's log-probabilities count in its loss: float32 (N, C)."""
-        targets = torch.full((len(labels), classes), self.label_smoothing / classes)
-        targets[torch.arange(len(labels)), torch.from_numpy(labels)] += 1 - self.label_smoothing
-        if self.class_weights is not None and self.label_smoothing > 0:
-            # torch weighs each class of the smoothed target; the share has the weight of the label already.
-            weights = torch.from_numpy(self.class_weights).float()
-            targets *= weights / weights[labels, None]
-        return targets
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class PenalisedHead:
     """A fitted head.
 
@@ -108,8 +75,8 @@ class PenalisedHead:
         bias: float32 (C,).
         strength: of the penalty that was chosen.
         table: what cross-validation measured, strongest penalty first.
-        cross_fitted: float32 (N, C), logits of the training pictures, each from a head that was fitted without its
-            fold, at the chosen strength. All pictures had a part in the choice of that one number.
+        cross_fitted: float32 (N, C), logits of the training images, each from a head that was fitted without its
+            fold, at the chosen strength. All images had a part in the choice of that one number.
 
     """
 
@@ -129,21 +96,21 @@ def fit_penalised_head(
     labels: Labels,
     given: LinearHead,
     seed: int,
-    loss: Loss = Loss(),
+    loss: Loss = CROSS_ENTROPY,
     report: Callable[[int, int], None] = _silent,
 ) -> PenalisedHead:
     """Fit a softmax head: mean loss plus strength / 2 times the squared distance from the given head.
 
     The strength is the strongest whose cross-validated log-loss is within one standard error of the best. The error
-    counts as no smaller than what one undecided picture adds to the mean: on a few pictures that are all told apart
-    with ease the folds agree by accident, and a loss of 0.001 is no better founded than one of 0.005.
+    counts as no smaller than what one undecided image adds to the mean: on a few images that are all told apart with
+    ease the folds agree by accident, and a loss of 0.001 is no better founded than one of 0.005.
 
     With many classes the strengths are compared on some of the folds, so that the fit takes no longer than computing
-    the features; the error is then that of a mean over pictures. The same arguments give the same bits on one machine,
+    the features; the error is then that of a mean over images. The same arguments give the same bits on one machine,
     with any number of threads.
 
     Args:
-        features: (N, D), training pictures only.
+        features: (N, D), training images only.
         labels: (N,), 0..C-1.
         given: the head to be drawn to.
         seed: of the folds.
@@ -151,52 +118,67 @@ def fit_penalised_head(
         report: called with the parts done and all there are, several times a second.
 
     Raises:
-        DataError: a class has fewer than two pictures, so that nothing can be held out, or a feature is not finite.
+        DataError: a class has fewer than two images, so that nothing can be held out, or a feature is not finite.
 
     Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 2nd ed., 7.10 (one-standard-error rule).
 
     """
     count, searched = _fold_counts(labels, len(given.bias))
-    parts = _Parts(len(STRENGTHS) + count - searched + 1, report)
+    parts = _Parts(len(STRENGTHS) + 2, report)
     with worker_threads() as workers:
         coordinates = Coordinates.of(features, parts.tick)
         problem = _regression(coordinates, labels, given, loss, workers)
-        validation = CrossValidation(
-            problem, torch.tensor(labels), torch.tensor(folds(labels, count, seed)), count, searched
-        )
-        candidates = []
-        for candidate in validation.candidates(parts.tick):
-            candidates.append(candidate)
-            parts.finish(len(candidates))
-        parts.finish(len(STRENGTHS))
-        table = tuple(candidate.tried for candidate in candidates)
-        strength = choose_strength(table, math.log(2) / len(labels))
-        chosen = candidates[STRENGTHS.index(strength)]
-        cross_fitted = validation.cross_fitted(chosen, parts.tick)
-        weights, _ = minimise(problem, strength, chosen.weights, parts.tick)
-        weight, bias = coordinates.to_features(weights[:, 0])
+        fold_of = torch.tensor(folds(labels, count, seed))
+        validation = CrossValidation(problem, torch.tensor(labels), fold_of, count, searched)
+        table, start = _search(validation, parts)
+        strength = choose_strength(table, _resolution(validation))
+        cross_fitted = validation.cross_fitted(strength, start, parts.tick)
+        parts.finish(len(STRENGTHS) + 1)
+        weights, _ = minimise(problem, strength, start, parts.tick)
+        by_weight, by_bias = coordinates.to_features(weights[:, 0])
     parts.finish(parts.total)
-    weight, bias = (given.weight + weight).astype(np.float32), (given.bias + bias).astype(np.float32)
-    return PenalisedHead(weight, bias, strength, table, cross_fitted.numpy())
+    weight, bias = given.weight + by_weight, given.bias + by_bias
+    return PenalisedHead(
+        weight.astype(np.float32), bias.astype(np.float32), strength, table, cross_fitted.float().numpy()
+    )
 
 
-def choose_strength(table: tuple[StrengthTried, ...], resolution: float) -> float:
+def choose_strength(table: Sequence[StrengthTried], resolution: float) -> float:
     """The strongest penalty within one standard error of the best, an error that counts as at least `resolution`."""
     best = min(table, key=lambda tried: tried.log_loss)
     allowed = best.log_loss + max(best.standard_error, resolution)
     return max(tried.strength for tried in table if tried.log_loss <= allowed)
 
 
+def _search(validation: CrossValidation, parts: "_Parts") -> tuple[tuple[StrengthTried, ...], Tensor]:
+    """The table, and weights (R, 1, C) near those of the strength that it leads to."""
+    table: list[StrengthTried] = []
+    kept: dict[float, Tensor] = {}
+    for tried, weights in validation.search(parts.tick):
+        table.append(tried)
+        parts.finish(len(table))
+        strength = choose_strength(table, _resolution(validation))
+        # A stronger one may still be chosen, where errors grow; it will start from here then.
+        kept = {other: found for other, found in kept.items() if other <= strength} | {tried.strength: weights}
+    parts.finish(len(STRENGTHS))
+    return tuple(table), kept.get(strength, weights)
+
+
+def _resolution(validation: CrossValidation) -> float:
+    """What one undecided image adds to the mean log-loss, nats."""
+    return math.log(2) / len(validation.labels)
+
+
 def _fold_counts(labels: Labels, classes: int) -> tuple[int, int]:
-    """Folds to divide the pictures into, and folds to compare the strengths on."""
+    """Folds to divide the images into, and folds to compare the strengths on."""
     of_class = np.bincount(labels, minlength=classes)
     least = int(of_class.min())
     if least < 2:
         raise DataError(
-            f"class {int(of_class.argmin())}: {least} training picture(s), expected at least 2 to choose the head's "
-            "penalty; add pictures or use --head-fit sgd"
+            f"class {int(of_class.argmin())}: {least} training image(s), expected at least 2 to choose the head's "
+            "penalty; add images or use --head-fit sgd"
         )
-    all_can_be_searched = len(labels) < _MANY_PICTURES and classes * MAX_FOLDS <= _MAX_COLUMNS
+    all_can_be_searched = len(labels) < _MANY_IMAGES and classes * MAX_FOLDS <= _MAX_COLUMNS
     count = min(MAX_FOLDS if all_can_be_searched else _FOLDS_OF_MANY, least)
     return count, max(1, min(count, _MAX_COLUMNS // classes))
 
@@ -204,10 +186,12 @@ def _fold_counts(labels: Labels, classes: int) -> tuple[int, int]:
 def _regression(
     coordinates: Coordinates, labels: Labels, given: LinearHead, loss: Loss, workers: Executor
 ) -> Regressions:
-    """The fit on all pictures."""
+    """The fit on all images."""
+    design, classes = coordinates.values, len(given.bias)
+    targets, shares = loss.targets(labels, classes), loss.shares(labels)[:, None]
     return Regressions(
-        coordinates.values, coordinates.variances, coordinates.logits(given.weight, given.bias),
-        loss.targets(labels, len(given.bias)), loss.shares(labels)[:, None], workers,
+        design, coordinates.variances, coordinates.logits(given.weight, given.bias),
+        targets.to(design.dtype), shares.to(design.dtype), workers,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Softmax regressions with L2 regularisation, those of all folds at once: one matrix product per step serves them all.
 
-The columns of the product are folds times classes; a picture that a fold holds out has no share in its loss. Each fold
+The columns of the product are folds times classes; an image that a fold holds out has no share in its loss. Each fold
 takes its own conjugate-gradient steps, of the length that Newton's method finds along the line. Uncorrelated columns of
 the design matrix make a good preconditioner cheap: one number per column and class.
 """
@@ -17,15 +17,18 @@ from torch import Tensor
 Part = TypeVar("Part")
 
 # A fit is done when its objective is above the least by no more than this fraction, as the preconditioner sees it.
-_TOLERANCE = 3e-6
+_TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-10}
 # What is below this is as good as nothing, nats.
 _LEAST_OBJECTIVE = 1e-4
-_MAX_STEPS = 200
-_MAX_TRIALS = 20
+# Steps with one preconditioner, and how often it is made anew; nearly always one round is enough.
+_STEPS_OF_ROUND, _MAX_ROUNDS = 30, 4
+_MAX_TRIALS = 10
 # A step is long enough when the slope along it has fallen to this fraction.
 _SLOPE_LEFT = 0.3
-# Pictures that one thread takes at a time: as many logits as fit its cache, and few enough that all threads have work.
-_CHUNK_LOGITS, _LEAST_CHUNK, _LARGEST_CHUNK = 1 << 16, 256, 2048
+# More than by this fraction the objective must not grow in a step; rounding makes it seem to.
+_GROWTH = 1e-3
+# Images that one thread takes at a time: as many logits as fit its cache, and few enough that all threads have work.
+_CHUNK_LOGITS, _LEAST_CHUNK, _LARGEST_CHUNK = 1 << 16, 512, 2048
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -47,17 +50,17 @@ def worker_threads() -> Iterator[Executor]:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Regressions:
-    """B regressions on the same pictures, which differ in the pictures that they hold out.
+    """B regressions on the same images, which differ in the images that they hold out.
 
-    The loss of a picture is -sum(targets * log_softmax(logits)), that of a regression the sum of these times its shares.
+    An image's loss is -sum(targets * log_softmax(logits)); a regression's is the sum of these times its shares.
 
     Attributes:
-        design: float32 (N, R), uncorrelated columns.
-        variances: float32 (R,), mean squares of the columns.
-        offsets: float32 (N, C), logits of the head that the fit starts from and is drawn to.
-        targets: float32 (N, C), target probabilities, times the weights of the classes.
-        shares: float32 (N, B), of each picture in the mean loss of each regression; 0 where it is held out.
-        workers: run parts of the pictures; the parts, and with them the results, are the same for any number of threads.
+        design: (N, R), uncorrelated columns.
+        variances: (R,), mean squares of the columns.
+        offsets: (N, C), logits of the head that the fit starts from and is drawn to.
+        targets: (N, C), target probabilities, times the weights of the classes.
+        shares: (N, B), of each image in the mean loss of each regression; 0 where it is held out.
+        workers: run parts of the images; the parts, and with them the results, are the same for any number of threads.
 
     """
 
@@ -70,12 +73,12 @@ class Regressions:
 
     def zeros(self) -> Tensor:
         """Weights (R, B, C) that leave the logits at the offsets."""
-        return torch.zeros(self.design.shape[1], self.shares.shape[1], self.targets.shape[1])
+        return self.design.new_zeros(self.design.shape[1], self.shares.shape[1], self.targets.shape[1])
 
     def products(self, weights: Tensor) -> Tensor:
         """The design matrix times weights (R, B, C): (N, B, C)."""
         columns = weights.flatten(1)
-        return torch.cat(list(self._parts(lambda rows: self.design[rows] @ columns))).unflatten(1, weights.shape[1:])
+        return torch.cat(list(self._parts(lambda rows: self.design[rows] @ columns))).reshape(-1, *weights.shape[1:])
 
     def gradient(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The loss float64 (B,) at logits (N, B, C), and its gradient (R, B, C) by the weights."""
@@ -94,7 +97,7 @@ class Regressions:
         for more_loss, more_gradient in parts:
             loss += more_loss
             gradient += more_gradient
-        return loss, gradient.unflatten(1, logits.shape[1:])
+        return loss, gradient.reshape(-1, *logits.shape[1:])
 
     def curvature(self, logits: Tensor, change: Tensor) -> Tensor:
         """The second derivative (B,) of the loss where logits (N, B, C) start to move by `change`."""
@@ -104,22 +107,22 @@ class Regressions:
             variance = (moved * change[rows]).sum(dim=2) - moved.sum(dim=2).square_()
             return (self._weights(rows) * variance).sum(dim=0)
 
-        return sum(self._parts(of), torch.zeros(logits.shape[1]))
+        return sum(self._parts(of), logits.new_zeros(logits.shape[1]))
 
     def class_curvature(self, logits: Tensor) -> Tensor:
-        """The mean (B, C) of p (1 - p): how the loss curves where the logit of one class moves for all pictures."""
+        """The mean (B, C) of p (1 - p): how the loss curves where the logit of one class moves for all images."""
 
         def of(rows: slice) -> Tensor:
             probabilities = logits[rows].softmax(dim=2)
             return (probabilities * (1 - probabilities)).mul_(self._weights(rows)[..., None]).sum(dim=0)
 
-        return sum(self._parts(of), torch.zeros(logits.shape[1:]))
+        return sum(self._parts(of), logits.new_zeros(logits.shape[1:]))
 
     def _weights(self, rows: slice) -> Tensor:
         return self.shares[rows] * self.targets[rows].sum(dim=1, keepdim=True)
 
     def _parts(self, work: Callable[[slice], Part]) -> Iterator[Part]:
-        """What `work` makes of each part of the pictures, in order."""
+        """What `work` makes of each part of the images, in order."""
         size = min(max(_CHUNK_LOGITS // (self.shares.shape[1] * self.targets.shape[1]), _LEAST_CHUNK), _LARGEST_CHUNK)
         chunks = [slice(start, start + size) for start in range(0, len(self.design), size)]
         return map(work, chunks) if len(chunks) == 1 else self.workers.map(work, chunks)
@@ -131,28 +134,39 @@ def minimise(problem: Regressions, strength: float, start: Tensor, tick: Callabl
     Args:
         problem: the regressions.
         strength: of the penalty, above 0.
-        start: weights (R, B, C) to start from.
-        tick: called after each step.
+        start: weights (R, B, C) to start from; overwritten.
+        tick: called before the first step and after each.
 
     Source: Nocedal and Wright, Numerical Optimization, 2nd ed., 5.2 (method PR+) and 5.1 (preconditioning).
 
     """
     state = _State.at(problem, strength, start)
-    spread = problem.class_curvature(state.logits)
-    precondition = (problem.variances[:, None, None] * spread).add_(strength).reciprocal_()
-    direction, before, decrement_before = torch.zeros_like(start), state.gradient, torch.ones(start.shape[1])
-    for _ in range(_MAX_STEPS):
+    for _ in range(_MAX_ROUNDS):
+        if _descend(state, tick):
+            break
+    return state.weights, state.logits
+
+
+def _descend(state: "_State", tick: Callable[[], None]) -> bool:
+    """Some steps with one preconditioner, that of where they start; whether the least objective is reached."""
+    spread = state.problem.class_curvature(state.logits)
+    precondition = (state.problem.variances[:, None, None] * spread).add_(state.strength).reciprocal_()
+    tick()
+    direction, before = torch.zeros_like(state.weights), state.gradient
+    decrement_before = torch.ones_like(state.objective)
+    tolerance = _TOLERANCE[before.dtype]
+    for _ in range(_STEPS_OF_ROUND):
         scaled = precondition * state.gradient
         decrement = _dot(scaled, state.gradient)
-        if (decrement / 2 <= _TOLERANCE * (state.objective + _LEAST_OBJECTIVE)).all():
-            break
+        if (decrement / 2 <= tolerance * (state.objective + _LEAST_OBJECTIVE)).all():
+            return True
         conjugate = ((decrement - _dot(scaled, before)) / decrement_before.clamp(min=_TINY)).clamp_(min=0)
         direction.mul_(conjugate[:, None]).sub_(scaled)
         uphill = _dot(direction, state.gradient) >= 0
-        direction = torch.where(uphill[:, None], -scaled, direction)
+        direction[:, uphill] = -scaled[:, uphill]
         before, decrement_before = state.gradient, decrement
         state.move(direction, tick)
-    return state.weights, state.logits
+    return False
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -160,6 +174,8 @@ class _State:
     """Where the regressions have come to.
 
     Attributes:
+        problem: the regressions.
+        strength: of the penalty.
         weights: (R, B, C).
         logits: (N, B, C), that belong to them.
         objective: float64 (B,), loss and penalty.
@@ -177,7 +193,7 @@ class _State:
     @staticmethod
     def at(problem: Regressions, strength: float, weights: Tensor) -> "_State":
         logits = problem.products(weights).add_(problem.offsets[:, None])
-        state = _State(problem, strength, weights.clone(), logits, torch.empty(0), torch.empty(0))
+        state = _State(problem, strength, weights, logits, torch.empty(0), torch.empty(0))
         state._evaluate()
         return state
 
@@ -189,21 +205,25 @@ class _State:
         """
         change = self.problem.products(direction)
         penalty_curvature = self.strength * _dot(direction, direction)
-        slope = first_slope = _dot(self.gradient, direction)
+        slope = _dot(self.gradient, direction)
+        little = _SLOPE_LEFT * slope.abs()
+        highest = self.objective + _GROWTH * (self.objective + _LEAST_OBJECTIVE)
         at = lower = torch.zeros_like(slope)
         upper = torch.full_like(slope, torch.inf)
+        arrived = torch.zeros_like(slope, dtype=torch.bool)
         for _ in range(_MAX_TRIALS):
             proposed = at - slope / (self.problem.curvature(self.logits, change) + penalty_curvature)
             middle = torch.where(upper.isinf(), 2 * at, (lower + upper) / 2)
             proposed = torch.where((proposed > lower) & (proposed < upper), proposed, middle)
-            by = torch.where(slope.abs() > _SLOPE_LEFT * first_slope.abs(), proposed - at, 0)
+            by = torch.where(arrived, 0, proposed - at)
             at = at + by
             self.weights.addcmul_(direction, by[:, None])
             self.logits.addcmul_(change, by[:, None])
             self._evaluate()
             tick()
             slope = _dot(self.gradient, direction)
-            if (slope.abs() <= _SLOPE_LEFT * first_slope.abs()).all():
+            arrived = (slope.abs() <= little) & (self.objective <= highest)
+            if arrived.all():
                 return
             lower, upper = torch.where(slope < 0, at, lower), torch.where(slope > 0, at, upper)
 

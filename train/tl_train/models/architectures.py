@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tl_train.config.groups import size_in_words
 from tl_train.errors import ConfigError
 from tl_train.models.timm_models import NO_HEAD, TIMM_PREFIX, timm_configuration, timm_source
 
@@ -40,7 +41,7 @@ class Architecture:
         source: where these come from, for reports.
         licence: of these, as their publisher states it; "" when not stated.
         parameters: of the network with its original head.
-        fixed_size: the network takes pictures of `size` only.
+        fixed_size: the network takes square images of `size` only.
 
     """
 
@@ -56,15 +57,19 @@ class Architecture:
     parameters: int
     fixed_size: bool = False
 
-    def check_size(self, side_px: int) -> None:
-        """Say early that the network cannot take pictures of that side.
+    def input_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
+        """Height and width of the network's input, pixels: those wanted, or its native ones.
 
         Raises:
-            ConfigError: it takes its native size only, and this is another.
+            ConfigError: it takes its native size only, and another is wanted.
 
         """
-        if self.fixed_size and side_px != self.size:
-            raise ConfigError(f"size: found {side_px}, expected {self.size}, the only one that {self.name} takes")
+        size = wanted or (self.size, self.size)
+        if self.fixed_size and size != (self.size, self.size):
+            raise ConfigError(
+                f"size: found {size_in_words(size)}, expected {self.size}, the only one that {self.name} takes"
+            )
+        return size
 
 
 def find_architecture(name: str) -> Architecture:

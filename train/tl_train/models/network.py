@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from tl_train.config.groups import HeadKind, Mode
+from tl_train.config.groups import HeadKind, Mode, size_in_words
 from tl_train.errors import ConfigError
 from tl_train.models.architectures import Architecture
 from tl_train.models.new_head import new_head, put_new_head
@@ -79,10 +79,10 @@ class Network:
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = str(error).strip() or type(error).__name__
             raise ConfigError(
-                f"size: '{name}' cannot take {size[1]} x {size[0]} px: {reason.splitlines()[0]}"
+                f"size: '{name}' cannot take {size_in_words(size)} px: {reason.splitlines()[0]}"
             ) from error
         if logits.ndim != 2:
-            raise ConfigError(f"arch: '{name}' answers with shape {tuple(logits.shape)}, expected one row per picture")
+            raise ConfigError(f"arch: '{name}' answers with shape {tuple(logits.shape)}, expected one row per image")
 
 
 def build_network(architecture: Architecture, weights: str, classes: int, head: HeadKind = "replace") -> Network:
@@ -100,7 +100,7 @@ def build_network(architecture: Architecture, weights: str, classes: int, head: 
 
     """
     module = architecture.build()
-    starting = StartingWeights.read(weights, architecture)
+    starting = StartingWeights.read(weights, architecture, module)
     loaded = starting.load_into(module, with_head=head == "append")
     put_new_head(module, architecture, classes, head)
     return Network(module.to(memory_format=torch.channels_last), architecture, loaded, starting.head())

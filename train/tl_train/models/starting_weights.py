@@ -11,6 +11,7 @@ from torch import nn
 from tl_train.errors import WeightsError
 from tl_train.models.architectures import Architecture
 from tl_train.models.weight_files import Weights, read_weights
+from tl_train.models.weight_names import without_prefix
 
 WeightAndBias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # weight (K, D) and bias (K,)
 
@@ -26,6 +27,7 @@ class LoadedWeights:
         tensors: how many were loaded.
         unused: names of those that were there but not loaded: the head that was replaced.
         missing_head: they came without a head.
+        prefix: what stood before their names in the file.
 
     """
 
@@ -33,6 +35,7 @@ class LoadedWeights:
     tensors: int = 0
     unused: tuple[str, ...] = ()
     missing_head: bool = False
+    prefix: str = ""
 
     def __post_init__(self) -> None:
         assert self.tensors >= 0
@@ -40,7 +43,7 @@ class LoadedWeights:
     def __str__(self) -> str:
         if not self.tensors:
             return "none; all parameters started at random"
-        parts = [f"{self.tensors} tensors"]
+        parts = [f"{self.tensors} tensors" + (f" under '{self.prefix}'" if self.prefix else "")]
         if self.unused:
             parts.append(f"not used: {_first(self.unused)}")
         if self.missing_head:
@@ -56,16 +59,23 @@ class StartingWeights:
         given: `default`, `none`, or the path of a file.
         architecture: what they are for.
         tensors: by name, the original head included where there is one; empty for `none`.
+        prefix: what stood before these names in the file.
 
     """
 
     given: str
     architecture: Architecture
     tensors: Weights
+    prefix: str = ""
 
     @staticmethod
-    def read(given: str, architecture: Architecture) -> "StartingWeights":
+    def read(given: str, architecture: Architecture, module: nn.Module) -> "StartingWeights":
         """Read a file, or fetch the published weights.
+
+        Args:
+            given: `default`, `none`, or the path of a file.
+            architecture: what they are for.
+            module: a network as `architecture.build` makes it, whose names they are to have.
 
         Raises:
             WeightsError: no such file, unreadable, or the download failed.
@@ -73,8 +83,12 @@ class StartingWeights:
         """
         if given == "none":
             return StartingWeights(given, architecture, {})
-        tensors = architecture.pretrained() if given == "default" else read_weights(Path(given))
-        return StartingWeights(given, architecture, tensors)
+        if given == "default":
+            return StartingWeights(given, architecture, architecture.pretrained())
+        in_head = f"{architecture.head}."
+        names = [name for name in _required(module.state_dict()) if not name.startswith(in_head)]
+        found = without_prefix(read_weights(Path(given)), names, given)
+        return StartingWeights(given, architecture, found.tensors, found.prefix)
 
     def load_into(self, module: nn.Module, *, with_head: bool = False) -> LoadedWeights:
         """Load them into a network as `architecture.build` makes it.
@@ -103,7 +117,7 @@ class StartingWeights:
         _check_fit(wanted, offered, f"weights {self.given}: do not fit {self.architecture.name}")
         module.load_state_dict(offered, strict=False)
         source = self.architecture.source if self.given == "default" else self.given
-        return LoadedWeights(source, len(offered), unused, missing_head=not in_head)
+        return LoadedWeights(source, len(offered), unused, missing_head=not in_head, prefix=self.prefix)
 
     def head(self) -> WeightAndBias | None:
         """The head that came with them, which transfer learning replaces; None where they came without."""
@@ -116,8 +130,7 @@ class StartingWeights:
 
 def _check_fit(wanted: Weights, offered: Weights, where: str) -> None:
     """Every tensor must be there with its shape."""
-    # Older files lack the counter of batches, which evaluation and training here do not use.
-    required = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    required = _required(wanted)
     if missing := [name for name in required if name not in offered]:
         raise WeightsError(f"{where}: {len(missing)} of {len(required)} tensors are missing: {_first(missing)}")
     if unknown := [name for name in offered if name not in wanted]:
@@ -129,6 +142,11 @@ def _check_fit(wanted: Weights, offered: Weights, where: str) -> None:
     ]
     if misshapen:
         raise WeightsError(f"{where}: {_first(misshapen, '; ')}")
+
+
+def _required(wanted: Weights) -> list[str]:
+    """The names that a file must have; older ones lack the counter of batches, which is not used here."""
+    return [name for name in wanted if not name.endswith("num_batches_tracked")]
 
 
 def _first(items: Sequence[str], separator: str = ", ") -> str:

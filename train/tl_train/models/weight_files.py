@@ -1,63 +1,96 @@
 """Weights in files: tensors by name, whatever a training script has put around them; nothing is executed."""
 
-from collections.abc import Mapping
+import pickle
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 
+from tl_infer.errors import first_line
+from tl_infer.system.files import open_regular
 from tl_train.errors import WeightsError
 
 Weights = Mapping[str, torch.Tensor]
 
-# What training scripts put around a state dict, and what parallel training and compiling put before its names.
-_WRAPPERS = ("state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.")
+_MOST_NESTED = 8
 
 
 def read_weights(path: Path) -> Weights:
-    """Tensors by name from a `.safetensors` file or a torch state dict; nothing in the file is executed.
+    """Tensors by name from a `.safetensors` file or a torch checkpoint; nothing in the file is executed.
 
-    A state dict may lie under `state_dict` or `model`, as training scripts save it, and its names may all begin with
-    `module.` or `_orig_mod.`, as parallel training and compiling make them.
+    What lies deeper in a checkpoint gets the keys around it before its name: `state_dict.conv.weight`. Whatever is no
+    tensor (an epoch, a loss) is left out.
 
     Raises:
         WeightsError: no such file, or not readable as weights.
 
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; expected weights (.safetensors, .pth), 'default' or 'none'")
     try:
-        if path.suffix == ".safetensors":
-            loaded: Any = safetensors.torch.load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = _load(path)
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"{path}: no such file; expected weights (.safetensors, .pth), 'default' or 'none'"
+        ) from error
     except Exception as error:
-        raise WeightsError(f"{path}: cannot be read as weights: {one_line(error)}") from error
-    return state_dict_in(loaded, path)
+        raise WeightsError(f"{path}: {_in_words(error, path)}") from error
+    return tensors_in(loaded, path)
 
 
-def state_dict_in(loaded: Any, path: Path) -> Weights:
-    """The state dict in what torch.load gave.
+def tensors_in(loaded: Any, path: Path) -> Weights:
+    """The tensors by name in what torch.load gave, as `read_weights` names them.
 
     Raises:
-        WeightsError: there is none; names the file.
+        WeightsError: there are none; names the file.
 
     """
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    named = isinstance(loaded, dict) and all(isinstance(name, str) for name in loaded)
-    if not named or not loaded or not all(isinstance(tensor, torch.Tensor) for tensor in loaded.values()):
+    tensors = dict(_named(loaded, "", _MOST_NESTED))
+    if not tensors:
         raise WeightsError(f"{path}: holds no state dict; expected tensors by name, as torch.save(model.state_dict())")
-    tensors: dict[str, torch.Tensor] = dict(loaded)
-    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None):
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
 
 
-def one_line(error: Exception) -> str:
-    """The first line of an error of a library, 200 characters at most; its class where it has no text."""
-    text = str(getattr(error, "reason", error)).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
+def _named(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, dict) and depth:
+        for name, item in value.items():
+            if not isinstance(name, str):
+                continue
+            if isinstance(item, torch.Tensor):
+                yield prefix + name, item
+            else:
+                yield from _named(item, f"{prefix}{name}.", depth - 1)
+
+
+def _load(path: Path) -> Any:
+    with open_regular(path) as file:
+        start = file.read(9)
+        file.seek(0)
+        if path.suffix == ".safetensors" or start[8:] == b"{":  # behind the length of its header
+            return safetensors.torch.load_file(path)
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _in_words(error: Exception, path: Path) -> str:
+    """Why a file was not read, and the way out; what torch itself says is long, coloured and advises to execute it."""
+    script = repr(str(path))
+    target = repr(f"{path.stem}-state_dict.pth")
+    if found := re.search(r"GLOBAL (\S+) was not an allowed global|Unsupported class (\S+)", str(error)):
+        return (
+            f"holds more than tensors ({found[1] or found[2]}), and restoring that could execute code. If you trust "
+            "where it is from, save its state dict alone, once: "
+            f'python -c "import torch; c = torch.load({script}, map_location={"cpu"!r}, weights_only=False); '
+            f'torch.save(c.state_dict() if hasattr(c, {"state_dict"!r}) else c[{"state_dict"!r}], {target})" '
+            "(with the key that it has, if not 'state_dict'), and give that file"
+        )
+    if found := re.search(r"GLOBAL (\S+) whose module \S+ is blocked", str(error)):
+        return f"would run {found[1]} when loaded, which no weights need; do not use it"
+    if "TorchScript" in str(error):
+        return (
+            "is a TorchScript program; save its state dict alone, once: "
+            f'python -c "import torch; torch.save(torch.jit.load({script}).state_dict(), {target})", and give that file'
+        )
+    if isinstance(error, pickle.UnpicklingError | EOFError):
+        return "cannot be read as weights: neither a torch checkpoint nor a .safetensors file"
+    return f"cannot be read as weights: {first_line(error)}"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from tl_train.data.dataset import Dataset
 from tl_train.data.looks import Looks
 from tl_train.data.samples import PARTS
+from tl_train.preflight.bit_depth import depth_warning
 from tl_train.preflight.duplicates import exact_groups, near_groups
 from tl_train.preflight.findings import Duplicates, PlacedImage, Preflight, Range
 from tl_train.preflight.preflight_warnings import find_warnings
@@ -32,7 +33,8 @@ def preflight(dataset: Dataset) -> Preflight:
         gray_shares=_gray_shares(images, looks),
         duplicates=tuple(Duplicates(tuple(images[i] for i in group), exact) for group, exact in groups),
     )
-    return dataclasses.replace(findings, warnings=tuple(find_warnings(findings)))
+    depth = depth_warning([sample for _, sample in placed], looks)
+    return dataclasses.replace(findings, warnings=(*dataset.remarks, *depth, *find_warnings(findings)))
 
 
 def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from tl_infer.errors import and_more
+from tl_train.data.sources.class_names import appearance, differ_only_in_case_or_spaces, difference
+from tl_train.data.sources.parts import part_named
 from tl_train.preflight.findings import Duplicates, Preflight
 
 # Below these, a figure says little; above these, a difference between classes is worth knowing.
@@ -11,7 +13,6 @@ MIN_HELD_OUT_IMAGES = 30
 MAX_IMBALANCE = 5
 MAX_GRAY_DIFFERENCE = 0.5
 
-_PART_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 _MAX_EXAMPLES = 3
 
 
@@ -59,16 +60,22 @@ def _broken(found: Preflight) -> Iterator[str]:
 
 def _labels(labels: Sequence[str]) -> Iterator[str]:
     for label in labels:
-        if label.casefold() in _PART_NAMES:
+        if part_named(label):
             yield (
                 f"a class is named '{label}': for parts of the data use sub-folders train, val and test, each with "
                 "one sub-folder per class, and nothing beside them"
             )
     seen: dict[str, str] = {}
     for label in labels:
-        other = seen.setdefault(" ".join(label.casefold().split()), label)
+        other = seen.setdefault(appearance(label), label)
         if other != label:
-            yield f"classes {other!r} and {label!r} differ only in case or spaces: give one class one name"
+            yield f"classes {other!r} and {label!r} {_how_alike(other, label)}: give one class one name"
+
+
+def _how_alike(first: str, second: str) -> str:
+    if differ_only_in_case_or_spaces(first, second):
+        return "differ only in case or spaces"
+    return f"look the same, but differ: {difference(first, second)}"
 
 
 def _missing_classes(found: Preflight) -> Iterator[str]:

@@ -10,6 +10,24 @@ from tl_train.history import Epoch
 from tl_train.prior.prior import Prior
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tried:
+    """One way to train that was tried, judged on images held back.
+
+    Attributes:
+        name: what was trained.
+        judged: log-loss (nats) and accuracy (0..1) of the images that chose; None where none chose.
+        seconds: how long it took.
+        kept: whether the run's model is this one.
+
+    """
+
+    name: str
+    judged: tuple[float, float] | None
+    seconds: float
+    kept: bool
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class TrainResult:
     """A finished run.
@@ -25,6 +43,8 @@ class TrainResult:
         parameters: of the network in all, and those that learned at the end.
         prior: ImageNet classes that the class names stand for; None without a prior.
         penalised: the penalised fit of the head; None when it was trained by steps.
+        tried: the ways to train that were compared, in order; empty where there was but one.
+        interrupted: Ctrl-C ended the training early, and the best so far was kept.
 
     """
 
@@ -38,3 +58,5 @@ class TrainResult:
     parameters: tuple[int, int]
     prior: Prior | None = None
     penalised: PenalisedHead | None = None
+    tried: tuple[Tried, ...] = ()
+    interrupted: bool = False

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
+from tl_train.config.groups import size_in_words
+from tl_train.config.train_config import TRAINS_STAGES
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.penalised import StrengthTried
 from tl_train.history import Epoch
@@ -148,8 +150,9 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
         "loaded_weights": str(setup.network.loaded),
         "head": config.head.kind,
         "mode": config.model.mode,
-        "input": f"{preprocess.size[0]} px, {preprocess.color}, {preprocess.fit}",
-        "training": _training(config),
+        "input": f"{size_in_words(preprocess.size)} px, {preprocess.color}, {preprocess.fit}",
+        "training": _training(result, config),
+        **({"tried": _tried(result)} if result.tried else {}),
         **_penalty(result),
         "kept_epoch": result.kept_epoch,
         "seed": config.seed,
@@ -162,11 +165,12 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
     }
 
 
-def _training(config: TrainConfig) -> str:
-    if config.model.mode == "head" and config.head.fit == "penalised":
-        return "head fitted at once, by L-BFGS"
+def _training(result: TrainResult, config: TrainConfig) -> str:
+    kept_head = all(way.kept == (number == 0) for number, way in enumerate(result.tried))
+    if result.penalised is not None and config.model.mode in ("head", *TRAINS_STAGES) and kept_head:
+        return "head fitted at once, with a penalty"
     steps = config.steps
-    return f"{steps.epochs} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
+    return f"{len(result.history)} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
 
 
 def _penalty(result: TrainResult) -> dict[str, object]:
@@ -175,3 +179,12 @@ def _penalty(result: TrainResult) -> dict[str, object]:
         return {}
     towards = "zero" if result.prior is None else "; ".join(result.prior.describe())
     return {"penalty": f"{result.penalised.strength:.3g}, chosen by cross-validation", "drawn_to": towards}
+
+
+def _tried(result: TrainResult) -> str:
+    """The ways to train that were compared, in a line each."""
+    lines = []
+    for way in result.tried:
+        figures = "" if way.judged is None else f"log-loss {way.judged[0]:.4f}, accuracy {way.judged[1]:.1%}, "
+        lines.append(f"{way.name}: {figures}{way.seconds:.0f} s{' (kept)' if way.kept else ''}")
+    return "; ".join(lines)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tl_infer.system.files import replacing
-from tl_train.disk_cache import cache_subfolder, make_room, megabytes, touch
+from tl_train.cache.disk import cache_subfolder, make_room, megabytes, touch
 from tl_train.progress import Progress
 from tl_train.training.activation_file import ActivationFile, ActivationWriter, DamagedFileError, Half, file_bytes
 from tl_train.training.activations import Activations, FrozenStages, StoredActivations, StreamedActivations

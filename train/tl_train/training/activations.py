@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tl_train.cache.disk import key_of
 from tl_train.data.samples import Sample
-from tl_train.disk_cache import key_of
 from tl_train.models.onnx_network import OnnxNetwork
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.training.activation_file import ActivationFile, Half, Shape, to_half

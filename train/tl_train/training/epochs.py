@@ -168,7 +168,7 @@ def _epoch_parts(dataset: Dataset, config: TrainConfig, number: int) -> tuple[Se
         return dataset.train, dataset.val
     pool = [*dataset.train, *dataset.val]
     order = np.random.default_rng(seed_of(config.seed, number, 0, 1)).permutation(len(pool))
-    held_back = set(order[: max(1, round(config.data.val_split * len(pool)))].tolist())
+    held_back = set(order[: max(1, round(config.data.val_share * len(pool)))].tolist())
     kept = [sample for i, sample in enumerate(pool) if i not in held_back]
     return kept, [pool[i] for i in sorted(held_back)]
 

@@ -18,12 +18,11 @@ import numpy as np
 from tl_infer.errors import first_line
 from tl_infer.images import Pixels
 from tl_infer.system.files import open_regular
-from tl_train.config.groups import MatOrder
-from tl_train.data import mat_process
+from tl_train.config.groups import MatOrder, parse_sides
+from tl_train.data.sources import mat_process
 from tl_train.errors import ConfigError, DataError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_SHAPE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,10 +64,10 @@ class MatLayout:
             ConfigError: one of them cannot be understood; names it.
 
         """
-        match = _SHAPE.fullmatch(shape)
-        if match is None:
+        sides = parse_sides(shape)
+        if sides is None:
             raise ConfigError(f"mat_shape: found '{shape}', expected HEIGHTxWIDTH in pixels, such as 64x64")
-        return MatLayout(tuple(keys.split(",")), int(match[1]), int(match[2]), order)
+        return MatLayout(tuple(keys.split(",")), *sides, order)
 
     def images(self, columns: Pixels) -> list[Pixels]:
         """The grey images in the columns of a uint8 (height * width, N): N arrays, uint8 (height, width)."""

@@ -30,9 +30,8 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
 
     """
     architecture = find_architecture(config.model.arch)
-    side_px = config.input.size or architecture.size
-    architecture.check_size(side_px)
-    preprocess = spec_for(config.input, (side_px, side_px), architecture.mean, architecture.std)
+    size = architecture.input_size(config.input.size_px)
+    preprocess = spec_for(config.input, size, architecture.mean, architecture.std)
     source = read_source(config, progress)
     torch.manual_seed(config.seed)
     network = build_network(architecture, config.model.weights, len(source.labels), config.head.kind)

@@ -12,7 +12,7 @@ from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
 from tl_train.progress import Progress
 from tl_train.report.markup import render_html
-from tl_train.run import train
+from tl_train.run.run import train
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.tables import aligned, write_csv

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from tl_infer.errors import OutputPathError
-from tl_train.disk_cache import cache_subfolder, key_of, make_room, megabytes, touch
+from tl_train.cache.disk import cache_subfolder, key_of, make_room, megabytes, touch
 
 
 def write(path, size_bytes, age_s):
@@ -43,7 +43,9 @@ def test_what_a_killed_run_left_goes_and_what_is_being_written_stays(tmp_path):
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path):
-    with pytest.raises(OutputPathError, match=r"needs 1000000.0 GB, but the disk has .* left; make room or set"):
+    with pytest.raises(
+        OutputPathError, match=r"needs 1000000.0 GB, but the disk has .* left; make room or set TL_CACHE_D"
+    ):
         make_room(tmp_path, 10**15, limit_bytes=10**16)
 
 

@@ -1,12 +1,12 @@
-"""tl_train.data.content_cache: what was computed comes back; what is damaged counts as absent."""
+"""tl_train.cache.content: what was computed comes back; what is damaged counts as absent."""
 
 import sqlite3
 import threading
 
 import pytest
 
-from tl_train.data import content_cache
-from tl_train.data.content_cache import ContentCache, content_key
+from tl_train.cache import content as content_cache
+from tl_train.cache.content import ContentCache, content_key
 
 
 def only_file(folder):

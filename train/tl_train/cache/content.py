@@ -23,9 +23,9 @@ _BUSY_TIMEOUT_S = 30
 _SCHEMA = "CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 
 
-def content_key(content: bytes | memoryview) -> bytes:
-    """16 bytes that name a content."""
-    return hashlib.blake2b(content, digest_size=16).digest()
+def content_key(content: bytes | memoryview, use: str = "") -> bytes:
+    """16 bytes that name a content, and what is made of it where that is not the usual (at most 16 bytes)."""
+    return hashlib.blake2b(content, digest_size=16, person=use.encode()).digest()
 
 
 class ContentCache:

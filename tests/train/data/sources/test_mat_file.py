@@ -7,7 +7,7 @@ import scipy.io
 
 from support.loading import load_with
 from tl_train.config import TrainConfig
-from tl_train.data.mat_file import MatLayout, MatLimits, read_mat
+from tl_train.data.sources.mat_file import MatLayout, MatLimits, read_mat
 from tl_train.errors import ConfigError, DataError
 
 

@@ -1,0 +1,127 @@
+"""tl_train.run.learn: the head first, the last stages where they pay, and always a whole model."""
+
+import csv
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from support.pictures import draw_shape
+from tl_export import export
+from tl_infer import Classifier
+from tl_train import TrainConfig, train
+from tl_train.progress import Progress
+
+FIELDS = {"arch": "timm:test_efficientnet", "weights": "none", "size": 64, "prior": "none"}
+
+
+@pytest.fixture(scope="module")
+def many_shapes(tmp_path_factory):
+    """Enough images to hold some back: three classes of eighty."""
+    root = tmp_path_factory.mktemp("many")
+    for shape in ("circle", "cross", "square"):
+        (root / shape).mkdir()
+        for number in range(80):
+            draw_shape(shape, number).save(root / shape / f"{number}.png")
+    return root
+
+
+def weights_of(run):
+    return safetensors.torch.load_file(run / "weights.safetensors")
+
+
+def run_facts(run):
+    return json.loads((run / "metrics.json").read_text())["run"]
+
+
+class Watch(Progress):
+    """Keeps what the user is told; raises `error` when the row of that epoch is shown."""
+
+    def __init__(self, epoch: int = 0, error: type[BaseException] = KeyboardInterrupt) -> None:
+        self.lines: list[str] = []
+        self._epoch, self._error = epoch, error
+        self._rows = 0
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    def epoch(self, row) -> None:
+        super().epoch(row)
+        if row.val_loss is None and row.epoch == self._epoch:  # the head's row has validation figures
+            raise self._error
+
+
+@pytest.fixture(scope="module")
+def partial_run(many_shapes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("partial") / "run"
+    train(TrainConfig.of(str(many_shapes), mode="partial", epochs=3, lr=3e-3, **FIELDS), out)
+    return out
+
+
+def test_the_first_stages_stay_and_the_last_are_trained(partial_run, many_shapes, tmp_path):
+    train(TrainConfig.of(str(many_shapes), mode="head", **FIELDS), tmp_path / "head")
+    head, partial = weights_of(tmp_path / "head"), weights_of(partial_run)
+    changed = {name for name in head if not torch.equal(head[name], partial[name])}
+    facts = run_facts(partial_run)
+    if "(kept); the stages" in facts["tried"]:  # the head alone was better
+        assert changed == set()
+    else:
+        assert "classifier.weight" in changed
+    assert not any(name.startswith(("conv_stem", "bn1", "blocks.0")) for name in changed)
+    with (partial_run / "history.csv").open() as file:
+        assert len(list(csv.DictReader(file))) in (1, 3)
+
+
+def test_the_run_is_an_ordinary_one_and_is_proven(partial_run, tmp_path):
+    result = export(partial_run, tmp_path / "shapes.onnx")
+    assert result.proof.top1_agreement == 1
+    assert Classifier(result.path).labels == ("circle", "cross", "square")
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_an_interrupted_run_goes_on_to_the_same_weights(partial_run, many_shapes, tmp_path, epoch):
+    class Stop(Exception):  # noqa: N818 - not an error of the program
+        pass
+
+    config = TrainConfig.of(str(many_shapes), mode="partial", epochs=3, lr=3e-3, **FIELDS)
+    with pytest.raises(Stop):
+        train(config, tmp_path / "run", progress=Watch(epoch + 1, Stop))
+    progress = Watch()
+    train(config, tmp_path / "run", resume=True, progress=progress)
+    assert f"Continuing after epoch {epoch}" in progress.lines
+    expected, found = weights_of(partial_run), weights_of(tmp_path / "run")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_auto_keeps_the_head_where_images_are_too_few_to_tell(shapes, tmp_path):
+    progress = Watch()
+    train(TrainConfig.of(str(shapes), mode="auto", **FIELDS), tmp_path / "run", progress=progress)
+    assert any("too few to tell whether training more would pay" in line for line in progress.lines)
+    assert "tried" not in run_facts(tmp_path / "run")
+
+
+def test_auto_keeps_the_head_when_the_time_is_over(many_shapes, tmp_path):
+    progress = Watch()
+    config = TrainConfig.of(str(many_shapes), mode="auto", time_limit=1e-6, **FIELDS)
+    train(config, tmp_path / "run", progress=progress)
+    assert "The head is kept: --time-limit is over" in progress.lines
+
+
+def test_ctrl_c_in_auto_leaves_a_complete_run_with_the_head(many_shapes, tmp_path):
+    progress = Watch(2)
+    config = TrainConfig.of(str(many_shapes), mode="auto", epochs=3, **FIELDS)
+    result = train(config, tmp_path / "run", progress=progress)
+    assert result.interrupted
+    assert "Interrupted: the finished head is kept" in progress.lines
+    train(TrainConfig.of(str(many_shapes), mode="head", **FIELDS), tmp_path / "head")
+    expected, found = weights_of(tmp_path / "head"), weights_of(tmp_path / "run")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_stage_that_is_none_is_named_with_those_that_there_are(many_shapes, tmp_path):
+    from tl_train.errors import ConfigError
+
+    config = TrainConfig.of(str(many_shapes), mode="partial", freeze_until="blocks.99", **FIELDS)
+    with pytest.raises(ConfigError, match=r"freeze_until: found 'blocks.99', expected .*: blocks.1, blocks.2"):
+        train(config, tmp_path / "run")

@@ -1,0 +1,1 @@
+"""What takes long to compute and can be computed again, kept on disk."""

@@ -1,0 +1,143 @@
+"""Which columns of a CSV list hold the images, their labels, parts and groups: by their names, or as the user says."""
+
+import csv
+import dataclasses
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tl_infer.errors import and_more
+from tl_train.data.sources.csv_text import Rows
+from tl_train.data.sources.parts import part_named
+from tl_train.errors import ConfigError, DataError
+
+# The usual names. An id names an image only where no other column does.
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "path": ("path", "filename", "file", "image", "file_name", "filepath", "file_path", "image_path", "image_name"),
+    "label": ("label", "class", "target", "category", "species"),
+    "split": ("split", "part", "subset", "fold"),
+    "group": ("group",),
+}
+_IDS = ("image_id", "id")
+_CALLED = {"path": "the images", "label": "the labels", "split": "the parts", "group": "the groups"}
+_FLAGS = frozenset(("0", "1", "0.0", "1.0"))
+_NAMED = 5  # how many columns a message names
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Columns:
+    """Places of the columns in a row; None for one that is not there."""
+
+    path: int
+    label: int
+    split: int | None = None
+    group: int | None = None
+
+    def used(self) -> set[int]:
+        """The places of the columns that are there."""
+        return {place for place in dataclasses.astuple(self) if place is not None}
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """What `--csv-columns path=File,label=Name` says: role -> name of the column.
+
+    Raises:
+        ConfigError: it cannot be understood.
+
+    """
+    given = {}
+    for item in next(csv.reader([text]), []):
+        role, equals, name = item.partition("=")
+        if not equals or not name or role not in _NAMES or role in given:
+            raise ConfigError(
+                f"csv_columns: found '{text}', expected path=NAME,label=NAME, and if wanted split=NAME, group=NAME"
+            )
+        given[role] = name
+    return given
+
+
+def candidates(role: str, header: Sequence[str], given: Mapping[str, str]) -> list[int]:
+    """The columns that can be meant by a role."""
+    if role in given:
+        exact = [place for place, name in enumerate(header) if name == given[role]]
+        return exact or _places(header, (_key(given[role]),))
+    found = _places(header, _NAMES[role])
+    return found or (_places(header, _IDS) if role == "path" else [])
+
+
+def find_columns(where: Path, header: Sequence[str], rows: Rows, given: Mapping[str, str]) -> Columns:
+    """The columns by the names in the header.
+
+    Args:
+        where: the file, for messages.
+        header: names of the columns.
+        rows: the cells below it.
+        given: what `parse_columns` gave.
+
+    Raises:
+        DataError: a column is missing, or two could be meant; or there is a column per class.
+
+    """
+    places: dict[str, int | None] = {}
+    for role in _NAMES:
+        found = candidates(role, header, given)
+        if role == "split" and role not in given:
+            found = [place for place in found if _names_parts(header[place], place, rows)]
+        if len(found) > 1:
+            raise DataError(f"{where}: row 1: {_ambiguous(role, [header[place] for place in found])}")
+        if not found and role in given:
+            raise DataError(f"{where}: row 1: no column '{given[role]}' (--csv-columns); found {_shown(header)}")
+        places[role] = found[0] if found else None
+    path, label = places["path"], places["label"]
+    if path is None or label is None:
+        if path is not None:
+            _refuse_flags(where, header, rows, {place for place in places.values() if place is not None})
+        raise DataError(f"{where}: row 1: {_missing('path' if path is None else 'label', header)}")
+    return Columns(path, label, places["split"], places["group"])
+
+
+def _places(header: Sequence[str], names: Sequence[str]) -> list[int]:
+    return [place for place, name in enumerate(header) if _key(name) in names]
+
+
+def _key(name: str) -> str:
+    """What is the same for `Image ID`, `image-id` and `image_id`."""
+    return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", name).strip().casefold())
+
+
+def _names_parts(name: str, place: int, rows: Rows) -> bool:
+    """Whether a column divides the images; `part` may well be a part of a body, and a fold a number."""
+    return _key(name) == "split" or any(len(cells) > place and part_named(cells[place]) for _, cells in rows)
+
+
+def _ambiguous(role: str, names: Sequence[str]) -> str:
+    if len(set(names)) == 1:
+        return f"column '{names[0]}' is there {len(names)} times, expected once"
+    quoted = " and ".join(f"'{name}'" for name in names)
+    return f"the columns {quoted} could all be {_CALLED[role]}; say which with --csv-columns {role}={names[0]}"
+
+
+def _missing(role: str, header: Sequence[str]) -> str:
+    names = (*_NAMES[role][:4], *_IDS) if role == "path" else _NAMES[role]
+    return (
+        f"no column for {_CALLED[role]}; found {_shown(header)}, expected {', '.join(names[:-1])} or {names[-1]}, or "
+        f"--csv-columns {role}=NAME"
+    )
+
+
+def _shown(header: Sequence[str]) -> str:
+    return and_more(header, 2 * _NAMED) if header else "nothing"
+
+
+def _refuse_flags(where: Path, header: Sequence[str], rows: Rows, used: set[int]) -> None:
+    """Say what a table with a column of zeros and ones per class is."""
+    others = [place for place in range(len(header)) if place not in used]
+    flags = [place for place in others
+             if rows and all(len(cells) > place and cells[place].strip() in _FLAGS for _, cells in rows)]  # fmt: skip
+    if len(flags) > 1:
+        raise DataError(
+            f"{where}: no column for {_CALLED['label']}, but a column of zeros and ones for each of "
+            f"{and_more([header[place] for place in flags], _NAMED)}: several labels per image (multi-label, one-hot) "
+            "are not supported yet; if each image has one, write its name into a column 'label'"
+        )

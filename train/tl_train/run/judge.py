@@ -1,0 +1,55 @@
+"""How good a trained network is: calibration on images that chose nothing, and its answers to the held-out ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tl_train.data.samples import Sample, labels_of
+from tl_train.evaluation.answers import Answers
+from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
+from tl_train.evaluation.metrics import Evaluation
+from tl_train.head.features import part_of
+from tl_train.head.steps import head_logits
+from tl_train.run.learn import Learned
+from tl_train.setup import Setup
+from tl_train.training.predict import predict
+
+
+def calibrate(setup: Setup, learned: Learned) -> Calibration:
+    """Temperature and threshold, from images that the model was neither trained on nor selected by."""
+    dataset, cross_fitted = setup.dataset, learned.head.cross_fitted
+    samples, source = _calibration_images(setup)
+    if learned.backbone_is_frozen and cross_fitted is not None and len(samples) < MIN_IMAGES <= len(dataset.train):
+        source = "training images, each judged by a head fitted without it"
+        return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
+    logits = _logits(setup, learned, samples) if samples else np.zeros((0, 2), np.float32)
+    return fit_calibration(Answers(logits, labels_of(samples)), source=source)
+
+
+def evaluate_held_out(setup: Setup, learned: Learned, calibration: Calibration) -> Evaluation | None:
+    """The network's answers to the held-out images; None where there are none."""
+    part, samples = setup.dataset.held_out()
+    if not samples:
+        return None
+    answers = Answers(_logits(setup, learned, samples), labels_of(samples))
+    return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
+
+
+def _calibration_images(setup: Setup) -> tuple[Sequence[Sample], str]:
+    """Images that were not trained on, chose no weights and give no accuracy, with what to call them."""
+    config, dataset = setup.config, setup.dataset
+    if config.steps.patience is not None:
+        return (), "images beside the validation images, which chose the epoch,"
+    if config.steps.redraw_val:
+        return (), "images beside the validation images, which are trained on in other epochs,"
+    if not dataset.test:
+        return (), "images beside the validation images, which give the accuracy,"
+    return dataset.val, "validation images"
+
+
+def _logits(setup: Setup, learned: Learned, samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
+    """The network's answers; behind a frozen backbone the head's, to the features that are there already."""
+    if learned.backbone_is_frozen and setup.dataset.features is not None:
+        return head_logits(setup.network.head, part_of(setup.dataset, samples))
+    return predict(setup.network.module, samples, setup.preprocessor)

@@ -1,0 +1,134 @@
+"""What is learned, and in which order: the head on a frozen backbone, the last stages, or all parameters."""
+
+import dataclasses
+import functools
+import math
+import time
+from pathlib import Path
+
+from tl_infer.errors import TlError
+from tl_train.config.train_config import TRAINS_STAGES
+from tl_train.errors import RunError, TrainingError
+from tl_train.evaluation.calibration import MIN_IMAGES
+from tl_train.head.fit_head import FittedHead, features_suffice, fit_head, fit_head_on
+from tl_train.history import History
+from tl_train.progress import Progress
+from tl_train.run_folder.result import Tried
+from tl_train.setup import Setup
+from tl_train.training.partial import HELD_BACK_SHARE, PartialFit, train_partial
+from tl_train.training.processes import launch
+
+# Of the time that is left, what the epochs may take; then come the figures of the held-out images, and the report.
+_SHARE_FOR_EPOCHS = 0.7
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What was learned; the network of the setup holds the weights that were kept.
+
+    Attributes:
+        history: a row per epoch.
+        head: the head that was fitted first, if one was.
+        head_s: seconds that took.
+        stages: what came of training the last stages; None where that was not tried.
+        stages_s: seconds that took.
+        interrupted: Ctrl-C ended the training early; what was finished before is kept.
+
+    """
+
+    history: History
+    head: FittedHead
+    head_s: float = 0.0
+    stages: PartialFit | None = None
+    stages_s: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def backbone_is_frozen(self) -> bool:
+        """Whether the backbone is as it came, so that features computed before tell what the network says."""
+        return bool(self.head.epochs) and self.history.epochs == self.head.epochs
+
+    def tried(self) -> tuple[Tried, ...]:
+        """Head and last stages side by side; empty where only one of them was tried."""
+        if self.stages is None or not self.stages.history.epochs:
+            return ()
+        stages = self.stages
+        judged = {one.alpha: (one.log_loss, one.accuracy) for one in stages.tried}
+        kept = stages.alpha > 0
+        share = f", {stages.alpha:g} of the way" if kept else ""
+        name = f"the stages behind {stages.cut.name}, {len(stages.history.epochs)} epochs{share}"
+        return (
+            Tried("the head, on a frozen backbone", judged.get(0.0), self.head_s, not kept),
+            Tried(name, judged.get(stages.alpha or 1.0), self.stages_s, kept),
+        )
+
+
+def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learned:
+    """Train the network of `setup` in place, as its configuration asks for.
+
+    Args:
+        setup: the run.
+        out: its folder, for checkpoints.
+        progress: shows what goes on.
+        deadline: of `time.monotonic()`, with mode auto.
+
+    Raises:
+        TlError: what training raises.
+
+    """
+    mode = setup.config.model.mode
+    started = time.perf_counter()
+    head = fit_head(setup, progress) if features_suffice(setup.config) else FittedHead([])
+    of_head = Learned(History(head.epochs, len(head.epochs)), head, time.perf_counter() - started)
+    if mode == "head" and head.epochs:
+        learned = of_head
+    elif mode in TRAINS_STAGES:
+        learned = _learn_stages(setup, of_head, out, progress, deadline)
+    else:
+        from tl_train.training.epochs import train_epochs  # which imports lightning
+
+        learned = dataclasses.replace(of_head, history=train_epochs(launch(setup.config.steps), setup, out, progress))
+    if not all(math.isfinite(row.train_loss) for row in learned.history.epochs):
+        raise TrainingError(
+            f"the loss is no finite number; training has diverged, lower --lr ({setup.config.steps.lr:g})"
+        )
+    return learned
+
+
+def _learn_stages(setup: Setup, of_head: Learned, out: Path, progress: Progress, deadline: float) -> Learned:
+    """The last stages from the fitted head on; with mode auto the head stays where they cannot be trained."""
+    is_auto = setup.config.model.mode == "auto"
+    if is_auto and (reason := _reason_to_keep_the_head(setup, deadline)):
+        progress.note(f"The head is kept: {reason}")
+        return of_head
+    started = time.perf_counter()
+    limit_s = (deadline - time.monotonic()) * _SHARE_FOR_EPOCHS if is_auto else None
+    given = setup.network.module.state_dict()
+    kept = {name: tensor.clone() for name, tensor in given.items()}
+    try:
+        fit = functools.partial(fit_head_on, setup)
+        stages = train_partial(launch(setup.config.steps), setup, fit, out, progress, limit_s)
+    except KeyboardInterrupt:
+        if not is_auto:
+            raise
+        progress.note("Interrupted: the finished head is kept")
+        setup.network.module.load_state_dict(kept)
+        return dataclasses.replace(of_head, interrupted=True)
+    except TlError as error:
+        if not is_auto or isinstance(error, RunError):
+            raise
+        progress.note(f"The head is kept, the last stages cannot be trained: {error}")
+        setup.network.module.load_state_dict(kept)
+        return of_head
+    history = stages.history if stages.alpha > 0 else of_head.history
+    return dataclasses.replace(of_head, history=history, stages=stages, stages_s=time.perf_counter() - started)
+
+
+def _reason_to_keep_the_head(setup: Setup, deadline: float) -> str:
+    """Why training more is not even tried; empty where it is."""
+    images = len(setup.dataset.train)
+    if images * HELD_BACK_SHARE < MIN_IMAGES:
+        return f"{images} training images are too few to tell whether training more would pay"
+    if time.monotonic() >= deadline:
+        return "--time-limit is over"
+    return ""

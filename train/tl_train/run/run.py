@@ -1,0 +1,121 @@
+"""`train(config, out)`: one training run from images to a folder with the model, its figures and its report."""
+
+import time
+from pathlib import Path
+
+from tl_infer.system.files import write_text
+from tl_train.config import TrainConfig
+from tl_train.config.groups import size_in_words
+from tl_train.data.dataset import load_dataset
+from tl_train.data.sources import read_source
+from tl_train.preflight.findings import Preflight
+from tl_train.preflight.preflight import preflight
+from tl_train.progress import Progress
+from tl_train.run.judge import calibrate, evaluate_held_out
+from tl_train.run.learn import learn
+from tl_train.run.prepare import prepare
+from tl_train.run_folder.folder import RunFolder
+from tl_train.run_folder.result import TrainResult
+from tl_train.run_folder.save import save_run
+from tl_train.setup import Setup
+from tl_train.training.checkpoints import discard_checkpoints
+from tl_train.training.processes import is_first_process
+
+
+def train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+    command: str = "",
+) -> TrainResult:
+    """Fine-tune a network on images and write the run to `out`.
+
+    Args:
+        config: every choice of the run.
+        out: folder to make, or an empty one.
+        overwrite: replace an earlier run in that folder.
+        resume: continue the unfinished run in that folder, to the weights it would have had without the interruption.
+        progress: how to show what goes on; silent when None.
+        command: the command line, for the report.
+
+    Raises:
+        TlError: anything the user can put right: data, weights, options, the output folder.
+
+    """
+    progress, deadline = progress or Progress(), time.monotonic() + 60 * config.model.time_limit
+    first = is_first_process()
+    if first:
+        RunFolder(out).check_writable(config, overwrite=overwrite, resume=resume)
+    setup = prepare(config, progress)
+    # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
+    if first and not resume:
+        RunFolder(out).start(config)
+        _report_preflight(setup.findings, out, progress)
+    progress.note(_opening(setup))
+
+    started = time.perf_counter()
+    learned = learn(setup, out, progress, deadline)
+    seconds = time.perf_counter() - started
+    calibration = calibrate(setup, learned)
+    for note in calibration.notes:
+        progress.note(note)
+    result = TrainResult(
+        out=out,
+        labels=setup.dataset.labels,
+        history=learned.history.epochs,
+        evaluation=evaluate_held_out(setup, learned, calibration),
+        calibration=calibration,
+        seconds=seconds,
+        kept_epoch=learned.history.kept_epoch,
+        parameters=setup.network.count_parameters(),
+        prior=setup.prior,
+        penalised=learned.head.penalised,
+        tried=learned.tried(),
+        interrupted=learned.interrupted,
+    )
+    if first:
+        save_run(result, setup, command)
+        discard_checkpoints(out)
+    return result
+
+
+def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress | None = None) -> Preflight:
+    """Look at the images as `train` would, and stop there.
+
+    Unreadable images are findings here, whether or not `skip_bad` is set.
+
+    Args:
+        config: every choice of the run.
+        out: folder for config.toml and preflight.json, in which the run itself may follow; None writes nothing.
+        progress: gets the findings as notes.
+
+    Raises:
+        TlError: the data cannot be trained on, or the output folder cannot be used.
+
+    """
+    progress = progress or Progress()
+    findings = preflight(load_dataset(config.changed(skip_bad=True), read_source(config, progress), progress))
+    if out is not None:
+        RunFolder(out).check_writable(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
+        RunFolder(out).start(config)
+    _report_preflight(findings, out, progress)
+    return findings
+
+
+def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:
+    for line in findings.lines():
+        progress.note(line)
+    if out is not None:
+        write_text(RunFolder(out).preflight_file, findings.to_json() + "\n")
+
+
+def _opening(setup: Setup) -> str:
+    config, dataset, size = setup.config, setup.dataset, size_in_words(setup.preprocessor.spec.size)
+    counts = f"{len(dataset.train)} to train, {len(dataset.val)} to validate, {len(dataset.test)} to test"
+    return (
+        f"{config.data.source}: {len(dataset.labels)} classes, {counts}. "
+        f"{config.model.arch} ({config.model.mode}) at {size} px, weights {config.model.weights}"
+    )
