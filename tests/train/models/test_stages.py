@@ -152,6 +152,11 @@ class Sharing(Skipping):
         return self.body(x).mean(dim=(2, 3))
 
 
+def split_in_two(network):
+    stages = Stages(network, SIZE, "odd")
+    stages.split(stages.choose())
+
+
 @pytest.mark.parametrize(
     ("network", "reason"),
     [
@@ -162,11 +167,7 @@ class Sharing(Skipping):
     ],
 )
 def test_what_cannot_be_cut_is_told_in_a_line(network, reason):
-    def cut():
-        stages = Stages(network(), SIZE, "odd")
-        stages.split(stages.choose())
-
     with pytest.raises(ConfigError, match=f"mode partial: odd cannot be cut between stages: {reason}") as told:
-        cut()
+        split_in_two(network())
     assert str(told.value).endswith("use mode gradual")
     assert "\n" not in str(told.value)

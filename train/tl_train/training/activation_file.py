@@ -165,7 +165,7 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[int, int, Shape]:
     try:
         version = np.lib.format.read_magic(file)
         (rows, *shape), in_columns, dtype = np.lib.format.read_array_header_1_0(file)
-    except ValueError as error:
+    except Exception as error:  # of an altered header, numpy raises whatever its parser does
         raise DamagedFileError(f"{path}: truncated or corrupted") from error
     if version != (1, 0) or in_columns or dtype != np.dtype("<f2"):
         raise DamagedFileError(f"{path}: not written by tl-train")

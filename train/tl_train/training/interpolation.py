@@ -48,7 +48,10 @@ class AlphaTried:
         return float(self.losses.mean())
 
 
-def try_alphas(module: nn.Module, start: Weights, answer: Callable[[], Answers]) -> tuple[AlphaTried, ...]:
+Tried = tuple[AlphaTried, ...]  # one for each of `ALPHAS`
+
+
+def try_alphas(module: nn.Module, start: Weights, answer: Callable[[], Answers]) -> Tried:
     """Judge the weights at each of `ALPHAS`.
 
     Args:

@@ -25,7 +25,7 @@ from tl_train.progress import Progress
 from tl_train.setup import Identity
 from tl_train.training.activations import Activations, Draw
 from tl_train.training.checkpoints import load_checkpoint, save_checkpoint
-from tl_train.training.interpolation import Weights, copy_weights
+from tl_train.training.interpolation import AlphaTried, Tried, Weights, copy_weights
 from tl_train.training.loop import Step
 from tl_train.training.optim import learning_rate, make_optimizer, set_learning_rate
 
@@ -40,7 +40,7 @@ _CHUNK = 32
 Ints = npt.NDArray[np.int64]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class LastStages:
     """The stages that are trained, and what they are trained on.
 
@@ -57,12 +57,12 @@ class LastStages:
     activations: Activations
     labels: Ints
     trained: Ints
-    mirrored: bool
+    mirrored: bool = False
 
-    def answers(self, images: Ints) -> Answers:
-        """What the stages say of some of the images, on the device where they are."""
+    def answers(self, images: Ints, *, mirrored: bool = False) -> Answers:
+        """What the stages say of some of the images as they are, or mirrored; on the device where the stages are."""
         self.module.eval()
-        parts = [[(index, False) for index in part] for part in batches(images.tolist(), _CHUNK)]
+        parts = [[(index, mirrored) for index in part] for part in batches(images.tolist(), _CHUNK)]
         with torch.inference_mode():
             logits = [
                 self.module(self._tensor(values)).float().cpu().numpy() for values in self.activations.batches(parts)
@@ -116,14 +116,17 @@ class _State:
     optimizer: torch.optim.Optimizer
     start: Weights
     epochs: int
-    history: list[Epoch]
+    tried: Tried | None
+    history: list[Epoch] = dataclasses.field(default_factory=list)
 
     def to_checkpoint(self) -> dict[str, Any]:
+        tried = None if self.tried is None else [(one.alpha, one.losses.tolist(), one.accuracy) for one in self.tried]
         return {
             "model": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "start": dict(self.start),
             "epochs": self.epochs,
+            "tried": tried,
             "history": [dataclasses.astuple(row) for row in self.history],
         }
 
@@ -138,67 +141,101 @@ class _State:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class StagesTrained:
-    """How the epochs went.
+    """How a training went.
 
     Attributes:
-        start: the weights before the first.
-        history: a row per epoch; empty where the time did not suffice for one.
+        start: the weights before its first epoch.
+        history: a row per epoch.
+        images: in an epoch.
 
     """
 
     start: Weights
-    history: list[Epoch]
+    history: list[Epoch] = dataclasses.field(default_factory=list)
+    images: int = 0
+
+    @property
+    def images_per_s(self) -> float:
+        """Images in a second of the epochs; 0 without any."""
+        seconds = sum(row.seconds for row in self.history)
+        return self.images * len(self.history) / seconds if seconds else 0.0
 
 
 class StageTraining:
-    """Goes through the epochs, from the first or where a crash left them."""
+    """Trains from the first epoch, or from where a crash left it.
 
-    def __init__(self, fabric: Fabric, stages: LastStages, identity: Identity, out: Path, progress: Progress) -> None:
-        """Take what stays the same from one epoch to the next; `out` is the run's folder."""
-        self._fabric, self._stages, self._identity = fabric, stages, identity
-        self._out, self._progress = out, progress
+    Attributes:
+        tried: what the images that were held back said after a first training, where a second was interrupted.
 
-    def run(self, class_weights: torch.Tensor | None, limit_s: float | None) -> StagesTrained:
-        """Train in place, writing a checkpoint after every epoch.
+    """
+
+    def __init__(
+        self, fabric: Fabric, identity: Identity, out: Path, progress: Progress, class_weights: torch.Tensor | None
+    ) -> None:
+        """Look for a checkpoint.
 
         Args:
+            fabric: device and precision.
+            identity: of the run.
+            out: its folder.
+            progress: shows what goes on.
             class_weights: of the loss, float32 (C,), or None.
-            limit_s: with `epochs` 0 in the configuration: how long all epochs may take; None for as long as pays.
 
         Raises:
             RunError: the checkpoint belongs to other data, another configuration or other versions.
+
+        """
+        self._fabric, self._identity, self._out, self._progress = fabric, identity, out, progress
+        self._class_weights = class_weights
+        self._stored = load_checkpoint(out, identity, progress)
+        self.tried: Tried | None = None
+        if self._stored and self._stored["tried"]:
+            self.tried = tuple(
+                AlphaTried(alpha, np.array(losses), right) for alpha, losses, right in self._stored["tried"]
+            )
+
+    def run(self, stages: LastStages, epochs: int, tried: Tried | None = None, *, trial: bool = False) -> StagesTrained:
+        """Train in place, writing a checkpoint after every epoch.
+
+        Args:
+            stages: to train.
+            epochs: how many; an interrupted training keeps the number that it began with.
+            tried: None for a first training; for a second what came of the first.
+            trial: another training follows, whose epochs the user is shown.
+
+        Raises:
             OutputPathError: a checkpoint cannot be written.
             TrainingError: the loss is no longer a finite number.
 
         """
-        stages = self._stages
         stages.prepare()
         module, optimizer = self._fabric.setup(
             stages.module, make_optimizer(stages.module, self._identity.config.steps)
         )
-        state = _State(stages.module, optimizer, copy_weights(stages.module), 0, [])
-        if stored := load_checkpoint(self._out, self._identity, self._progress):
-            state.restore(stored)
+        state = _State(stages.module, optimizer, copy_weights(stages.module), epochs, tried)
+        if self._stored and (tried is None) == (self.tried is None):
+            state.restore(self._stored)
             self._progress.note(f"Continuing after epoch {len(state.history)}")
-        else:
-            state.epochs = self._epochs(limit_s)
-        for row in state.history:
+        for row in () if trial else state.history:
             self._progress.epoch(row)
-        step = Step(self._fabric, module, optimizer, None, class_weights)
+        step = Step(self._fabric, module, optimizer, None, self._class_weights)
         while len(state.history) < state.epochs:
-            row = self._epoch(step, len(state.history) + 1, state.epochs)
+            label = "Trial epoch" if trial else "Epoch"
+            row = self._epoch(stages, step, len(state.history) + 1, state.epochs, label)
             state.history.append(row)
-            self._progress.epoch(row)
-            save_checkpoint(self._out, row.epoch, self._identity, state.to_checkpoint())
-        return StagesTrained(state.start, state.history)
+            if not trial:
+                self._progress.epoch(row)
+            number = row.epoch if tried is None else state.epochs + row.epoch  # the newest has the highest
+            save_checkpoint(self._out, number, self._identity, state.to_checkpoint())
+        return StagesTrained(state.start, state.history, len(stages.trained))
 
-    def _epoch(self, step: Step, number: int, epochs: int) -> Epoch:
+    def _epoch(self, stages: LastStages, step: Step, number: int, epochs: int, label: str) -> Epoch:
         started = time.perf_counter()
-        self._stages.prepare()
+        stages.prepare()
         config = _with_epochs(self._identity.config, epochs)
-        draws = self._stages.draws(config, number)
+        draws = stages.draws(config, number)
         torch.manual_seed(seed_of(config.seed, number, 1))  # of dropout: the same numbers after a resume
-        stream = self._progress.steps(self._stages.batches(draws), f"Epoch {number}/{epochs}", len(draws))
+        stream = self._progress.steps(stages.batches(draws), f"{label} {number}/{epochs}", len(draws))
         loss_sum, correct = 0.0, 0
         for place, (values, labels) in enumerate(stream):
             done = number - 1 + place / len(draws)
@@ -206,23 +243,17 @@ class StageTraining:
             loss, right = _take_step(step, values, labels, config.model.label_smoothing)
             loss_sum += loss * len(labels)
             correct += right
-        loss, accuracy = loss_sum / len(self._stages.trained), correct / len(self._stages.trained)
+        loss, accuracy = loss_sum / len(stages.trained), correct / len(stages.trained)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"epoch {number}: the loss is {loss}, training has diverged; lower --lr ({config.steps.lr:g})"
             )
         return Epoch(number, loss, accuracy, None, None, time.perf_counter() - started)
 
-    def _epochs(self, limit_s: float | None) -> int:
-        """How many there will be."""
-        config, images = self._identity.config, len(self._stages.trained)
-        if config.steps.epochs:
-            return config.steps.epochs
-        wanted = round(STEPS * config.steps.batch_size / images)
-        epochs = min(max(wanted, FEWEST_EPOCHS), MOST_EPOCHS)
-        if limit_s is None:
-            return epochs
-        return min(epochs, int(limit_s * self._stages.images_per_s(config.steps.batch_size) / images))
+
+def epochs_that_pay(images: int, batch_size: int) -> int:
+    """How many epochs on so many images; more of them gain nothing."""
+    return min(max(round(STEPS * batch_size / images), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 def _take_step(step: Step, values: torch.Tensor, labels: torch.Tensor, smoothing: float) -> tuple[float, int]:
