@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from support.loading import BY_STEPS
 from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError
@@ -136,8 +137,7 @@ def test_signals_end_the_run_resumable(shapes, tmp_path, number, code):
 
 
 def test_a_finished_run_goes_on_with_more_epochs(shapes, tmp_path):
-    fields = {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "mode": "full", "head_fit": "sgd", "prior": "none"}  # fmt: skip
-    config = TrainConfig.of(str(shapes), **fields, epochs=2)
+    config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=32, epochs=2, **BY_STEPS)
     first = train(config, tmp_path / "run")
     with pytest.raises(RunError, match="the run is finished, there is nothing to resume"):
         train(config, tmp_path / "run", resume=True)

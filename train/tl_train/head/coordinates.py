@@ -22,7 +22,7 @@ _RANK_TOLERANCE = 1e-7
 # Features (images times width) up to which float64 costs nothing. It is exact where few images are all told apart
 # and the loss is next to nothing.
 _SMALL = 1 << 19
-_CHUNK = 4096  # images at a time, so that the features are never copied as a whole
+_CHUNK = 512  # images at a time, so that the features are never copied as a whole
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -68,11 +68,10 @@ class Coordinates:
         scale = float((squares.sum() / count).sqrt()) or 1.0
         values = squares.new_ones(count, len(squares) + 1)
         if count < width:
-            values[:, :-1] = directions * (squares.sqrt() / scale)
+            torch.mul(directions, squares.sqrt() / scale, out=values[:, :-1])
         else:
-            directions = directions / scale
             for rows, centred in _centred(features, mean):
-                values[rows, :-1] = centred @ directions
+                torch.div(centred @ directions, scale, out=values[rows, :-1])
                 tick()
         variances = torch.cat([squares / (scale**2 * count), squares.new_ones(1)])
         return Coordinates(values, variances, features, mean, scale)
@@ -97,11 +96,15 @@ class Coordinates:
 
 
 def _gram(features: FeatureArray, mean: FeatureArray, tick: Callable[[], None]) -> Tensor:
-    """Inner products of the centred images (N, N) if there are fewer of them, else of the centred features (D, D)."""
+    """Inner products of the centred images (N, N), its lower triangle, if there are fewer of them, else of the centred features (D, D)."""
     count, width = features.shape
     if count < width:
-        centred = torch.cat([part.clone() for _, part in _centred(features, mean)])
-        return centred @ centred.T
+        gram = torch.empty(count, count, dtype=_precision(mean))
+        for rows, left in _centred(features, mean):
+            for columns, right in _centred(features[: rows.stop], mean):
+                gram[rows, columns] = left @ right.T
+            tick()
+        return gram
     gram = torch.zeros(width, width, dtype=_precision(mean))
     for _, centred in _centred(features, mean):
         gram.addmm_(centred.T, centred)
@@ -111,7 +114,7 @@ def _gram(features: FeatureArray, mean: FeatureArray, tick: Callable[[], None]) 
 
 def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (R,) and eigenvectors (columns) that are more than rounding."""
-    squares, directions = torch.linalg.eigh(gram)
+    squares, directions = torch.linalg.eigh(gram)  # from the lower triangle
     first = int((squares <= _RANK_TOLERANCE * squares[-1]).sum())
     return squares[first:], directions[:, first:]
 

@@ -121,9 +121,9 @@ def fit_penalised_head(
         validation = CrossValidation(problem, torch.tensor(labels), fold_of, count, searched)
         table, start = _search(validation, parts)
         strength = choose_strength(table, _resolution(validation))
-        cross_fitted = validation.cross_fitted(strength, start, parts.tick)
-        parts.finish(len(STRENGTHS) + 1)
         weights, _ = minimise(problem, strength, start, parts.tick)
+        parts.finish(len(STRENGTHS) + 1)
+        cross_fitted = validation.cross_fitted(strength, weights, parts.tick)
         by_weight, by_bias = coordinates.to_features(weights[:, 0])
     parts.finish(parts.total)
     weight, bias = given.weight + by_weight, given.bias + by_bias

@@ -16,7 +16,8 @@ from torch import Tensor
 
 Part = TypeVar("Part")
 
-# A fit is done when its objective is above the least by no more than this fraction, as the preconditioner sees it.
+# A fit is done when its objective, less the loss that no fit gets below, could fall by no more than this fraction, as
+# the preconditioner sees it.
 _TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-10}
 # What is below this is as good as nothing, nats.
 _LEAST_OBJECTIVE = 1e-4
@@ -74,6 +75,11 @@ class Regressions:
     def zeros(self) -> Tensor:
         """Weights (R, B, C) that leave the logits at the offsets."""
         return self.design.new_zeros(self.design.shape[1], self.shares.shape[1], self.targets.shape[1])
+
+    def least_loss(self) -> Tensor:
+        """The loss (B,) where the probabilities are the targets; above 0 for smoothed ones."""
+        probabilities = self.targets / self.targets.sum(dim=1, keepdim=True)
+        return -torch.xlogy(self.targets, probabilities).sum(dim=1) @ self.shares
 
     def products(self, weights: Tensor) -> Tensor:
         """The design matrix times weights (R, B, C): (N, B, C)."""
@@ -155,10 +161,11 @@ def _descend(state: "_State", tick: Callable[[], None]) -> bool:
     direction, before = torch.zeros_like(state.weights), state.gradient
     decrement_before = torch.ones_like(state.objective)
     tolerance = _TOLERANCE[before.dtype]
+    floor = state.problem.least_loss() - _LEAST_OBJECTIVE
     for _ in range(_STEPS_OF_ROUND):
         scaled = precondition * state.gradient
         decrement = _dot(scaled, state.gradient)
-        if (decrement / 2 <= tolerance * (state.objective + _LEAST_OBJECTIVE)).all():
+        if (decrement / 2 <= tolerance * (state.objective - floor)).all():
             return True
         conjugate = ((decrement - _dot(scaled, before)) / decrement_before.clamp(min=_TINY)).clamp_(min=0)
         direction.mul_(conjugate[:, None]).sub_(scaled)
