@@ -96,7 +96,7 @@ class Coordinates:
 
 
 def _gram(features: FeatureArray, mean: FeatureArray, tick: Callable[[], None]) -> Tensor:
-    """Inner products of the centred images (N, N), its lower triangle, if there are fewer of them, else of the centred features (D, D)."""
+    """Inner products of the centred images (N, N), the lower triangle, or of the features (D, D) if they are fewer."""
     count, width = features.shape
     if count < width:
         gram = torch.empty(count, count, dtype=_precision(mean))

@@ -79,7 +79,7 @@ def compare(
     *,
     overwrite: bool = False,
     tensorboard: bool = False,
-    progress: Progress,
+    progress: Progress | None = None,
 ) -> list[RecipeResult]:
     """Run every configuration with seeds counting up from its own, each in a folder of its own below `out`.
 
@@ -89,7 +89,7 @@ def compare(
         out: folder for the runs, `comparison.csv` and `comparison.html`.
         overwrite: replace earlier runs.
         tensorboard: write the epochs of each run as TensorBoard events, too.
-        progress: how to show what goes on.
+        progress: how to show what goes on; silent when None.
 
     Returns:
         One per recipe, in order; the two files are written anew after each, so an interruption loses none.
@@ -98,6 +98,7 @@ def compare(
         TlError: as `train`; or a configuration that holds no images back.
 
     """
+    progress = progress or Progress()
     found: list[RecipeResult] = []
     for name, config in recipes.items():
         results = []
