@@ -57,7 +57,7 @@ def test_broken_recipes_are_explained(tmp_path, text, message):
 def test_a_circle_and_an_absent_file_are_explained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.toml").write_text('extends = "a.toml"')
-    with pytest.raises(ConfigError, match="is there a circle"):
+    with pytest.raises(ConfigError, match="circular extends"):
         load_recipe("a.toml")
     with pytest.raises(ConfigError, match=r"b.toml: cannot be read: .*No such file"):
         load_recipe("b.toml")

@@ -97,7 +97,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(partial_run, many_shapes
 def test_auto_keeps_the_head_where_images_are_too_few_to_tell(shapes, tmp_path):
     progress = Watch()
     train(TrainConfig.of(str(shapes), mode="auto", **FIELDS), tmp_path / "run", progress=progress)
-    assert any("too few to tell whether training more would pay" in line for line in progress.lines)
+    assert any("too few to hold some back" in line for line in progress.lines)
     assert "tried" not in run_facts(tmp_path / "run")
 
 
@@ -113,7 +113,7 @@ def test_ctrl_c_in_auto_leaves_a_complete_run_with_the_head(many_shapes, tmp_pat
     config = TrainConfig.of(str(many_shapes), mode="auto", epochs=3, **FIELDS)
     result = train(config, tmp_path / "run", progress=progress)
     assert result.interrupted
-    assert "Interrupted: the finished head is kept" in progress.lines
+    assert "Keeping the head: interrupted" in progress.lines
     train(TrainConfig.of(str(many_shapes), mode="head", **FIELDS), tmp_path / "head")
     expected, found = weights_of(tmp_path / "head"), weights_of(tmp_path / "run")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
