@@ -115,9 +115,7 @@ def test_an_unreadable_picture_stops_unless_it_may_be_skipped(shapes, tmp_path):
     shutil.copytree(shapes, root)
     (root / "circle" / "a.jpg").write_text("no picture")
     (root / "cross" / "b.jpg").write_text("no picture")
-    with pytest.raises(
-        DataError, match=r"a.jpg: not an image.*, and 1 more; repair or remove such files, .* --skip-bad"
-    ):
+    with pytest.raises(DataError, match=r"a.jpg: not an image.*, and 1 more; fix or remove such files, .* --skip-bad"):
         load(root)
     notes = Notes()
     dataset = load_with(TrainConfig.of(str(root), skip_bad=True), notes)

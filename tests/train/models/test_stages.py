@@ -162,7 +162,7 @@ def split_in_two(network):
     [
         (Skipping, "it has no stages in a row"),
         (Deciding, "symbolically traced variables cannot be used as inputs to control flow"),
-        (Counting, r"the stages one after the other do not give what it gives \(behind body.[01]\)"),
+        (Counting, r"the stages one after the other compute something else \(cut after body.[01]\)"),
         (Sharing, r"parameters are used on both sides of body.[01]"),
     ],
 )

@@ -198,9 +198,7 @@ def test_images_are_mirrored_only_where_the_head_cannot_tell(start, tmp_path):
     notes = Notes()
     run = start(tmp_path / "run", tmp_path / "arrows", epochs=1)
     run.train(notes)
-    assert any(
-        line.startswith("Images are not mirrored: the head takes mirrored ones for others") for line in notes.lines
-    )
+    assert any(line.startswith("Images are not mirrored: the head misclassifies mirrored ones") for line in notes.lines)
 
 
 def test_held_back_images_are_of_every_class_and_bounded(start, tmp_path):

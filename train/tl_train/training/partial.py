@@ -201,7 +201,7 @@ def _mirroring_is_harmless(stages: LastStages, images: Ints, progress: Progress)
     harmless = bool(excess.mean() <= max(_HARMLESS, 2 * error))
     if not harmless:
         losses = f"log-loss {plain.log_loss:.2f}, mirrored {mirrored.log_loss:.2f}"
-        progress.note(f"Images are not mirrored: the head takes mirrored ones for others ({losses})")
+        progress.note(f"Images are not mirrored: the head misclassifies mirrored ones ({losses})")
     return harmless
 
 
