@@ -248,7 +248,8 @@ class StepsConfig:
     augment: Augment = option(
         "none",
         help="Random changes to the training images. light: mirroring, slight crops and changes of brightness; "
-        "standard: more of it, and rotation, shearing, recolouring. With modes auto and partial, mirroring only, where harmless.",
+        "standard: more of it, and rotation, shearing, recolouring. With modes auto and partial: mirroring only, "
+        "where harmless.",
     )
     epochs: int = option(10, help="Passes over the training images; 0: chosen automatically (modes auto and partial).")
     head_epochs: int = option(3, help="Epochs on the head alone with mode gradual.")
