@@ -12,7 +12,10 @@ Prints a JSON object per image. Exit code 0; 1 if the model is refused; 3 if an 
 import base64
 import io
 import json
+import os
 import sys
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the library starts, or it reports to its maker
 
 import numpy as np
 import onnxruntime

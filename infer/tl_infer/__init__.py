@@ -5,7 +5,12 @@ at once.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# onnxruntime 1.29 and later report to their maker unless this is set before the library is loaded; a host program that
+# has set it has decided for itself.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from tl_infer.classifier import Classifier

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from tl_train.prepare import prepare
 from torch import nn
 from torch.nn import functional
 
@@ -17,6 +16,7 @@ from tl_train.errors import ConfigError, DataError
 from tl_train.head.features import part_of
 from tl_train.head.penalised import LinearHead, fit_penalised_head
 from tl_train.progress import Progress
+from tl_train.run.prepare import prepare
 from tl_train.training.checkpoints import FOLDER
 from tl_train.training.interpolation import copy_weights
 from tl_train.training.last_stages import _take_step
