@@ -36,6 +36,7 @@ STAGES_DEFAULTS: Mapping[str, Any] = {
     "schedule": "cosine",
     "batch_size": 64,
     "label_smoothing": 0.1,
+    "augment": "light",
 }
 STAGES_WARMUP = 0.3  # of the epochs, where none is given; as in torch's OneCycleLR
 
