@@ -21,7 +21,7 @@ from PIL import Image
 from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
-from tl_train.data.sources import read_source
+from tl_train.data.sources.reading import read_source
 from tl_train.head.cross_validation import folds
 from tl_train.progress import Progress
 from tl_train.recipes import load_recipe

@@ -10,7 +10,7 @@ from tl_export.errors import ExportError
 from tl_infer.images import ImageSource
 from tl_infer.model.contract import ModelSpec
 from tl_train.data.dataset import fingerprint, load_dataset
-from tl_train.data.sources import read_source
+from tl_train.data.sources.reading import read_source
 from tl_train.errors import RunError
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder

@@ -6,7 +6,7 @@ import itertools
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
 from tl_train.data.looks import looks_of
-from tl_train.data.sources import read_source
+from tl_train.data.sources.reading import read_source
 from tl_train.progress import Progress
 
 # All parameters, by steps of Adam from a random head: what the defaults are not.

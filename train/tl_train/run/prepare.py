@@ -7,7 +7,7 @@ import torch
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import fingerprint, load_dataset
-from tl_train.data.sources import read_source
+from tl_train.data.sources.reading import read_source
 from tl_train.errors import WeightsError
 from tl_train.head.features import BackboneFeatures
 from tl_train.head.fit_head import features_suffice

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.loading import Notes, load, load_with
 from support.pictures import draw
 from tl_train.config import TrainConfig
-from tl_train.data.sources import read_source
+from tl_train.data.sources.reading import read_source
 from tl_train.errors import ConfigError, DataError
 from tl_train.progress import Progress
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.loading import BY_STEPS, Notes, load, load_with
 from support.pictures import draw, draw_shape
 from tl_train.config import TrainConfig
-from tl_train.data.sources import read_source
+from tl_train.data.sources.reading import read_source
 from tl_train.errors import DataError
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
