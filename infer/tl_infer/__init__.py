@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tl_infer.errors import (
         ClosedError,
         ImageError,
+        ImageTooLargeError,
         InputPathError,
         ModelFileError,
         OutputPathError,
@@ -36,6 +37,7 @@ __all__ = [
     "Classifier",
     "ClosedError",
     "ImageError",
+    "ImageTooLargeError",
     "InputPathError",
     "Limits",
     "ModelFileError",
@@ -57,6 +59,7 @@ _MODULES = {
     "errors": (
         "ClosedError",
         "ImageError",
+        "ImageTooLargeError",
         "InputPathError",
         "ModelFileError",
         "OutputPathError",
