@@ -13,6 +13,7 @@ from tl_infer import (
     Classifier,
     ClosedError,
     ImageError,
+    ImageTooLargeError,
     InputPathError,
     Limits,
     ModelFileError,
@@ -98,7 +99,7 @@ def describing(classifier: Classifier) -> None:
 
 def failing() -> tuple[type[TlError], ...]:
     """One `except TlError` catches them all; the standard types work too."""
-    values: tuple[type[ValueError], ...] = (ClosedError, ImageError, ModelFileError, ProviderError)
+    values: tuple[type[ValueError], ...] = (ClosedError, ImageError, ImageTooLargeError, ModelFileError, ProviderError)
     system: tuple[type[OSError], ...] = (InputPathError, OutputPathError)
     assert values
     assert system

@@ -123,7 +123,10 @@ def test_tiny_and_uniform_pictures_are_never_near():
             r"classes 'dog' and 'd.g' look the same, but differ: U\+006F .* against U\+043E",
         ),
         ({"labels": ("dog", "Validation")}, "a class is named 'Validation': for parts of the data"),
-        ({"broken": (ImageError("a.jpg", "damaged"),)}, r"1 image\(s\) cannot be read, first a.jpg: damaged: repair"),
+        (
+            {"broken": (ImageError("a.jpg", "damaged"),)},
+            r"1 image\(s\) cannot be read, first a.jpg: damaged: fix or remove",
+        ),
     ],
 )
 def test_each_warning_says_what_to_do(clean, fields, message):
@@ -140,7 +143,7 @@ def test_grey_pictures_in_one_class_only_are_a_warning(clean):
     ]
     found = preflight(with_parts(clean, train=gray, val=(), test=clean.test[:15]))
     assert found.gray == 12
-    assert any("100% of 'dog' are grey, of 'cat' 0%" in warning for warning in found.warnings)
+    assert any("100% of class 'dog' is grey, 0% of 'cat'" in warning for warning in found.warnings)
 
 
 def test_a_run_saves_what_was_found(tiny_run):
