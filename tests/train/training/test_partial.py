@@ -15,7 +15,7 @@ from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError, DataError
 from tl_train.head.features import part_of
 from tl_train.head.penalised import LinearHead, fit_penalised_head
-from tl_train.prepare import prepare
+from tl_train.run.prepare import prepare
 from tl_train.progress import Progress
 from tl_train.training.checkpoints import FOLDER
 from tl_train.training.interpolation import copy_weights
