@@ -55,7 +55,7 @@ class Watch(Progress):
 @pytest.fixture(scope="module")
 def partial_run(many_shapes, tmp_path_factory):
     out = tmp_path_factory.mktemp("partial") / "run"
-    train(TrainConfig.of(str(many_shapes), mode="partial", epochs=3, lr=3e-3, **FIELDS), out)
+    train(TrainConfig.of(str(many_shapes), mode="partial", epochs=3, lr=1e-3, batch_size=16, **FIELDS), out)
     return out
 
 
@@ -84,7 +84,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(partial_run, many_shapes
     class Stop(Exception):  # noqa: N818 - not an error of the program
         pass
 
-    config = TrainConfig.of(str(many_shapes), mode="partial", epochs=3, lr=3e-3, **FIELDS)
+    config = TrainConfig.of(str(many_shapes), mode="partial", epochs=3, lr=1e-3, batch_size=16, **FIELDS)
     with pytest.raises(Stop):
         train(config, tmp_path / "run", progress=Watch(epoch + 1, Stop))
     progress = Watch()

@@ -67,7 +67,7 @@ def test_any_cut_and_any_altered_byte_is_found(tmp_path):
         with pytest.raises(DamagedFileError, match=r"damaged\.npy: "):
             check(damaged)
     damaged.write_bytes(data + b"\0")
-    with pytest.raises(DamagedFileError, match="cut or altered"):
+    with pytest.raises(DamagedFileError, match="truncated or corrupted"):
         check(damaged)
     for place in range(len(data)):
         altered = bytearray(data)
@@ -80,7 +80,7 @@ def test_any_cut_and_any_altered_byte_is_found(tmp_path):
 def test_what_float16_cannot_hold_is_refused():
     np.testing.assert_array_equal(to_half(np.array([65504.0, -1.0], np.float32)), [65504, -1])
     for value in (70_000.0, np.nan, np.inf):
-        with pytest.raises(TrainingError, match=r"more than float16 can hold; .*--freeze-until"):
+        with pytest.raises(TrainingError, match=r"too large for float16; .*--freeze-until"):
             to_half(np.array([1.0, value], np.float32))
 
 
@@ -178,19 +178,19 @@ def test_a_damaged_file_is_computed_again(trunk, samples, cache):
     notes = Notes()
     again, _ = kept(stages, notes)
     assert_same(first, again)
-    assert [("was altered; computed again" in line) for line in notes.lines] == [True, True, False]
+    assert [line.endswith("corrupted; recomputing") for line in notes.lines] == [True, True, False]
     os.truncate(next(cache.iterdir()), 300)
     notes = Notes()
     again, _ = kept(stages, notes)
     assert_same(first, again)
-    assert "cut or altered; computed again" in notes.lines[0] or "cut; computed again" in notes.lines[0]
+    assert notes.lines[0].endswith(("truncated; recomputing", "corrupted; recomputing"))
 
 
 def test_beyond_the_limit_they_are_streamed(trunk, samples, cache):
     notes = Notes()
     _, kind = kept(stages_of(trunk, samples[:4]), notes, limit_bytes=1000)
     assert kind is StreamedActivations
-    assert "computed in every epoch: 0 MB are needed, the limit is 0 MB" in notes.lines[0]
+    assert "Cache too small (0 MB needed, limit 0 MB): recomputing activations every epoch" in notes.lines[0]
     assert not cache.exists()
 
 

@@ -7,8 +7,9 @@ the design matrix make a good preconditioner cheap: one number per column and cl
 
 import contextlib
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -18,7 +19,7 @@ Part = TypeVar("Part")
 
 # A fit is done when its objective, less the loss that no fit gets below, could fall by no more than this fraction, as
 # the preconditioner sees it.
-_TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-10}
+_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 # What is below this is as good as nothing, nats.
 _LEAST_OBJECTIVE = 1e-4
 # Steps with one preconditioner, and how often it is made anew; nearly always one round is enough.
@@ -30,6 +31,8 @@ _SLOPE_LEFT = 0.3
 _GROWTH = 1e-3
 # Images that one thread takes at a time: as many logits as fit its cache, and few enough that all threads have work.
 _CHUNK_LOGITS, _LEAST_CHUNK, _LARGEST_CHUNK = 1 << 16, 512, 2048
+# Parts begun before the first of them is taken, on any number of threads: what bounds their memory.
+_CHUNKS_AHEAD = 32
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -78,13 +81,22 @@ class Regressions:
 
     def least_loss(self) -> Tensor:
         """The loss (B,) where the probabilities are the targets; above 0 for smoothed ones."""
-        probabilities = self.targets / self.targets.sum(dim=1, keepdim=True)
-        return -torch.xlogy(self.targets, probabilities).sum(dim=1) @ self.shares
+
+        def of(rows: slice) -> Tensor:
+            targets = self.targets[rows]
+            return -torch.xlogy(targets, targets / targets.sum(dim=1, keepdim=True)).sum(dim=1) @ self.shares[rows]
+
+        return sum(self._parts(of), self.shares.new_zeros(self.shares.shape[1]))
 
     def products(self, weights: Tensor) -> Tensor:
         """The design matrix times weights (R, B, C): (N, B, C)."""
         columns = weights.flatten(1)
-        return torch.cat(list(self._parts(lambda rows: self.design[rows] @ columns))).reshape(-1, *weights.shape[1:])
+        found = self.design.new_empty(len(self.design), columns.shape[1])
+        start = 0
+        for part in self._parts(lambda rows: self.design[rows] @ columns):
+            found[start : start + len(part)] = part
+            start += len(part)
+        return found.reshape(-1, *weights.shape[1:])
 
     def gradient(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The loss float64 (B,) at logits (N, B, C), and its gradient (R, B, C) by the weights."""
@@ -130,8 +142,16 @@ class Regressions:
     def _parts(self, work: Callable[[slice], Part]) -> Iterator[Part]:
         """What `work` makes of each part of the images, in order."""
         size = min(max(_CHUNK_LOGITS // (self.shares.shape[1] * self.targets.shape[1]), _LEAST_CHUNK), _LARGEST_CHUNK)
-        chunks = [slice(start, start + size) for start in range(0, len(self.design), size)]
-        return map(work, chunks) if len(chunks) == 1 else self.workers.map(work, chunks)
+        if len(self.design) <= size:
+            yield work(slice(size))  # handing it over would take longer
+            return
+        pending: deque[Future[Part]] = deque()
+        for start in range(0, len(self.design), size):
+            if len(pending) == _CHUNKS_AHEAD:
+                yield pending.popleft().result()
+            pending.append(self.workers.submit(work, slice(start, start + size)))
+        while pending:
+            yield pending.popleft().result()
 
 
 def minimise(problem: Regressions, strength: float, start: Tensor, tick: Callable[[], None]) -> tuple[Tensor, Tensor]:
