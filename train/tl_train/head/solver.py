@@ -22,8 +22,10 @@ Part = TypeVar("Part")
 _TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 # What is below this is as good as nothing, nats.
 _LEAST_OBJECTIVE = 1e-4
-# Steps with one preconditioner, and how often it is made anew; nearly always one round is enough.
-_STEPS_OF_ROUND, _MAX_ROUNDS = 30, 4
+# Steps with one preconditioner, and how often it is made anew. Nearly always one round is enough; a few images that are
+# all told apart, under next to no penalty, need more, which float64 has the digits for.
+_STEPS_OF_ROUND = 30
+_MAX_ROUNDS = {torch.float32: 4, torch.float64: 40}
 _MAX_TRIALS = 10
 # A step is long enough when the slope along it has fallen to this fraction.
 _SLOPE_LEFT = 0.3
@@ -167,7 +169,7 @@ def minimise(problem: Regressions, strength: float, start: Tensor, tick: Callabl
 
     """
     state = _State.at(problem, strength, start)
-    for _ in range(_MAX_ROUNDS):
+    for _ in range(_MAX_ROUNDS[start.dtype]):
         if _descend(state, tick):
             break
     return state.weights, state.logits
