@@ -24,8 +24,8 @@ def test_figures_stand_in_columns_and_names_as_they_are():
     assert list(proof_lines(PROOF)) == [
         "stage        largest     mean  allowed  unit; worst image",
         "decode             0        0        0  grey levels",
-        "logits       1.5e-06  2.5e-07        -  of the largest value; [red] a very long",
-        "                                        name of an image file.jpeg",
+        "logits       1.5e-06  2.5e-07        -  of the largest value or 1; [red] a very",
+        "                                        long name of an image file.jpeg",
         "batch          2e-07            0.0001  of probability, 8 images",
         "independent    0.013                    of probability, 32 images, top-1 the",
         "                                        same on 96.9%, preprocessed images up to",

@@ -18,12 +18,16 @@ LABEL = "label"
 # In the order in which a fault spreads: each stage is computed from the ones before it.
 STAGES = (DECODE, TENSOR, EMBEDDING, LOGITS, HEATMAP, PROBABILITIES, LABEL)
 
+# A logit is a log of odds: where a head has learnt next to nothing all are near zero, and a share of them says only how
+# float32 rounds. A difference of 1e-4 moves no probability by more than a quarter of that. Heatmaps add up to logits.
+_LEAST_SCALE: Mapping[str, float] = {EMBEDDING: 0.0, LOGITS: 1.0, HEATMAP: 1.0}
+
 UNITS: Mapping[str, str] = {
     DECODE: "grey levels",
     TENSOR: "of the normalised value",
     EMBEDDING: "of the largest value",
-    LOGITS: "of the largest value",
-    HEATMAP: "of the largest value",
+    LOGITS: "of the largest value or 1",
+    HEATMAP: "of the largest value or 1",
     PROBABILITIES: "of probability",
     LABEL: "of probability",
 }
@@ -93,8 +97,9 @@ class StageResult:
 def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[str, float]:
     """Stage -> how far two answers on one image are apart; only the stages that both have.
 
-    Embedding, logits and heatmap are relative to the largest absolute value expected, the others absolute. At `label`
-    it is by how much the expected answer prefers its own label to the other's; zero means the same label.
+    The embedding is relative to the largest absolute value expected, logits and heatmap likewise but to 1 at least, the
+    others are absolute. At `label` it is by how much the expected answer prefers its own label to the other's; zero
+    means the same label.
 
     Args:
         expected: the answer to compare with.
@@ -105,8 +110,7 @@ def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[
     gaps: dict[str, float] = {}
     for stage in STAGES:
         if stage in expected.values and stage in found.values:
-            relative = stage in (EMBEDDING, LOGITS, HEATMAP)
-            gaps[stage] = _distance(expected.values[stage], found.values[stage], relative)
+            gaps[stage] = _distance(expected.values[stage], found.values[stage], _LEAST_SCALE.get(stage))
     gaps[LABEL] = _preference(expected, found.label, labels)
     return gaps
 
@@ -130,12 +134,14 @@ def first_failure(results: Sequence[StageResult]) -> StageResult | None:
     return next((result for result in results if not result.passed), None)
 
 
-def _distance(expected: npt.NDArray[Any], found: npt.NDArray[Any], relative: bool) -> float:
+def _distance(expected: npt.NDArray[Any], found: npt.NDArray[Any], least_scale: float | None) -> float:
+    """The largest difference; relative where there is a least scale."""
     if expected.shape != found.shape:
         return math.inf
     gap = float(np.abs(expected.astype(np.float64) - found).max())
-    scale = float(np.abs(expected).max()) if relative else 1.0
-    return gap / (scale or 1.0)
+    if least_scale is None:
+        return gap
+    return gap / (max(float(np.abs(expected).max()), least_scale) or 1.0)
 
 
 def _preference(expected: Answer, label: str, labels: Sequence[str]) -> float:
