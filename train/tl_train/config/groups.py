@@ -180,8 +180,10 @@ class ModelConfig:
 
     arch: str = option(
         "efficientnet_lite0",
-        help="efficientnet_lite0 (its weights are installed), efficientnet_b0 and others (they download), or "
-        "timm:NAME.",
+        metavar="NAME|auto|A,B,...",
+        help="efficientnet_lite0, lite1, lite2 (their weights are installed), efficientnet_b0 and others (they "
+        "download), or timm:NAME. auto, or several names: compare them by cross-validation on the training images and "
+        "take the fastest within a standard error of the best.",
     )
     weights: str = option(
         "default",
@@ -199,7 +201,8 @@ class ModelConfig:
     time_limit: float = option(
         10.0,
         metavar="MINUTES",
-        help="Approximate limit on the run's time with mode auto; the head is fitted in any case.",
+        help="Approximate limit on the run's time with mode auto; the head is fitted in any case. A third of it at "
+        "most goes into comparing architectures.",
     )
     freeze_until: str = option(
         "", metavar="NAME", shown="the layer that leaves about a third of the multiply-adds trainable",
@@ -212,8 +215,16 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
+        allowed = ("default",) if self.arch == "auto" else ("default", "none")
+        comparable = not self.compares or self.weights in allowed
+        check(comparable, "weights", self.weights, f"{' or '.join(allowed)} with arch {self.arch}")
         check(self.time_limit > 0, "time_limit", self.time_limit, "minutes above 0")
         check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 to below 1")
+
+    @property
+    def compares(self) -> bool:
+        """Whether the architecture is chosen among several."""
+        return self.arch == "auto" or "," in self.arch
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

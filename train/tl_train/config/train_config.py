@@ -138,7 +138,7 @@ class TrainConfig:
     def idle_fields(self, names: Iterable[str]) -> list[str]:
         """Those of the fields `names` that change nothing in this mode."""
         mode = self.model.mode
-        idle = set() if mode == "auto" else {"time_limit"}
+        idle = set() if mode == "auto" or self.model.compares else {"time_limit"}
         if mode not in TRAINS_STAGES:
             idle.add("freeze_until")
         if not self.takes_steps:

@@ -100,14 +100,14 @@ class _Pool:
             if not len(places):
                 break
             places = places[np.abs(column[places] - here) <= reach]
-        near = self._images[places]
-        return near[self._differences(near, image) <= MAX_THUMBNAIL_DIFFERENCE] if len(near) else near
+        near: Ints = self._images[places]
+        return near[self._differences(near, image) <= MAX_THUMBNAIL_DIFFERENCE]
 
     def _differences(self, images: Ints, image: int) -> Floats:
         """Mean differences of thumbnails."""
         here = _scaled(self._thumbnails[[image]].astype(np.float32))
         found = (np.abs(_scaled(levels) - here).mean(axis=1) for _, levels in _chunks(self._thumbnails, images))
-        return np.concatenate(list(found))
+        return np.concatenate([np.zeros(0, np.float32), *found])
 
 
 def _chunks(thumbnails: npt.NDArray[np.uint8], images: Ints | None = None) -> Iterator[tuple[slice, Floats]]:

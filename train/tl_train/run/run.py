@@ -12,9 +12,11 @@ from tl_train.models.weight_files import read_weights
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
+from tl_train.run.choose_architecture import compare_architectures, with_chosen
 from tl_train.run.judge import calibrate, evaluate_held_out
 from tl_train.run.learn import learn
 from tl_train.run.prepare import prepare
+from tl_train.run_folder.compared import ComparedArchitecture, load_compared, save_compared
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import save_run
@@ -50,14 +52,23 @@ def train(
     first = is_first_process()
     if first:
         RunFolder(out).check_writable(config, overwrite=overwrite, resume=resume)
-    setup = prepare(config, progress)
+    compared: tuple[ComparedArchitecture, ...] = ()
+    if config.model.compares:  # a run that goes on, and the other processes of one, choose nothing again
+        stored = resume or not first
+        compared = (
+            load_compared(RunFolder(out).architectures_file) if stored else compare_architectures(config, progress)
+        )
+    setup = prepare(with_chosen(config, compared) if compared else config, progress)
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     if first and not resume:
         RunFolder(out).start(config)
+        if compared:
+            save_compared(RunFolder(out).architectures_file, compared)
         _report_preflight(setup.findings, out, progress)
     progress.note(_opening(setup))
     if first and resume:
         _go_on(setup, RunFolder(out), progress)
+        config.save(RunFolder(out).config_file)
 
     started = time.perf_counter()
     learned = learn(setup, out, progress, deadline)
@@ -78,6 +89,7 @@ def train(
         penalised=learned.head.penalised,
         tried=learned.tried(),
         interrupted=learned.interrupted,
+        architectures=compared,
     )
     if first:
         save_run(result, setup, command)
@@ -121,7 +133,6 @@ def _go_on(setup: Setup, run: RunFolder, progress: Progress) -> None:
         from tl_train.training.epochs import checkpoint_finished  # which imports lightning
 
         checkpoint_finished(setup, read_weights(run.weights_file), run.history(), run.path)
-    setup.config.save(run.config_file)
 
 
 def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.penalised import PenalisedHead
 from tl_train.history import Epoch
 from tl_train.prior.prior import Prior
+from tl_train.run_folder.compared import ComparedArchitecture
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class TrainResult:
         penalised: the penalised fit of the head; None when it was trained by steps.
         tried: the ways to train that were compared, in order; empty where there was but one.
         interrupted: Ctrl-C ended the training early, and the best so far was kept.
+        architectures: those that were compared; empty where the configuration names one.
 
     """
 
@@ -60,3 +62,4 @@ class TrainResult:
     penalised: PenalisedHead | None = None
     tried: tuple[Tried, ...] = ()
     interrupted: bool = False
+    architectures: tuple[ComparedArchitecture, ...] = ()
