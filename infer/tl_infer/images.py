@@ -29,7 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 # Names what decides the pixels of a file, for caches: these rules, and the library behind them.
-DECODER: Final = f"rules 1, Pillow {PIL.__version__}"
+DECODER: Final = f"rules 2, Pillow {PIL.__version__}"
 
 # Pillow's name of each format we decode. EPS stays out: reading it would start Ghostscript.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
