@@ -1,5 +1,6 @@
 """`train(config, out)`: one training run from images to a folder with the model, its figures and its report."""
 
+import collections
 import time
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
 from tl_train.run.choose_architecture import compare_architectures, with_chosen
-from tl_train.run.judge import calibrate, evaluate_held_out
+from tl_train.run.judge import calibrate, evaluate_held_out, suspects
 from tl_train.run.learn import learn
 from tl_train.run.prepare import prepare
 from tl_train.run_folder.compared import ComparedArchitecture, load_compared, save_compared
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import save_run
+from tl_train.run_folder.suspects_file import write_fixes
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
 from tl_train.training.processes import is_first_process
@@ -52,12 +54,7 @@ def train(
     first = is_first_process()
     if first:
         RunFolder(out).check_writable(config, overwrite=overwrite, resume=resume)
-    compared: tuple[ComparedArchitecture, ...] = ()
-    if config.model.compares:  # a run that goes on, and the other processes of one, choose nothing again
-        stored = resume or not first
-        compared = (
-            load_compared(RunFolder(out).architectures_file) if stored else compare_architectures(config, progress)
-        )
+    compared = _compare(config, RunFolder(out), progress, stored=resume or not first)
     setup = prepare(with_chosen(config, compared) if compared else config, progress)
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     if first and not resume:
@@ -65,6 +62,7 @@ def train(
         if compared:
             save_compared(RunFolder(out).architectures_file, compared)
         _report_preflight(setup.findings, out, progress)
+        _report_fixes(setup, RunFolder(out), progress)
     progress.note(_opening(setup))
     if first and resume:
         _go_on(setup, RunFolder(out), progress)
@@ -88,6 +86,7 @@ def train(
         prior=setup.prior,
         penalised=learned.head.penalised,
         tried=learned.tried(),
+        label_errors=suspects(setup, learned),
         interrupted=learned.interrupted,
         architectures=compared,
     )
@@ -120,6 +119,15 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     return findings
 
 
+def _compare(
+    config: TrainConfig, run: RunFolder, progress: Progress, *, stored: bool
+) -> tuple[ComparedArchitecture, ...]:
+    """What the architectures compared came to, if several are; a run that goes on chooses nothing anew."""
+    if not config.model.compares:
+        return ()
+    return load_compared(run.architectures_file) if stored else compare_architectures(config, progress)
+
+
 def _go_on(setup: Setup, run: RunFolder, progress: Progress) -> None:
     """With more epochs than before: what that means, and the place where a finished run ended."""
     before, now = run.config().steps.epochs, setup.config.steps.epochs
@@ -133,6 +141,19 @@ def _go_on(setup: Setup, run: RunFolder, progress: Progress) -> None:
         from tl_train.training.epochs import checkpoint_finished  # which imports lightning
 
         checkpoint_finished(setup, read_weights(run.weights_file), run.history(), run.path)
+
+
+def _report_fixes(setup: Setup, run: RunFolder, progress: Progress) -> None:
+    """Record what was decided about labels, before anything is learned from it."""
+    fixes = setup.dataset.fixes
+    if not fixes:
+        return
+    counted = collections.Counter(fix.action for fix in fixes)
+    progress.note(
+        f"{setup.config.data.fix}: {counted['relabel']} image(s) relabelled, {counted['drop']} dropped, "
+        f"{counted['keep']} kept as they are"
+    )
+    write_fixes(run.fixes_file, setup.dataset)
 
 
 def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:
