@@ -18,7 +18,7 @@ Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
 ClassWeights = Literal["none", "balanced"]
 Augment = Literal["none", "light", "standard"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 MatOrder = Literal["column", "row"]
 Parts = Literal["auto", "ignore"]
 
@@ -296,7 +296,11 @@ class StepsConfig:
         help="Stop after this many epochs without a lower validation loss and keep the best epoch's weights.",
     )
     devices: int = option(1, help="Processes that share each batch.")
-    precision: Precision = option("32-true", help="Numeric precision, as lightning-fabric names it.")
+    precision: Precision = option(
+        "auto",
+        help="Numeric precision, as lightning-fabric names it. auto: bf16-mixed where a trial finds it faster, with modes "
+        "full and gradual; else 32-true.",
+    )
     redraw_val: bool = option(
         False,
         on_command_line=False,

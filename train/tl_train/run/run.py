@@ -89,6 +89,7 @@ def train(
         label_errors=suspects(setup, learned),
         interrupted=learned.interrupted,
         architectures=compared,
+        step_form="" if learned.form is None else str(learned.form),
     )
     if first:
         save_run(result, setup, command)

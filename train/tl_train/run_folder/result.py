@@ -49,6 +49,7 @@ class TrainResult:
         label_errors: training images whose label may be wrong; None where no head was cross-fitted.
         interrupted: Ctrl-C ended the training early, and the best so far was kept.
         architectures: those that were compared; empty where the configuration names one.
+        step_form: memory layout and precision of the steps on the whole network; "" without such steps.
 
     """
 
@@ -66,3 +67,4 @@ class TrainResult:
     label_errors: LabelErrors | None = None
     interrupted: bool = False
     architectures: tuple[ComparedArchitecture, ...] = ()
+    step_form: str = ""

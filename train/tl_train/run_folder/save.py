@@ -161,6 +161,7 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
         "mode": config.model.mode,
         "input": f"{size_in_words(preprocess.size)} px, {preprocess.color}, {preprocess.fit}",
         "training": _training(result, config),
+        **({"steps": result.step_form} if result.step_form else {}),
         **({"tried": _tried(result)} if result.tried else {}),
         **({"architectures": list(map(dataclasses.asdict, result.architectures))} if result.architectures else {}),
         **_penalty(result),
