@@ -298,8 +298,8 @@ class StepsConfig:
     devices: int = option(1, help="Processes that share each batch.")
     precision: Precision = option(
         "auto",
-        help="Numeric precision, as lightning-fabric names it. auto: bf16-mixed where a trial finds it faster, with modes "
-        "full and gradual; else 32-true.",
+        help="Numeric precision, as lightning-fabric names it. auto: with modes full and gradual, bf16-mixed "
+        "where a trial finds it faster; else 32-true.",
     )
     redraw_val: bool = option(
         False,

@@ -107,7 +107,7 @@ def build_network(architecture: Architecture, weights: str, classes: int, head: 
 
 
 def memory_layout(module: nn.Module) -> torch.memory_format:
-    """The layout to train in where none is tried: channels_last if safe, in which a step of B0 takes 0.6 of the time."""
+    """The layout to train in where none is tried: channels_last, in which B0 takes 0.6 of the time, if it is safe."""
     return torch.channels_last if is_safe_channels_last(module) else torch.contiguous_format
 
 

@@ -12,7 +12,6 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -91,7 +90,7 @@ def choose_form(setup: Setup, out: Path, progress: Progress) -> StepForm:
     usual, device = usual_form(setup), _device()
     steps = setup.config.steps
     count = steps.epochs * math.ceil(len(setup.dataset.train) / steps.batch_size)
-    if steps.devices > 1 or count < _FEWEST_STEPS or device is None:
+    if steps.devices > 1 or count < _FEWEST_STEPS or device is None or len(_forms(setup, usual, device)) == 1:
         return usual
     form = _cached_trial(setup, usual, device, progress)
     kept.parent.mkdir(exist_ok=True)
@@ -130,7 +129,7 @@ def _key(setup: Setup, device: torch.device) -> str:
         batch=config.steps.batch_size,
         mode=config.model.mode,
         precision=config.steps.precision,
-        device=torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+        device=torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
         node=platform.node(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
@@ -146,7 +145,7 @@ def _read(path: Path) -> StepForm:
 
 def _trial(setup: Setup, usual: StepForm, device: torch.device, progress: Progress) -> StepForm:
     """Time a few steps of each form; the fastest, if it is faster than the usual one by enough."""
-    forms = [usual, *(form for form in _others(setup, device) if form != usual)]
+    forms = _forms(setup, usual, device)
     size, batch = setup.preprocessor.spec.size, setup.config.steps.batch_size
     images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
     times_s: dict[StepForm, float] = {}
@@ -163,13 +162,14 @@ def _trial(setup: Setup, usual: StepForm, device: torch.device, progress: Progre
     return taken
 
 
-def _others(setup: Setup, device: torch.device) -> Iterator[StepForm]:
-    """The forms that the network can be trained in here."""
+def _forms(setup: Setup, usual: StepForm, device: torch.device) -> list[StepForm]:
+    """The forms that the network can be trained in here, the usual one first."""
     safe = device.type != "cpu" or is_safe_channels_last(setup.network.module)
     layouts: tuple[Layout, ...] = ("channels_last", "contiguous") if safe else ("contiguous",)
     wanted = setup.config.steps.precision
     precisions: tuple[Precision, ...] = ("32-true", "bf16-mixed") if wanted == "auto" else (wanted,)
-    return (StepForm(layout, precision) for precision in precisions for layout in layouts)
+    forms = [StepForm(layout, precision) for precision in precisions for layout in layouts]
+    return [usual, *(form for form in forms if form != usual)]
 
 
 def _step_s(module: nn.Module, images: torch.Tensor, form: StepForm, limit_s: float) -> float:
@@ -180,9 +180,7 @@ def _step_s(module: nn.Module, images: torch.Tensor, form: StepForm, limit_s: fl
         started = time.perf_counter()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=form.precision == "bf16-mixed"):
             logits = module(images)
-        loss = functional.cross_entropy(
-            logits.float(), torch.zeros(len(images), dtype=torch.long, device=images.device)
-        )
+        loss = functional.cross_entropy(logits.float(), labels)
         torch.autograd.backward(loss)
         module.zero_grad()
         if images.device.type == "cuda":
