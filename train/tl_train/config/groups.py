@@ -19,6 +19,7 @@ Schedule = Literal["constant", "cosine"]
 ClassWeights = Literal["none", "balanced"]
 Augment = Literal["none", "light", "standard"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+KnownPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 MatOrder = Literal["column", "row"]
 Parts = Literal["auto", "ignore"]
 
@@ -55,7 +56,8 @@ class DataConfig:
     )  # fmt: skip
     val_split: float | None = option(
         None,
-        shown=f"{DEFAULT_VAL_SPLIT}; with mode head and a penalised head, 0 if the dataset has a test split",
+        shown=f"{DEFAULT_VAL_SPLIT}; with modes auto, partial and head and a penalised head, 0 if the dataset has a "
+        "test split",
         help="Fraction of the training images held out for validation, unless the dataset has a validation split.",
     )
     test_split: float | None = option(

@@ -123,7 +123,9 @@ class _State:
     history: list[Epoch] = dataclasses.field(default_factory=list)
 
     def to_checkpoint(self) -> dict[str, Any]:
-        tried = None if self.tried is None else [(one.alpha, one.losses.tolist(), one.accuracy) for one in self.tried]
+        tried = None
+        if self.tried is not None:
+            tried = [(one.alpha, one.losses.tolist(), one.accuracy, torch.from_numpy(one.logits)) for one in self.tried]
         return {
             "model": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -194,7 +196,8 @@ class StageTraining:
         self.tried: Tried | None = None
         if self._stored and self._stored["tried"]:
             self.tried = tuple(
-                AlphaTried(alpha, np.array(losses), right) for alpha, losses, right in self._stored["tried"]
+                AlphaTried(alpha, np.array(losses), right, logits.numpy())
+                for alpha, losses, right, logits in self._stored["tried"]
             )
 
     def run(self, stages: LastStages, epochs: int, tried: Tried | None = None, *, trial: bool = False) -> StagesTrained:

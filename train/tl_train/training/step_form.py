@@ -23,7 +23,7 @@ from tl_infer.errors import OutputPathError
 from tl_infer.model.records import read
 from tl_infer.system.files import write_text
 from tl_train.cache.disk import cache_subfolder, key_of
-from tl_train.config.groups import Precision
+from tl_train.config.groups import KnownPrecision
 from tl_train.errors import RunError
 from tl_train.models.network import is_safe_channels_last, memory_layout
 from tl_train.progress import Progress
@@ -48,12 +48,12 @@ class StepForm:
 
     Attributes:
         layout: of images and weights in memory.
-        precision: as lightning-fabric names it; never `auto`.
+        precision: as lightning-fabric names it.
 
     """
 
     layout: Layout
-    precision: Precision
+    precision: KnownPrecision
 
     def __str__(self) -> str:
         return f"{self.layout}, {self.precision}"
@@ -167,7 +167,7 @@ def _forms(setup: Setup, usual: StepForm, device: torch.device) -> list[StepForm
     safe = device.type != "cpu" or is_safe_channels_last(setup.network.module)
     layouts: tuple[Layout, ...] = ("channels_last", "contiguous") if safe else ("contiguous",)
     wanted = setup.config.steps.precision
-    precisions: tuple[Precision, ...] = ("32-true", "bf16-mixed") if wanted == "auto" else (wanted,)
+    precisions: tuple[KnownPrecision, ...] = ("32-true", "bf16-mixed") if wanted == "auto" else (wanted,)
     forms = [StepForm(layout, precision) for precision in precisions for layout in layouts]
     return [usual, *(form for form in forms if form != usual)]
 
