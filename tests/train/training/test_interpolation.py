@@ -89,7 +89,7 @@ def test_trying_leaves_the_end_in_place_and_ignores_the_temperature():
 
 
 def test_no_image_has_a_part_in_the_weights_that_answer_it():
-    """The first half is told apart at alpha 1 alone, the second at alpha 0: each is answered as the other half wants."""
+    """One half is told apart at alpha 1 alone, the other at alpha 0: each is answered as the other half wants."""
     random = np.random.default_rng(0)
     truth = random.integers(0, 2, 80)
     half = np.arange(80) % 2

@@ -58,8 +58,8 @@ def load_dataset(config: TrainConfig, source: Source, progress: Progress, featur
     """Read every image of a source once, and split what it does not split itself.
 
     A bad image is known before the first training step. Test images that the source does not bring are split off the
-    training images. Validation images are too, where they are needed or asked for: without them, what a source gives for
-    training is trained on as a whole.
+    training images. Validation images are too, where they are needed or asked for; else all that a source gives for
+    training is trained on.
     Labels are corrected after the split, so that the same images are held out with corrections and without.
 
     Args:

@@ -88,7 +88,7 @@ def choose_alpha(tried: Sequence[AlphaTried]) -> float:
 
 
 def cross_chosen(tried: Sequence[AlphaTried], truth: Ints) -> Answers:
-    """Answers to the held-back images that had no part in them: to each half at the alpha that the other half chooses."""
+    """Answers to the held-back images, none of which had a part in its own: to each half at the alpha of the other."""
     half = np.arange(len(truth)) % 2
     logits = np.empty_like(tried[0].logits)
     for here in (0, 1):

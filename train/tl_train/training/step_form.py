@@ -152,7 +152,7 @@ def _trial(setup: Setup, usual: StepForm, device: torch.device, progress: Progre
     setup.network.prepare_for_training(setup.config.model.mode)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         for form in progress.steps(forms, "Trying memory layouts and precisions", len(forms)):
-            module = copy.deepcopy(setup.network.module).to(device, memory_format=form.memory_format)
+            module = copy.deepcopy(setup.network.module).to(device).to(memory_format=form.memory_format)
             limit_s = 3 * times_s.get(usual, math.inf)
             times_s[form] = _step_s(module, images.to(device, memory_format=form.memory_format), form, limit_s)
     quickest = min(forms, key=lambda form: times_s[form])
