@@ -22,7 +22,8 @@ class ComparedArchitecture:
         name: as `--arch` takes it.
         size: of its input, as `--size` takes it.
         licence: of its weights; "" where none is stated.
-        ms: for one decoded image on one core, preprocessing and network up to the head; None where it was not tried.
+        ms: of processor time for one decoded image: preprocessing, and the network up to its head, on one core; None
+            where it was not tried.
         accuracy: cross-validated on training images, 0..1; None where it was not judged.
         standard_error: of the accuracy.
         log_loss: likewise cross-validated, nats, at the temperature that suits it.
