@@ -174,7 +174,9 @@ class Classifier:
         """
         request = self._request(top_k, threshold, embedding, heatmap)
         answer = functools.partial(self._answer_or_error, self._engine.for_many(), request)
-        return ordered_map(answer, images, self._engine.threads)
+        # While another process decodes, a thread only waits.
+        waiting = 1 if self._pool is None else 2
+        return ordered_map(answer, images, waiting * self._engine.threads)
 
     def classify_batch(
         self, array: npt.NDArray[np.uint8], top_k: int | None = 1, *, threshold: float | None = None

@@ -171,7 +171,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position = _header_end(data, start)
         if marker == _SOS:
             ends = _SCAN_ENDS.search(data, position)
-            position = ends.start() if ends else len(data)
+            position = ends.start() if ends else max(position, len(data))
         yield marker, start, position
 
 

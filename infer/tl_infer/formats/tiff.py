@@ -55,7 +55,7 @@ class _Reader:
     def unpack(self, form: str, start: int) -> tuple[int, ...]:
         try:
             return struct.unpack_from(self._order + form, self._data, start)
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:
             raise self.damaged("it is truncated: the directory of the TIFF ends after the file") from error
 
     def entries(self) -> Iterator[_Entry]:

@@ -21,6 +21,13 @@ from tl_infer.limits import Limits
 _START_SECONDS: Final = 120  # a loaded machine may need long to import numpy and Pillow
 _BIG_BYTES: Final = 1 << 24  # shared memory beyond this is given back after use
 
+# A thread per core in numpy's linear algebra would count against the memory. And glibc would get the memory of each
+# image from the system anew, and give it back.
+_ENVIRONMENT: Final = {
+    "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864",
+}  # fmt: skip
+
 # The folders to import from are those of this process, not what a new one would find for itself.
 _PROGRAM: Final = """
 import json, sys
@@ -50,13 +57,11 @@ class Worker:
         self._map = mmap.mmap(self._memory, 3 * limits.max_pixels)
         folders = [os.path.abspath(folder) for folder in sys.path if folder]  # noqa: PTH100 - folders and zip files
         numbers = [self._memory, len(self._map), limits.max_bytes, int(limits.max_seconds) + 60]
-        # A thread per core in numpy's linear algebra would count against the memory.
-        threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-P", "-c", _PROGRAM, json.dumps(folders), *map(str, numbers)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
-                pass_fds=(self._memory,), process_group=0, env={**os.environ, **threads},
+                pass_fds=(self._memory,), process_group=0, env={**os.environ, **_ENVIRONMENT},
             )  # fmt: skip
             answer = self._receive(_START_SECONDS)
         except (OSError, WorkerDiedError) as error:
