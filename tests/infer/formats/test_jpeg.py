@@ -1,3 +1,4 @@
+import io
 import time
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image, ImageFile
 
 from attacks import jpeg_files
 from attacks.jpeg_files import encoded, photo
+from support.pictures import SHARED
 from tl_infer import ImageError, Limits, load_image
 from tl_infer.formats.jpeg import MAX_SEGMENTS, read_outline
 
@@ -104,8 +106,18 @@ def test_missing_scans_and_restart_markers_are_named():
     refused(restarts[:first] + restarts[first + 40 :], r"truncated: \d+ of \d+ restart markers")
 
 
-def test_the_pixels_are_pillows(photos):
-    for path in photos[:10]:
+@pytest.mark.parametrize("options", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_the_pixels_are_pillows(options, mode):
+    for size in ((64, 48), (17, 9), (1, 1), (333, 40)):
+        data = encoded(photo(*size).convert(mode), **options)
+        with Image.open(io.BytesIO(data)) as image:
+            np.testing.assert_array_equal(load_image(data), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.skipif(not (SHARED / "photos").is_dir(), reason="the photos lie beside the checkout")
+def test_photos_are_whole():
+    for path in sorted((SHARED / "photos").iterdir())[:20]:
         with Image.open(path) as image:
             np.testing.assert_array_equal(load_image(path), np.asarray(image.convert("RGB")))
 
