@@ -6,7 +6,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from attacks import jpeg_files, model_files, png_files, tiff_files
+from attacks import gif_and_bmp_files, jpeg_files, model_files, png_files, tiff_files
 from attacks.jpeg_files import photo
 from support import onnx_bytes
 
@@ -49,7 +49,8 @@ def images() -> list[bytes]:
         _encoded(_SMALL, "TIFF", compression="tiff_lzw", tiffinfo={322: 16, 323: 16}), tiff_files.old_jpeg(24, 17),
         tiff_files.huge_tile(16, 64, stored_rows=64), tiff_files.huge_tile(), tiff_files.many_strips(20),
         tiff_files.two_widths(16, 20), tiff_files.long_tag(20), tiff_files.many_odd_tags(5),
-        png_files.many_chunks(5), png_files.cut_and_ended(_encoded(_SMALL, "PNG"), 300),
+        gif_and_bmp_files.many_comments(9), gif_and_bmp_files.run_length_encoded(9, 5), png_files.many_chunks(5),
+        png_files.cut_and_ended(_encoded(_SMALL, "PNG"), 300),
     ]  # fmt: skip
 
 

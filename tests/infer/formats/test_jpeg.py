@@ -76,6 +76,11 @@ def test_a_reserved_marker_hides_no_scans():
 def test_segments_are_limited():
     refused(jpeg_files.exif_segments(800, 60_000), "EXIF in more than 100 segments, the limit")
     refused(jpeg_files.empty_comments(1_000_000), f"a JPEG of more than {MAX_SEGMENTS} segments, the limit")
+    refused(jpeg_files.hidden_exif_segments(2), "EXIF in more than 100 segments, the limit")
+    refused(b"\xff\xd8\xff\xd9" + jpeg_files.exif_segments(800, 60_000)[2:], "a JPEG that ends before its first scan")
+    for filling in (b"\xff", b"\xff\0", b"\xff\xd0"):
+        refused(jpeg_files.filled(110_000, filling), "more than 100000 bytes between the segments of a JPEG")
+        assert load_image(jpeg_files.filled(1000, filling)).shape == (48, 64, 3)
     for data in (jpeg_files.exif_segments(50, 100), jpeg_files.empty_comments(5000)):
         assert load_image(data).shape == (48, 64, 3)
 
