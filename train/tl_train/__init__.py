@@ -3,10 +3,16 @@
 They load their modules when first used, so that `tl-train --help` needs none of the libraries that train.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+import importlib
+
+import tl_infer as tl_infer  # first of all, because it keeps onnxruntime from reporting to its maker
+
+TYPE_CHECKING = False  # typing's own, without loading it: the programs handle signals as soon as they can
 if TYPE_CHECKING:
+    from typing import Any
+
     from tl_train.config import TrainConfig
     from tl_train.run.comparison import compare
     from tl_train.run.run import dry_run, train
