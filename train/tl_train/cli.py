@@ -155,7 +155,7 @@ def _shown(value: object) -> str:
 @click.option(
     "--tensorboard", is_flag=True, help="Write TensorBoard events to OUT/tensorboard; requires the tensorboard package."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in --out, once the new one is complete.")
 @click.option("--resume", is_flag=True, help="Continue the unfinished run in --out; give the same options again.")
 def command(recipes: tuple[str, ...], **values: Any) -> None:
     """Fine-tune a pretrained network on the images of DATA.
@@ -189,7 +189,7 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
     from tl_train import compare, dry_run, train
     from tl_train.progress import Progress, TerminalProgress
     from tl_train.run.comparison import as_text
-    from tl_train.run_folder.folder import RunFolder
+    from tl_train.run_folder.workplace import Workplace
     from tl_train.tensorboard import TensorBoardProgress
     from tl_train.training.memory import keep_freed_memory
     from tl_train.training.processes import is_first_process
@@ -216,7 +216,7 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
                 click.echo(f"Comparison: {printable(str(job.out / 'comparison.html'))}")
         return
     if job.tensorboard and is_first:
-        progress = TensorBoardProgress(progress, RunFolder(job.out).events_folder)
+        progress = TensorBoardProgress(progress, Workplace.at(job.out).work.events_folder)
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     result = train(config, job.out, overwrite=job.overwrite, resume=job.resume, progress=progress, command=typed)
     if is_first:

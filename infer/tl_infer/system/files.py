@@ -29,6 +29,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))  # a link stays; the file it points to is replaced
     temporary = None
     try:
+        if target.exists() and not target.is_dir():  # renaming over a device would take its place
+            _check_regular(target.stat(), target)
         temporary, file = create_temporary(target.parent)
         with file:
             yield file
@@ -147,6 +149,19 @@ def write_all(file: FileIO, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[file.write(left) :]
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder and those around it, unless it is there.
+
+    Raises:
+        OutputPathError: it cannot be made.
+
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputPathError(f"{path}: cannot be created: {first_line(error)}") from error
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
