@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-import tl_infer as tl_infer  # first of all, because it keeps onnxruntime from reporting to its maker
+import tl_train as tl_train  # first of all, because it keeps libraries from reporting to their makers
 
 TYPE_CHECKING = False  # typing's own, without loading it: the programs handle signals as soon as they can
 if TYPE_CHECKING:

@@ -43,10 +43,6 @@ class OutputPathError(TlError, OSError):
     """A result could not be written where it was asked for."""
 
 
-class StreamError(TlError):
-    """Standard output cannot be written: the disk is full, it is closed, or nobody reads it any more."""
-
-
 class ProviderError(TlError, ValueError):
     """A provider is not in the installed onnxruntime, or does not start."""
 

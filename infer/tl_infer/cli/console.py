@@ -10,8 +10,8 @@ import click
 
 from tl_infer.cli.safetext import printable as printable
 from tl_infer.cli.signals import after_imports, end_at_once, handle
-from tl_infer.cli.streams import guard_streams
-from tl_infer.errors import StreamError, TlError
+from tl_infer.cli.streams import StreamError, guard_streams
+from tl_infer.errors import TlError
 
 EXIT_FATAL = 1
 EXIT_SOME_FAILED = 3

@@ -10,7 +10,11 @@ from typing import Any, TextIO
 
 import click
 
-from tl_infer.errors import StreamError
+from tl_infer.errors import TlError
+
+
+class StreamError(TlError):
+    """Standard output cannot be written: the disk is full, it is closed, or nobody reads it any more."""
 
 
 def guard_streams() -> None:

@@ -5,7 +5,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,7 +75,7 @@ def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_TEXT_BYTES) -> 
     return read_bytes(path, max_bytes).decode("utf-8-sig")
 
 
-def open_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> BufferedReader:
     """Open a regular file for reading; links are followed.
 
     A FIFO would make the reader wait for ever, and opening a device can do things by itself.
