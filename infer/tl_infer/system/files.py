@@ -57,11 +57,16 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
         OSError, ValueError: as `open_regular`.
 
     """
+    parts, size = [], 0
     with open_regular(path, max_bytes) as file:
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:  # it grew, or its size is not told, as in /proc
-        raise _too_large(path, len(data), max_bytes)
-    return data
+        # As much at once as there is, because `read` takes memory for all that it is asked for.
+        step = max(os.fstat(file.fileno()).st_size + 1, 1 << 16)
+        while part := file.read(step):
+            parts.append(part)
+            size += len(part)
+            if size > max_bytes:  # it grew, or its size is not told, as in /proc
+                raise _too_large(path, size, max_bytes)
+    return b"".join(parts)
 
 
 def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_TEXT_BYTES) -> str:
