@@ -169,7 +169,9 @@ MISFITS = {
     "another model": lambda state: state["model"].popitem(),
     "a model that is none": lambda state: state.update(model=5),
     "no optimizer": lambda state: state.update(optimizer={}),
-    "another optimizer": lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.zeros(2, 3)),
+    "another optimizer": lambda state: next(iter(state["optimizer"]["state"].values())).update(
+        exp_avg=torch.zeros(2, 3)
+    ),
     "no history": lambda state: state.pop("history"),
     "another history": lambda state: state.update(history=[("1", 2, 3)]),
     "a history of texts": lambda state: state.update(history=[("one", "two", 3, 4, 5, 6)]),
