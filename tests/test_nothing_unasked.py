@@ -1,5 +1,6 @@
 """Nothing goes out unasked: what the programs, and the libraries they load, look up and leave in the home folder."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,16 +24,15 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
   return EAI_FAIL;
 }
 """
-# Of each library what a run uses; torch's own downloads are those that the user asked for.
-LIBRARIES = """
-import tl_train, tl_export, io
-import huggingface_hub, jinja2, lightning_fabric, matplotlib.figure, onnx, onnxruntime, onnxscript, pooch, rich
-import safetensors, sklearn, timm, torch, torchvision
-figure = matplotlib.figure.Figure()
-figure.subplots().plot([1, 2])
-figure.savefig(io.BytesIO(), format="png")
-lightning_fabric.Fabric(accelerator="cpu", devices=1).launch()
-onnxruntime.InferenceSession(open(sys.argv[1], "rb").read())
+# Two programs in one process, because importing torch takes seconds; then what is left of the libraries they may load.
+PROGRAMS = """
+import contextlib, json, sys
+import tl_train.start, tl_export.start
+for start, arguments in zip((tl_train.start, tl_export.start), json.loads(sys.argv[1])):
+    sys.argv = ["program", *arguments]
+    with contextlib.suppress(SystemExit):
+        start.main()
+import huggingface_hub, jinja2, lightning_fabric, matplotlib, onnx, onnxscript, pooch, sklearn, timm, torchvision
 """
 CLASSIFIER = "import tl_infer; tl_infer.Classifier(sys.argv[1]).classify(sys.argv[2])"
 
@@ -75,9 +75,8 @@ def watched(tmp_path):
 
 
 def test_the_watch_sees_a_look_up(watched):
-    watched.run(
-        "-c", "import contextlib, socket\nwith contextlib.suppress(OSError): socket.create_connection(('a.b', 1))"
-    )
+    connect = "with contextlib.suppress(OSError): socket.create_connection(('a.b', 1))"
+    watched.run("-c", f"import contextlib, socket\n{connect}")
     assert watched.looked_up() == "a.b\n"
 
 
@@ -91,9 +90,10 @@ def test_classifying_looks_nothing_up_and_leaves_nothing(watched, tiny_model, tm
 
 
 def test_training_and_exporting_look_nothing_up_and_leave_caches(watched, shapes, tiny_run, tiny_model):
-    options = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--mode", "head"]
-    watched.run("-m", "tl_train", shapes, "--out", "run", *options)
-    watched.run("-m", "tl_export", "--check", tiny_model, "--run", tiny_run)
-    watched.run("-c", f"import sys; {LIBRARIES}", tiny_model)
+    options = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--mode", "full"]
+    options += ["--head-fit", "sgd", "--prior", "none", "--epochs", "1"]
+    programs = [[shapes, "--out", "run", *options], ["--check", tiny_model, "--run", tiny_run]]
+    watched.run("-c", PROGRAMS, json.dumps(programs, default=str))
+    assert (watched.home.parent / "run" / "metrics.json").is_file()
     assert watched.looked_up() == ""
     assert watched.left() <= {".cache/tl-toolkit", ".cache/matplotlib", ".config/matplotlib"}

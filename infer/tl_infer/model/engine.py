@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from tl_infer.errors import ClosedError
 from tl_infer.model.modelfile import ModelFile
-from tl_infer.model.session import CPU, Session
+from tl_infer.model.opening import CPU
+from tl_infer.model.session import Session
 
 _alive: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 

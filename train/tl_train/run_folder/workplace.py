@@ -51,6 +51,8 @@ class Workplace:
         if resume:
             _check_resumable(self.before, config)
             return
+        if config.data.fix and run.path.resolve() in Path(config.data.fix).resolve().parents:
+            raise RunError(f"{config.data.fix}: lies in {run}, which the run would replace; choose another --out")
         if existing and run.config_file.name not in existing:
             raise RunError(f"{run}: holds other files ({existing[0]}, ...); choose a new folder for the run")
         if run.is_finished() and not overwrite:
