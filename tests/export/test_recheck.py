@@ -101,9 +101,7 @@ def test_files_of_two_exports_are_not_taken_for_one(tiny_model, tmp_path):
     assert check_companions(model, digest) == ("m.parity.json", "m.md")
     assert f"    {digest}  shapes.onnx\n" in card.read_text()
     other = "0" * 64
-    with pytest.raises(
-        VerificationError, match=rf"m.parity.json: belongs to another export: .*{digest} of m.onnx, which"
-    ):
+    with pytest.raises(VerificationError, match=rf"m.parity.json: belongs to another export: .*{digest} of m"):
         check_companions(model, other)
     parity.write_text(parity.read_text().replace(digest, other))
     with pytest.raises(VerificationError, match=rf"m.md: belongs to another export: it has SHA-256 {digest} of m.onnx"):

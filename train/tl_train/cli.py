@@ -138,7 +138,7 @@ def _shown(value: object) -> str:
     help="Take the options of a recipe (see --list-recipes); options given here override it. Given more than once, "
     f"all are run and compared.  [default: {DEFAULT_RECIPE}]",
 )
-@click.option("--seeds", type=click.IntRange(min=1), help="Compare runs with this many seeds, from --seed upwards.")
+@click.option("--seeds", type=click.IntRange(1, 1000), help="Compare runs with this many seeds, from --seed upwards.")
 @click.option(
     "--list-archs",
     is_flag=False,

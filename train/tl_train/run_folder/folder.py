@@ -220,7 +220,7 @@ class RunFolder:
         """
         try:
             return [Epoch.from_row(row) for row in read_csv(self.history_file)]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise RunError(f"{self.history_file}: cannot be read: {first_line(error)}; train again") from error
 
     def _check_finished(self) -> None:
