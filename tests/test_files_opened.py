@@ -12,6 +12,7 @@ ALLOWED = {
     "tl_infer/system/temporaries.py": {"open", "fdopen"},  # our own temporary files
     "tl_infer/system/parallel.py": {"read_text"},  # /proc and /sys
     "tl_infer/cli/streams.py": {"open"},  # the null device
+    "tl_infer/decoding_process.py": {"fdopen", "read_text"},  # descriptors it was started with, /proc
     "tl_infer/cli/output/placing.py": {"open"},  # a new file
     "tl_train/models/weight_files.py": {"load_file"},  # behind open_regular
 }
