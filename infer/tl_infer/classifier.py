@@ -80,7 +80,7 @@ class Classifier:
         self.spec: ModelSpec = first.spec
         self.limits = limits if limits.bit_depth else dataclasses.replace(limits, bit_depth=first.bit_depth)
         self._tally = DepthTally()
-        self._pool = DecodingPool(self.limits, processors) if limits.isolate else None
+        self._pool = DecodingPool(self.limits, max(processors, available_threads())) if limits.isolate else None
         self._outputs = first.outputs
         first.check_answers(sample_image(first.golden))
         if names != (CPU,):
