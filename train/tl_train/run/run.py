@@ -22,6 +22,7 @@ from tl_train.run_folder.save import save_run
 from tl_train.run_folder.suspects_file import write_fixes
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
+from tl_train.training.memory import return_freed_memory
 from tl_train.training.processes import is_first_process
 
 
@@ -62,9 +63,11 @@ def train(
     if first and resume:
         _go_on(setup, RunFolder(out), progress)
 
+    return_freed_memory()
     started = time.perf_counter()
     learned = learn(setup, out, progress, deadline)
     seconds = time.perf_counter() - started
+    return_freed_memory()
     calibration = calibrate(setup, learned)
     for note in calibration.notes:
         progress.note(note)
