@@ -15,6 +15,7 @@ from PIL import Image
 from tl_infer.errors import ImageError, ModelFileError
 from tl_infer.heatmaps import draw_overlay
 from tl_infer.images import ImageSource, Pixels, load_image
+from tl_infer.isolation.pool import DecodingPool
 from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.contract import EMBEDDING, HEATMAP, PROBABILITIES, ModelSpec
 from tl_infer.model.engine import Engine
@@ -80,6 +81,7 @@ class Classifier:
         self.spec: ModelSpec = first.spec
         self.limits = limits if limits.bit_depth else dataclasses.replace(limits, bit_depth=first.bit_depth)
         self._tally = DepthTally()
+        self._pool = DecodingPool(self.limits, processors) if limits.isolate else None
         self._outputs = first.outputs
         first.check_answers(sample_image(first.golden))
         if names != (CPU,):
@@ -172,7 +174,9 @@ class Classifier:
         """
         request = self._request(top_k, threshold, embedding, heatmap)
         answer = functools.partial(self._answer_or_error, self._engine.for_many(), request)
-        return ordered_map(answer, images, self._engine.threads)
+        # While another process decodes, a thread only waits.
+        waiting = 1 if self._pool is None else 2
+        return ordered_map(answer, images, waiting * self._engine.threads)
 
     def classify_batch(
         self, array: npt.NDArray[np.uint8], top_k: int | None = 1, *, threshold: float | None = None
@@ -256,8 +260,10 @@ class Classifier:
         return run_self_test(self._engine.for_one(), self._engine.model.where)
 
     def close(self) -> None:
-        """Free the memory of the model; further calls raise `ClosedError`."""
+        """Free the memory of the model and end its processes; further calls raise `ClosedError`."""
         self._engine.close()
+        if self._pool is not None:
+            self._pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -293,7 +299,7 @@ class Classifier:
     def _load(self, image: ImageSource) -> Pixels:
         needed_px = 2 * max(*self.spec.preprocess.size, self.spec.preprocess.resize_px or 0)
         fast_for_px = needed_px if self.limits.fast_decode else None
-        return load_image(image, self.limits, fast_for_px=fast_for_px, tally=self._tally)
+        return load_image(image, self.limits, fast_for_px=fast_for_px, tally=self._tally, pool=self._pool)
 
     def _classify(self, session: Session, request: Request, image: ImageSource) -> Classification:
         started = time.perf_counter()

@@ -13,6 +13,7 @@ from tl_infer.errors import ImageError, ImageTooLargeError
 from tl_infer.formats.jpeg import read_outline
 from tl_infer.limits import Limits
 
+MAX_ENTRIES: Final = 65_535  # what the 32-bit form can have
 MAX_VALUES: Final = 1_000_000  # of a tag, besides the places of strips and tiles; a 16-bit palette has 196,608
 
 _WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _PLANES = 256, 257, 259, 277, 284
@@ -55,13 +56,15 @@ class _Reader:
     def unpack(self, form: str, start: int) -> tuple[int, ...]:
         try:
             return struct.unpack_from(self._order + form, self._data, start)
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:
             raise self.damaged("it is truncated: the directory of the TIFF ends after the file") from error
 
     def entries(self) -> Iterator[_Entry]:
         """Those of the first directory that this module is about, and those with too many values."""
         (start,) = self.unpack("Q", 8) if self._is_big else self.unpack("I", 4)
         (count,) = self.unpack("Q", start) if self._is_big else self.unpack("H", start)
+        if count > MAX_ENTRIES:
+            raise ImageError(self._where, f"a TIFF directory of {count} entries, the limit is {MAX_ENTRIES}")
         form, size, start = ("HHQ", 20, start + 8) if self._is_big else ("HHI", 12, start + 2)
         inline = 8 if self._is_big else 4
         for at in range(start, start + count * size, size):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from attacks import png_files
 from support import onnx_bytes
 
 TL_INFER = [sys.executable, "-c", "from tl_infer.cli.command import main; main()"]
@@ -177,3 +178,12 @@ def test_python_m_is_the_same_program(model, photos):
     command = [sys.executable, "-m", "tl_infer", str(model), str(photos / "0.png")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == run(model, photos / "0.png").stdout
+
+
+def test_isolated_processes_give_the_same_rows(model, photos):
+    (photos / "1b.png").write_bytes(png_files.bomb())
+    done = run(model, photos, "--isolate", "--max-seconds", "30")
+    assert done.returncode == 3
+    assert [line.split("\t")[1] for line in done.stdout.splitlines()][:2] == ["red", "green"]
+    assert done.stdout == run(model, photos).stdout
+    assert run(model, photos, "--max-seconds", "0").returncode == 2

@@ -31,6 +31,10 @@ def test_tiles_count_as_what_they_decode_to():
         (tiff_files.many_strips(100_000), "100000 strips or tiles, expected 16 at most"),
         (tiff_files.two_widths(16, 20_000), "TIFF tag 256 is there twice"),
         (tiff_files.long_tag(1_000_001), "TIFF tag 338 has 1000001 values, the limit is 1000000"),
+        (
+            b"II+\0\x08\0\0\0" + (16).to_bytes(8, "little") + (1 << 17).to_bytes(8, "little"),
+            "a TIFF directory of 131072 entr",
+        ),
         (b"MM\0+" + bytes(100), "a big-endian BigTIFF: not supported"),
         (b"II*\0" + bytes(4), "the directory of the TIFF ends after the file"),
         (tiff_files.tiff([(256, 4, [5])]), "a TIFF without a width or height"),
