@@ -45,8 +45,8 @@ test-lowest:  ## The suite with the oldest versions that pyproject.toml allows
 
 SECONDS := 60
 
-fuzz: $(VENV)/.dev  ## Every parser with changed files, for SECONDS in all; what breaks one is kept in artifacts/fuzz
-	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS)
+fuzz: $(VENV)/.dev  ## Every parser with changed files, for SECONDS in all, from SEED or another one each time; what breaks one is kept in artifacts/fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 callers:  ## What the JavaScript caller needs (Node.js 20.9, npm); without it its tests are skipped
 	cd examples/callers && npm ci --ignore-scripts --no-audit --no-fund
