@@ -35,9 +35,8 @@ _BATCH = 16  # images in one run of `classify_batch`: memory stays bounded, and 
 class Classifier:
     """A model file made by tl-export, ready to classify.
 
-    Thread-safe, can be pickled, and closes itself at the end of a `with` block. Works in forked processes, as
-    `multiprocessing` makes them; a child of a bare `os.fork` must end with `os._exit`, because onnxruntime's own
-    exit handler hangs in a process forked after a model was opened (seen with 1.32).
+    Thread-safe, can be pickled, and closes itself at the end of a `with` block. Works in forked processes, however
+    they end.
 
     Attributes:
         spec: what the file says about itself.
@@ -81,7 +80,7 @@ class Classifier:
         self.spec: ModelSpec = first.spec
         self.limits = limits if limits.bit_depth else dataclasses.replace(limits, bit_depth=first.bit_depth)
         self._tally = DepthTally()
-        self._pool = DecodingPool(self.limits, processors) if limits.isolate else None
+        self._pool = DecodingPool(self.limits, max(processors, available_threads())) if limits.isolate else None
         self._outputs = first.outputs
         first.check_answers(sample_image(first.golden))
         if names != (CPU,):

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tl_infer.cli.console import run_program
+from tl_infer.cli.console import run_program, work_begins
 from tl_infer.cli.options import Options
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits
 
@@ -138,9 +138,10 @@ def command(**options: Any) -> int:
         raise click.UsageError(str(error)) from error
     from tl_infer.cli.program import run  # here, because `--help` does not wait for numpy and onnxruntime
 
+    work_begins()
     return run(checked)
 
 
 def main() -> None:
-    """Entry point of `tl-infer`."""
+    """Run `tl-infer`; its entry point is in `start`."""
     run_program(command)

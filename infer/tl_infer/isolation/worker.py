@@ -56,7 +56,7 @@ class Worker:
         os.ftruncate(self._memory, 3 * limits.max_pixels)
         self._map = mmap.mmap(self._memory, 3 * limits.max_pixels)
         folders = [os.path.abspath(folder) for folder in sys.path if folder]  # noqa: PTH100 - folders and zip files
-        numbers = [self._memory, len(self._map), limits.max_bytes, int(limits.max_seconds) + 60]
+        numbers = [self._memory, len(self._map), limits.max_bytes, int(limits.max_seconds) + 10]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-P", "-c", _PROGRAM, json.dumps(folders), *map(str, numbers)],

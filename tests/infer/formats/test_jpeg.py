@@ -103,6 +103,14 @@ def test_a_cut_jpeg_is_refused_even_with_an_end_marker(options, mode):
     assert len(accepted) <= 6
 
 
+def test_whole_data_without_an_end_marker_is_an_image():
+    whole = encoded(photo())
+    for data in (whole[:-2], whole[:-1], whole[:-2] + b"\xff\xff" + whole[-2:]):
+        np.testing.assert_array_equal(load_image(data), load_image(whole))
+    refused(whole[:-20], "truncated: coded data is missing")
+    refused(PROGRESSIVE[:-2], "truncated: there is no end marker")
+
+
 def test_missing_scans_and_restart_markers_are_named():
     for count in range(1, 8):
         refused(jpeg_files.without_last_scans(PROGRESSIVE, count), "truncated: . of 3 components lack scans")

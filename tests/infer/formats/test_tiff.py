@@ -79,3 +79,16 @@ def test_tiled_and_64_bit_files_are_read():
     plain = np.asarray(photo(128, 96))
     for options in ({"big_tiff": True}, {"tiffinfo": {322: 32, 323: 48}, "compression": "tiff_lzw"}):
         np.testing.assert_array_equal(load_image(encoded(**options)), plain)
+
+
+@pytest.mark.parametrize("options", [{}, {"tiffinfo": {322: 32, 323: 32}}, {"tiffinfo": {278: 16}}])
+def test_jpeg_data_that_is_cut_inside_a_tiff_is_refused(options):
+    whole = encoded(compression="jpeg", **options)
+    pixels = load_image(whole)
+    start = whole.rindex(b"\xff\xda") + 14
+    end = whole.index(b"\xff\xd9", start)
+    for position in range(start, end - 16, 5):  # the length stays: zeros follow
+        cut = whole[:position] + b"\xff\xd9" + bytes(end - position) + whole[end + 2 :]
+        with pytest.raises(ImageError, match="truncated: coded data is missing"):
+            load_image(cut)
+    assert pixels.shape == (96, 128, 3)

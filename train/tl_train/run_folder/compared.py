@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tl_infer.errors import first_line
 from tl_infer.model.records import read_value
-from tl_infer.system.files import write_text
+from tl_infer.system.files import read_text, write_text
 from tl_train.errors import RunError
 from tl_train.tables import aligned
 
@@ -79,7 +79,7 @@ def load_compared(path: Path) -> tuple[ComparedArchitecture, ...]:
 
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(read_text(path))
         found: tuple[ComparedArchitecture, ...] = read_value(
             tuple[ComparedArchitecture, ...], rows, "architectures", RunError
         )

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from tl_infer.errors import OutputPathError
 from tl_infer.model.records import read
-from tl_infer.system.files import write_text
+from tl_infer.system.files import make_folder, read_text, write_text
 from tl_train.cache.disk import cache_subfolder, key_of
 from tl_train.config.groups import KnownPrecision
 from tl_train.errors import RunError
@@ -93,7 +93,7 @@ def choose_form(setup: Setup, out: Path, progress: Progress) -> StepForm:
     if steps.devices > 1 or count < _FEWEST_STEPS or device is None or len(_forms(setup, usual, device)) == 1:
         return usual
     form = _cached_trial(setup, usual, device, progress)
-    kept.parent.mkdir(exist_ok=True)
+    make_folder(kept.parent)
     write_text(kept, json.dumps(dataclasses.asdict(form)))
     return form
 
@@ -138,7 +138,7 @@ def _key(setup: Setup, device: torch.device) -> str:
 
 def _read(path: Path) -> StepForm:
     try:
-        return read(StepForm, json.loads(path.read_text(encoding="utf-8")), RunError)
+        return read(StepForm, json.loads(read_text(path)), RunError)
     except (OSError, ValueError, RunError) as error:
         raise RunError(f"{path}: cannot be read: {error}; start again with --overwrite") from error
 
