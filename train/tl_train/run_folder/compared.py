@@ -11,7 +11,7 @@ from tl_infer.system.files import read_text, write_text
 from tl_train.errors import RunError
 from tl_train.tables import aligned
 
-_HEADER = ("architecture", "px", "accuracy", "log-loss", "ms/image", "licence", "")
+_HEADER = ("architecture", "px", "accuracy", "ms/image", "licence", "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +44,11 @@ class ComparedArchitecture:
 
     def cells(self) -> tuple[str, ...]:
         """A row of the table, texts."""
-        judged = ["-", "-"]
-        if self.accuracy is not None and self.standard_error is not None and self.log_loss is not None:
-            judged = [f"{self.accuracy:.1%} ± {self.standard_error:.1%}", f"{self.log_loss:.3f}"]
+        judged = "-"
+        if self.accuracy is not None and self.standard_error is not None:
+            judged = f"{self.accuracy:.1%} ± {self.standard_error:.1%}"
         ms = "-" if self.ms is None else f"{self.ms:.1f}"
-        return (self.name, self.size, *judged, ms, self.licence or "not stated", "chosen" if self.chosen else self.note)
+        return (self.name, self.size, judged, ms, self.licence or "not stated", "chosen" if self.chosen else self.note)
 
 
 def table(compared: Sequence[ComparedArchitecture]) -> list[tuple[str, ...]]:
