@@ -13,7 +13,7 @@ from onnx import TensorProto
 from tl_infer.model.contract import Resample
 from tl_train.preprocess.onnx_builder import GraphBuilder
 
-# Larger bands: fewer nodes to open (56: 8 ms less); smaller ones: fewer zeros to multiply (56: twice the time at 12 MP).
+# Larger bands: fewer nodes to open (56: 8 ms less); smaller: fewer zeros to multiply (56: twice the time at 12 MP).
 _BAND_PX = 16
 _MOST_BANDS = 16
 
