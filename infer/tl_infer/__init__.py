@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from tl_infer.images import load_image
     from tl_infer.limits import Limits
-    from tl_infer.model.contract import ModelSpec, ParitySummary, PreprocessSpec
+    from tl_infer.model.contract import FamiliaritySpec, ModelSpec, ParitySummary, PreprocessSpec
     from tl_infer.results import Classification, Score, SelfTest
 
 __version__ = "0.1.0"
@@ -36,6 +36,7 @@ __all__ = [
     "Classification",
     "Classifier",
     "ClosedError",
+    "FamiliaritySpec",
     "ImageError",
     "ImageTooLargeError",
     "InputPathError",
@@ -55,7 +56,7 @@ __all__ = [
 
 _MODULES = {
     "classifier": ("Classifier",),
-    "model.contract": ("ModelSpec", "ParitySummary", "PreprocessSpec"),
+    "model.contract": ("FamiliaritySpec", "ModelSpec", "ParitySummary", "PreprocessSpec"),
     "errors": (
         "ClosedError",
         "ImageError",

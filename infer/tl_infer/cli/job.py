@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -138,17 +139,16 @@ class Job:
             paths,
             options.top_k,
             threshold=options.threshold,
+            min_familiarity=options.min_familiarity,
             embedding=options.embeddings is not None,
             heatmap=options.heatmaps is not None,
         )
 
-    def _one_by_one(
-        self, images: Iterable[Path], top_k: int | None, *, threshold: float | None, embedding: bool, heatmap: bool
-    ) -> Iterator[Result]:
+    def _one_by_one(self, images: Iterable[Path], top_k: int | None, **wanted: Any) -> Iterator[Result]:
         """As `classify_many`, each image on all cores."""
         for image in images:
             try:
-                yield self._classifier.classify(image, top_k, threshold=threshold, embedding=embedding, heatmap=heatmap)
+                yield self._classifier.classify(image, top_k, **wanted)
             except ImageError as error:
                 yield error
 
@@ -185,7 +185,7 @@ class Job:
         if options.out is None:
             return None
         extra = (("sorted_to",) if options.sort_into else ()) + (("heatmap",) if options.heatmaps else ())
-        columns = Columns(self._classifier.labels, options.top_k, extra)
+        columns = Columns(self._classifier.labels, options.top_k, extra, self._classifier.has_familiarity)
         opened = open_out(options.out, columns, self._settings(), resume=options.resume, overwrite=options.overwrite)
         return stack.enter_context(opened)
 
@@ -196,6 +196,7 @@ class Job:
             "model-sha256": self._classifier.sha256,
             "top-k": "all" if options.top_k is None else options.top_k,
             "threshold": self._classifier.spec.abstain_below if options.threshold is None else options.threshold,
+            **self._min_familiarity(),
             "fast-decode": limits.fast_decode,
             "provider": list(options.providers) or ["cpu"],
             "limits": {
@@ -208,6 +209,10 @@ class Job:
             "sort-into": None if options.sort_into is None else [options.sort_mode, str(options.sort_into)],
             "heatmaps": None if options.heatmaps is None else str(options.heatmaps),
         }
+
+    def _min_familiarity(self) -> dict[str, object]:
+        found, given = self._classifier.spec.familiarity, self._options.min_familiarity
+        return {} if found is None else {"min-familiarity": found.unfamiliar_below if given is None else given}
 
     def _open_embeddings(self, stack: contextlib.ExitStack) -> EmbeddingWriter:
         if self._options.embeddings is None:

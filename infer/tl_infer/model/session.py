@@ -10,6 +10,7 @@ import onnxruntime as ort
 from tl_infer.errors import ModelFileError, ProviderError, first_line
 from tl_infer.model.contract import (
     EMBEDDING,
+    FAMILIARITY,
     HEATMAP,
     INPUT_NAME,
     LOGITS,
@@ -20,6 +21,12 @@ from tl_infer.model.contract import (
 )
 from tl_infer.model.golden import GOLDEN_KEY, GoldenSet
 from tl_infer.model.modelfile import ModelFile
+
+# The contract's outputs, in its order.
+_FORMS = {
+    PROBABILITIES: "[N, C]", LOGITS: "[N, C]", EMBEDDING: "[N, D]", HEATMAP: "[N, C, h, w]", FAMILIARITY: "[N]",
+}  # fmt: skip
+_BY_CLASS = (PROBABILITIES, LOGITS, HEATMAP)
 
 _Given = TypeVar("_Given")
 _Parsed = TypeVar("_Parsed")
@@ -74,8 +81,10 @@ class Session:
         self.bit_depth = self._parsed(read_bit_depth, metadata)
         self.golden: GoldenSet | None = None
         if GOLDEN_KEY in metadata:
-            classes = len(self.spec.labels)
-            self.golden = self._parsed(lambda text: GoldenSet.from_json(text, classes), metadata[GOLDEN_KEY])
+            classes, has_familiarity = len(self.spec.labels), self.spec.familiarity is not None
+            self.golden = self._parsed(
+                lambda text: GoldenSet.from_json(text, classes, has_familiarity), metadata[GOLDEN_KEY]
+            )
         self.outputs = self._check_signature()
         # Outputs that were not asked for are not computed.
         self._run_options = ort.RunOptions()
@@ -132,10 +141,9 @@ class Session:
 
         """
         found = dict(zip(self.outputs, self.run(image[np.newaxis], self.outputs), strict=True))
-        ranks = {PROBABILITIES: 2, LOGITS: 2, EMBEDDING: 2, HEATMAP: 4}
         for name, values in found.items():
-            columns = values.shape[1] if name == EMBEDDING and values.ndim == 2 else len(self.spec.labels)
-            if values.ndim != ranks[name] or values.shape[:2] != (1, columns) or values.size == 0:
+            expected = (1, len(self.spec.labels)) if name in _BY_CLASS else (1,)
+            if values.ndim != _rank(name) or values.shape[: len(expected)] != expected or values.size == 0:
                 raise ModelFileError(
                     f"{self._where}: output '{name}' has shape {values.shape} for one image and "
                     f"{len(self.spec.labels)} labels; export the model again with tl-export"
@@ -143,6 +151,8 @@ class Session:
         probabilities = found[PROBABILITIES]
         if probabilities.min() < 0 or abs(float(probabilities.sum()) - 1) > 1e-3:
             raise ModelFileError(f"{self._where}: output '{PROBABILITIES}' does not hold probabilities that sum to 1")
+        if FAMILIARITY in found and not 0 <= float(found[FAMILIARITY][0]) <= 1:
+            raise ModelFileError(f"{self._where}: output '{FAMILIARITY}' does not hold a share, 0 to 1")
 
     def _read_metadata(self) -> dict[str, str]:
         try:
@@ -171,19 +181,26 @@ class Session:
         if len(inputs) != 1 or kind != "tensor(uint8)" or len(shape) != 4 or shape[3] != 3:
             raise ModelFileError(f"{self._where}: inputs {inputs}, expected one '{INPUT_NAME}' of uint8 [N, H, W, 3]")
         outputs = {node.name: (node.type, node.shape) for node in self._session.get_outputs()}
-        for name, form in ((PROBABILITIES, "[N, C]"), (LOGITS, "[N, C]"), (EMBEDDING, "[N, D]"),
-                           (HEATMAP, "[N, C, h, w]")):  # fmt: skip
-            if name != PROBABILITIES and name not in outputs:  # tl-export --outputs may have left it out
-                continue
+        # Before version 2 a name that is not the contract's means nothing.
+        known = [name for name in _FORMS if name != FAMILIARITY or self.spec.familiarity is not None]
+        for name in known:
+            if name not in (PROBABILITIES, FAMILIARITY) and name not in outputs:
+                continue  # tl-export --outputs may have left it out
             kind, shape = outputs.get(name, ("nothing", []))
-            if kind != "tensor(float)" or len(shape) != form.count(",") + 1:
-                raise ModelFileError(f"{self._where}: output '{name}' is {kind} {shape}, expected float32 {form}")
-            if name != EMBEDDING and shape[1] != len(self.spec.labels):
+            if kind != "tensor(float)" or len(shape) != _rank(name):
+                raise ModelFileError(
+                    f"{self._where}: output '{name}' is {kind} {shape}, expected float32 {_FORMS[name]}"
+                )
+            if name in _BY_CLASS and shape[1] != len(self.spec.labels):
                 raise ModelFileError(
                     f"{self._where}: {len(self.spec.labels)} labels but output '{name}' has {shape[1]} columns; "
                     "export the model again with tl-export"
                 )
-        return tuple(name for name in (PROBABILITIES, LOGITS, EMBEDDING, HEATMAP) if name in outputs)
+        return tuple(name for name in known if name in outputs)
+
+
+def _rank(output: str) -> int:
+    return _FORMS[output].count(",") + 1
 
 
 def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
