@@ -58,7 +58,8 @@ def run_self_test(session: Session, where: str) -> SelfTest:
 def _worst(golden: GoldenSet, found: Sequence[npt.ArrayLike], expected: Sequence[npt.ArrayLike]) -> tuple[float, str]:
     """The largest difference, and the name of the sample that it is of."""
     gaps = [float(np.abs(np.subtract(ours, theirs)).max()) for ours, theirs in zip(found, expected, strict=True)]
-    return max(zip(gaps, (sample.name for sample in golden.samples), strict=True))
+    worst = max(range(len(gaps)), key=lambda place: (gaps[place], place))
+    return gaps[worst], golden.samples[worst].name
 
 
 def _check(difference: float, name: str, tolerance: float, what: str, where: str) -> None:
