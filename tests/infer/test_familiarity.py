@@ -119,7 +119,7 @@ def test_json_lines_the_table_and_the_options(workplace: Path) -> None:
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["reason"] for row in rows] == [None, "unsure", "unsure"]
     assert "(unfamiliar)" in run(workplace / "m.onnx", workplace / "in" / "3.png")
-    assert "unfamiliar below 0.5, measured on 1000 held-back training images" in run(workplace / "m.onnx", "--info")
+    assert "unfamiliar below 0.5, measured on 1000 held-back images" in run(workplace / "m.onnx", "--info")
 
 
 def test_a_spec_of_version_2_survives_the_file() -> None:

@@ -38,7 +38,7 @@ def _bit_depth(bits: int | None) -> list[tuple[str, str]]:
 def _familiarity(spec: FamiliaritySpec | None) -> list[tuple[str, str]]:
     if spec is None:
         return []
-    about = f"unfamiliar below {spec.unfamiliar_below:g}, measured on {spec.images} held-back training images"
+    about = f"unfamiliar below {spec.unfamiliar_below:g}, measured on {spec.images} held-back images"
     return [("familiarity", about)]
 
 

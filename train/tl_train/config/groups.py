@@ -75,6 +75,10 @@ class DataConfig:
     images_root: str = option(
         "", metavar="DIR", shown="", help="Folder that the paths in a CSV file are relative to, if not the file's own."
     )
+    unknown: str = option(
+        "", metavar="DIR", shown="",
+        help="Folder of images of none of the classes: the report says how many the model finds unfamiliar.",
+    )  # fmt: skip
     skip_bad: bool = option(False, help="Skip unreadable images instead of stopping.")
     no_cache: bool = option(False, help="Do not read or write the cache.")
     max_pixels: int = option(DEFAULT_LIMITS.max_pixels, help="Refuse images with more pixels.")

@@ -12,7 +12,8 @@ from tl_train.models.weight_files import read_weights
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
-from tl_train.run.judge import calibrate, evaluate_held_out
+from tl_train.run.familiarity import fit_and_try
+from tl_train.run.judge import TrainedNetwork, calibrate, evaluate_held_out
 from tl_train.run.learn import learn
 from tl_train.run.prepare import prepare
 from tl_train.run_folder.folder import RunFolder
@@ -62,14 +63,16 @@ def train(
     started = time.perf_counter()
     learned = learn(setup, out, progress, deadline)
     seconds = time.perf_counter() - started
-    calibration = calibrate(setup, learned)
-    for note in calibration.notes:
+    network = TrainedNetwork(setup, learned)
+    calibration = calibrate(network)
+    familiarity = fit_and_try(network, progress)
+    for note in filter(None, (*calibration.notes, familiarity.note)):
         progress.note(note)
     result = TrainResult(
         out=out,
         labels=setup.dataset.labels,
         history=learned.history.epochs,
-        evaluation=evaluate_held_out(setup, learned, calibration),
+        evaluation=evaluate_held_out(network, calibration),
         calibration=calibration,
         seconds=seconds,
         kept_epoch=learned.history.kept_epoch,
@@ -78,6 +81,7 @@ def train(
         penalised=learned.head.penalised,
         tried=learned.tried(),
         interrupted=learned.interrupted,
+        familiarity=familiarity,
     )
     if first:
         save_run(result, setup, command)

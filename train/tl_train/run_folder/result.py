@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.metrics import Evaluation
+from tl_train.familiarity.rejection import FittedFamiliarity
 from tl_train.head.penalised import PenalisedHead
 from tl_train.history import Epoch
 from tl_train.prior.prior import Prior
@@ -45,6 +46,7 @@ class TrainResult:
         penalised: the penalised fit of the head; None when it was trained by steps.
         tried: the ways to train that were compared, in order; empty where there was but one.
         interrupted: Ctrl-C ended the training early, and the best so far was kept.
+        familiarity: how familiar images are to the model, and what that rejects; None where that was not asked.
 
     """
 
@@ -60,3 +62,4 @@ class TrainResult:
     penalised: PenalisedHead | None = None
     tried: tuple[Tried, ...] = ()
     interrupted: bool = False
+    familiarity: FittedFamiliarity | None = None
