@@ -9,6 +9,7 @@ import numpy.typing as npt
 from tl_train.data.samples import Sample, labels_of
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
+from tl_train.evaluation.label_errors import LabelErrors, find_label_errors
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.features import part_of
 from tl_train.head.steps import head_logits
@@ -79,6 +80,16 @@ def evaluate_held_out(network: TrainedNetwork, calibration: Calibration) -> Eval
         return None
     answers = Answers(network.part(part).logits, labels_of(samples))
     return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
+
+
+def suspects(network: TrainedNetwork) -> LabelErrors | None:
+    """Training images whose label may be wrong; None without a head that was cross-fitted before any other training."""
+    dataset, logits = network.setup.dataset, network.learned.head.cross_fitted
+    if logits is None:
+        return None
+    decided = {fix.name for fix in dataset.fixes}
+    settled = [index for index, sample in enumerate(dataset.train) if sample.name in decided]
+    return find_label_errors(Answers(logits, labels_of(dataset.train)), settled)
 
 
 def calibration_images(setup: Setup) -> tuple[Sequence[Sample], str]:
