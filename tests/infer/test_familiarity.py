@@ -13,6 +13,7 @@ from PIL import Image
 from support import onnx_bytes
 from tl_infer import Classifier, ModelFileError, SelfTestError
 from tl_infer.cli.command import command
+from tl_infer.model.answers import wrong_answer
 
 FAMILIAR = onnx_bytes.color_model(onnx_bytes.familiar_spec(0.5, below=0.9), familiarity="familiarity")
 
@@ -63,6 +64,15 @@ def test_a_file_that_contradicts_itself_is_refused() -> None:
     old = onnx_bytes.golden_set()
     with pytest.raises(ModelFileError, match=r"tl\.golden: the samples and the model differ in whether there is a fam"):
         Classifier(onnx_bytes.color_model(onnx_bytes.familiar_spec(), familiarity="familiarity", golden=old))
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [([0.5], None), ([1.5], "shares"), ([-0.1], "shares"), ([[0.5]], "shape"), ([0.5] * 2, "shape")],
+)
+def test_what_is_no_share_is_refused(values: list[float], problem: str | None) -> None:
+    found = wrong_answer("familiarity", np.array(values, np.float32), 1, None)
+    assert (found is None) if problem is None else (found is not None and problem in found)
 
 
 def test_the_self_test_looks_at_the_familiarity() -> None:

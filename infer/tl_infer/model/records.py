@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import math
+import re
 import reprlib
 import types
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from tl_infer.errors import ModelFileError
 
 Record = TypeVar("Record")
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SINCE = "tl_infer.since"
 _ANY = 1  # documents that are no metadata have no versions
 
@@ -96,11 +98,20 @@ def read_metadata(kind: type[Record], text: str, key: str, newest: int) -> Recor
 
     """
     try:
+        return _read_document(kind, text, key, newest)
+    except RecursionError as error:
+        raise ModelFileError(f"{key}: not valid JSON: nested too deep") from error
+
+
+def _read_document(kind: type[Record], text: str, key: str, newest: int) -> Record:
+    try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelFileError(f"{key}: not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise ModelFileError(f"{key}: found {brief(document)}, expected an object")
+    if _SURROGATE.search(text) and not _is_text(document):
+        raise ModelFileError(f"{key}: found half of a surrogate pair, expected Unicode text")
     version = document.pop("version", None)
     known = range(1, newest + 1)
     if type(version) is not int or version not in known:
@@ -219,6 +230,15 @@ def _check(holds: bool, path: str, value: Any, expected: str) -> Any:
     if not holds:
         raise ValueError(f"{path}: found {brief(value)}, expected {expected}".removeprefix(": "))
     return value
+
+
+def _is_text(document: object) -> bool:
+    """Whether all strings can be written to a file."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
