@@ -86,7 +86,7 @@ def test_the_self_test_looks_at_the_familiarity() -> None:
         onnx_bytes.familiar_spec(), familiarity="familiarity", golden=onnx_bytes.golden_set(familiarity=0.9)
     )
     with pytest.raises(
-        SelfTestError, match=r"sample '#ff0000' differs by 0.1 in its familiarity, the tolerance is 0.001"
+        SelfTestError, match=r"sample '#00ff00' differs by 0.1 in its familiarity, the tolerance is 0.001"
     ):
         Classifier(wrong).self_test()
 
