@@ -76,7 +76,7 @@ def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -
         progress.note(f"No output 'heatmap': {route.taps.reason}")
     familiarity = route.familiarity if FAMILIARITY in options.outputs else None
     if FAMILIARITY in options.outputs and familiarity is None:
-        progress.note("No output 'familiarity': the run has too few held-back images to tell what is unfamiliar")
+        progress.note("No output 'familiarity': it was not fitted for this model, as with too few held-back images")
     # The proof looks at the logits and int8 is made by them, also where the file does not give them.
     needed = (LOGITS,) if familiarity is None else (LOGITS, EMBEDDING)
     traced = (*needed, *(name for name in chosen if name not in needed))
@@ -107,7 +107,8 @@ def _golden_samples(formed: Formed, trained: Trained, options: ExportOptions, pr
 
 def _spec(trained: Trained, options: ExportOptions) -> ModelSpec:
     """What the run says of its model, as far as the file has it."""
-    return trained.spec if FAMILIARITY in options.outputs else dataclasses.replace(trained.spec, familiarity=None)
+    has_familiarity = FAMILIARITY in options.outputs and trained.route.familiarity is not None
+    return trained.spec if has_familiarity else dataclasses.replace(trained.spec, familiarity=None)
 
 
 def _completed(formed: Formed, spec: ModelSpec, trained: Trained, golden: Golden) -> ModelSpec:
