@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := artifacts/demo
 
-.PHONY: demo test lint test-runtime test-lowest callers clean
+.PHONY: demo test lint test-runtime test-lowest fuzz callers clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
@@ -41,6 +41,11 @@ test-lowest:  ## The suite with the oldest versions that pyproject.toml allows
 	build/lowest/bin/pip install --quiet --disable-pip-version-check uv
 	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
 	build/lowest/bin/pytest
+
+SECONDS := 60
+
+fuzz: $(VENV)/.dev  ## Every parser with changed files, for SECONDS in all; what breaks one is kept in artifacts/fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS)
 
 callers:  ## What the JavaScript caller needs (Node.js 20.9, npm); without it its tests are skipped
 	cd examples/callers && npm ci --ignore-scripts --no-audit --no-fund

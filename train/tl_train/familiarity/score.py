@@ -61,6 +61,9 @@ class Familiarity:
         quantiles: float32 (Q,), strictly increasing: scores of held-back images at evenly spaced shares, 0 to 1.
         images: how many held-back images these are.
 
+    Raises:
+        ValueError: values that do not belong together.
+
     """
 
     bank: npt.NDArray[np.float16]
@@ -70,6 +73,14 @@ class Familiarity:
     weight: float
     quantiles: npt.NDArray[np.float32]
     images: int
+
+    def __post_init__(self) -> None:
+        fits = self.bank.ndim == 2 and self.bank.dtype == np.float16 and 1 <= self.neighbours <= len(self.bank)
+        increases = self.quantiles.ndim == 1 and len(self.quantiles) > 1 and bool((np.diff(self.quantiles) > 0).all())
+        positive = min(self.similarity.width, self.energy.width, self.weight, self.images) > 0
+        finite = np.isfinite(self.bank).all() and np.isfinite((*self.similarity, *self.energy, self.weight)).all()
+        if not (fits and increases and positive and finite):
+            raise ValueError("a bank, scales and quantiles that do not belong together")
 
     def __call__(self, embeddings: npt.NDArray[np.floating], logits: npt.NDArray[np.floating]) -> Floats:
         """The familiarity (N,), 0..1, of images with these embeddings (N, D) and logits (N, C)."""

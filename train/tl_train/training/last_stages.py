@@ -24,7 +24,7 @@ from tl_train.models.network import memory_layout
 from tl_train.progress import Progress
 from tl_train.setup import Identity
 from tl_train.training.activations import Activations, Draw
-from tl_train.training.checkpoints import load_checkpoint, save_checkpoint
+from tl_train.training.checkpoints import check_optimizer, epochs_of, load_checkpoint, restoring, save_checkpoint
 from tl_train.training.interpolation import AlphaTried, Tried, Weights, copy_weights
 from tl_train.training.loop import Step
 from tl_train.training.optim import learning_rate, make_optimizer, set_learning_rate
@@ -136,10 +136,11 @@ class _State:
     def restore(self, stored: dict[str, Any]) -> None:
         self.module.load_state_dict(stored["model"])
         self.optimizer.load_state_dict(stored["optimizer"])
+        check_optimizer(self.optimizer)
         device = next(self.module.parameters()).device
         self.start = {name: tensor.to(device) for name, tensor in stored["start"].items()}
-        self.epochs = stored["epochs"]
-        self.history = [Epoch(*row) for row in stored["history"]]
+        self.epochs = int(stored["epochs"])
+        self.history = epochs_of(stored)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -192,10 +193,9 @@ class StageTraining:
         self._class_weights = class_weights
         self._stored = load_checkpoint(out, identity, progress)
         self.tried: Tried | None = None
-        if self._stored and self._stored["tried"]:
-            self.tried = tuple(
-                AlphaTried(alpha, np.array(losses), right) for alpha, losses, right in self._stored["tried"]
-            )
+        if self._stored:
+            with restoring(out):
+                self.tried = _tried_in(self._stored)
 
     def run(self, stages: LastStages, epochs: int, tried: Tried | None = None, *, trial: bool = False) -> StagesTrained:
         """Train in place, writing a checkpoint after every epoch.
@@ -217,7 +217,8 @@ class StageTraining:
         )
         state = _State(stages.module, optimizer, copy_weights(stages.module), epochs, tried)
         if self._stored and (tried is None) == (self.tried is None):
-            state.restore(self._stored)
+            with restoring(self._out):
+                state.restore(self._stored)
             state.epochs = self._identity.config.steps.epochs or state.epochs  # which may be more now
             self._progress.note(f"Continuing after epoch {len(state.history)}")
         for row in () if trial else state.history:
@@ -253,6 +254,14 @@ class StageTraining:
                 f"epoch {number}: the loss is {loss}, training has diverged; lower --lr ({config.steps.lr:g})"
             )
         return Epoch(number, loss, accuracy, None, None, time.perf_counter() - started)
+
+
+def _tried_in(stored: dict[str, Any]) -> Tried | None:
+    if not stored["tried"]:
+        return None
+    return tuple(
+        AlphaTried(float(alpha), np.array(losses, np.float64), float(right)) for alpha, losses, right in stored["tried"]
+    )
 
 
 def epochs_that_pay(images: int, batch_size: int) -> int:
