@@ -10,6 +10,7 @@ import click
 from tl_export.options import ExportOptions, GoldenSource, Precision
 from tl_infer.cli.console import printable, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
+from tl_train.training.waiting import wait_without_spinning
 
 _EPILOG = """\b
 Exit codes: 0 written and proven, 1 fatal (nothing is written then), 2 wrong usage, 130 interrupted.
@@ -166,6 +167,7 @@ def command(**given: Any) -> None:
     line = _CommandLine(**given)
     options = line.export_options()
     require_extra("export", _MODULES)
+    wait_without_spinning()
     if line.check is not None:
         _show(_check(line, line.check))
         return

@@ -85,5 +85,6 @@ def toml() -> list[bytes]:
     """Recipes."""
     return [
         b'# A recipe.\nextends = "frozen"\nepochs = 3\nlr = 1e-3\nsize = "64x96"\n', b'mode = "full"\nseed = 1\n',
-        b'extends = "recipe.toml"\n', b"[data]\nx = 1\n", json.dumps({"a": 1}).encode(),
+        b"seed = " + b"9" * 5000 + b"\n", b"a = " + b"[" * 2000 + b"]" * 2000 + b"\n", b'extends = "recipe.toml"\n',
+        b"a = " + b"{a=" * 500 + b"1" + b"}" * 500 + b"\n", b"[data]\nx = 1\n", json.dumps({"a": 1}).encode(),
     ]  # fmt: skip

@@ -17,6 +17,7 @@ from tl_train.config.groups import STAGES_DEFAULTS, TRAINS_STAGES
 from tl_train.config.options import Option
 from tl_train.config.train_config import all_options
 from tl_train.recipes import DEFAULT_RECIPE, load_recipe, recipe_names, recipe_summary
+from tl_train.training.waiting import wait_without_spinning
 
 if TYPE_CHECKING:
     from tl_train import TrainConfig, TrainResult
@@ -185,6 +186,7 @@ def _configs(recipes: Iterable[str], given: dict[str, Any]) -> dict[str, TrainCo
 
 
 def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str]) -> None:
+    wait_without_spinning()
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
     from tl_train import compare, dry_run, train
     from tl_train.progress import Progress, TerminalProgress

@@ -25,7 +25,6 @@ from tl_train.models.trace import trace
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
 
-
 # A run of few images has nothing that tells what is unfamiliar.
 _STAGES = [stage for stage in STAGES if stage != FAMILIARITY]
 

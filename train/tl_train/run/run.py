@@ -24,6 +24,7 @@ from tl_train.run_folder.suspects_file import write_fixes
 from tl_train.run_folder.workplace import Workplace
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
+from tl_train.training.memory import return_freed_memory
 from tl_train.training.processes import is_first_process
 
 
@@ -64,9 +65,11 @@ def train(
     if first and resume:
         _go_on(setup, place, progress)
 
+    return_freed_memory()
     started = time.perf_counter()
     learned = learn(setup, place.work.path, progress, deadline)
     seconds = time.perf_counter() - started
+    return_freed_memory()
     network = TrainedNetwork(setup, learned)
     calibration = calibrate(network)
     familiarity = fit_and_try(network, progress)
