@@ -1,5 +1,6 @@
 """Decoding in other processes: the same pixels and errors, and a process that dies costs one image."""
 
+import io
 import multiprocessing
 import os
 import signal
@@ -82,12 +83,10 @@ def test_a_process_that_is_killed_costs_one_image(pool, children):
 
 
 def test_time_is_limited(children):
-    pool = DecodingPool(Limits(isolate=True, max_seconds=0.3), processes=1)
-    decoded(pool, GOOD)
-    (worker,) = children()
-    os.kill(worker, signal.SIGSTOP)
-    with pytest.raises(ImageError, match=r"it: not decoded after 0.3 s, the limit"):
-        decoded(pool, GOOD)
+    pool = DecodingPool(Limits(isolate=True, max_seconds=0.01), processes=1)
+    slow = jpeg_files.many_scans(encoded(Image.new("RGB", (2000, 2000)), progressive=True), 90)
+    with pytest.raises(ImageError, match=r"it: not decoded after 0.01 s, the limit"):
+        decoded(pool, slow)
     assert children() == set()
     pool.close()
 
@@ -160,3 +159,22 @@ def test_messages_keep_what_they_are_made_of():
     answer = Answer(2, 3, 4, 12, "a reason with \N{SNOWMAN}")
     assert Answer.unpack(answer.pack()) == answer
     assert isinstance(Answer.unpack(b"\xff" * len(answer.pack())), Answer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "bytes_a_pixel"),
+    [
+        ("JPEG", {}, 8),
+        ("JPEG", {"progressive": True, "subsampling": 0}, 12),
+        ("PNG", {"compress_level": 1}, 8),
+        ("TIFF", {"compression": "packbits"}, 8),
+        ("WEBP", {"method": 0}, 20),
+    ],
+)
+def test_decoding_takes_no_more_memory_than_documented(kind, options, bytes_a_pixel):
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((3000, 3000)).convert("RGB").save(buffer, kind, **options)
+    most = bytes_a_pixel * 3000**2 + 2 * len(buffer.getvalue()) + 10_000_000
+    pool = DecodingPool(Limits(isolate=True, max_bytes=most, max_seconds=600), processes=1)
+    assert decoded(pool, buffer.getvalue()).shape == (3000, 3000, 3)
+    pool.close()
