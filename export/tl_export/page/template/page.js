@@ -108,6 +108,12 @@ async function selfTest() {
     if (!(difference <= model.golden.tolerance)) {
       throw new Error(`golden sample “${sample.name}” differs by ${difference.toPrecision(2)}`);
     }
+    if (sample.familiarity !== undefined) {
+      const moved = Math.abs(sample.familiarity - familiarity.data[0]);
+      if (!(moved <= model.golden.familiarity_tolerance)) {
+        throw new Error(`the familiarity of golden sample “${sample.name}” differs by ${moved.toPrecision(2)}`);
+      }
+    }
     largest = Math.max(largest, difference);
     const apart = model.spec.familiarity ? Math.abs(familiarity.data[0] - sample.familiarity) : 0;
     if (!(apart <= (model.golden.familiarity_tolerance ?? 0))) {
