@@ -6,6 +6,7 @@ from pathlib import Path
 from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.label_errors import LabelErrors
 from tl_train.evaluation.metrics import Evaluation
+from tl_train.familiarity.rejection import FittedFamiliarity
 from tl_train.head.penalised import PenalisedHead
 from tl_train.history import Epoch
 from tl_train.prior.prior import Prior
@@ -50,6 +51,7 @@ class TrainResult:
         interrupted: Ctrl-C ended the training early, and the best so far was kept.
         architectures: those that were compared; empty where the configuration names one.
         step_form: memory layout and precision of the steps on the whole network; "" without such steps.
+        familiarity: how familiar images are to the model, and what that rejects; None where that was not asked.
 
     """
 
@@ -68,3 +70,4 @@ class TrainResult:
     interrupted: bool = False
     architectures: tuple[ComparedArchitecture, ...] = ()
     step_form: str = ""
+    familiarity: FittedFamiliarity | None = None

@@ -70,6 +70,7 @@ class PartialFit:
         images_per_s: in the epochs; 0 without any.
         largest_difference: of a probability, between the network on image files and on activations in float16.
         answers: to the images that were held back, of weights that they had no part in.
+        unseen: indices of the training images that were held back to the end.
 
     """
 
@@ -80,6 +81,7 @@ class PartialFit:
     images_per_s: float
     largest_difference: float
     answers: Answers
+    unseen: Ints
 
 
 def train_partial(
@@ -122,7 +124,8 @@ def train_partial(
         difference = _largest_difference(setup, stages, held_back[:_COMPARED])
     answers = cross_chosen(tried, labels_of(dataset.train)[held_back])
     history = History(done.history, len(done.history))
-    fitted = PartialFit(history, cut, tried, alpha, done.images_per_s, difference, answers)
+    unseen = held_back if len(stages.labels) > TRAINED_AGAIN else held_back[:0]
+    fitted = PartialFit(history, cut, tried, alpha, done.images_per_s, difference, answers, unseen)
     for line in _summary(fitted):
         progress.note(line)
     return fitted

@@ -115,6 +115,10 @@ async function selfTest() {
       }
     }
     largest = Math.max(largest, difference);
+    const apart = model.spec.familiarity ? Math.abs(familiarity.data[0] - sample.familiarity) : 0;
+    if (!(apart <= (model.golden.familiarity_tolerance ?? 0))) {
+      throw new Error(`golden sample “${sample.name}” differs by ${apart.toPrecision(2)} in its familiarity`);
+    }
   }
   return largest;
 }
