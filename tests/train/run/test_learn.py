@@ -7,6 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from support.pictures import draw_shape
 from tl_export import export
 from tl_infer import Classifier
 from tl_train import TrainConfig, train
