@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tl_export.adding.added_class import add_class
 from tl_export.card import model_card
 from tl_export.errors import ExportError
 from tl_export.graph.assemble import assemble, leave_outputs, set_spec
@@ -54,14 +55,20 @@ def export(
     out = RunFolder(run).model_file if out is None else Path(out)
     options, progress = options or ExportOptions(), progress or Progress()
     _check_names(out, overwrite)
-    trained = Trained.load(run, options.images, options.verify_count)
-    metrics = trained.run.metrics()
+    trained = plain = Trained.load(run, options.images, options.verify_count)
+    metrics, added = trained.run.metrics(), None
+    if options.add_class is not None:
+        extended = add_class(plain, *options.add_class, progress)
+        trained, added = extended.trained, extended.added
+        metrics = {**metrics, "held_out": extended.held_out}
     formed, outputs = _proven_file(trained, options, progress)
-    golden = _golden_samples(formed, trained, options, progress)
+    # The images of an added class are nobody's to give away.
+    golden = _golden_samples(formed, dataclasses.replace(trained, pictures=plain.pictures), options, progress)
     spec = _completed(formed, trained, golden)
     data = formed.file.SerializeToString()
-    result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8)
-    parity = parity_json(formed.proof, golden.document(), hashlib.sha256(data).hexdigest(), run, formed.document())
+    result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, added)
+    more = {**formed.document(), **({"added_class": added.document()} if added else {})}
+    parity = parity_json(formed.proof, golden.document(), hashlib.sha256(data).hexdigest(), run, more)
     card = model_card(result, spec, trained, metrics)
     _write({out: data, parity_path(out): _utf8(parity), card_path(out): _utf8(card)})
     return result
