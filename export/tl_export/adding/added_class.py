@@ -130,18 +130,14 @@ def add_class(trained: Trained, name: str, folder: str | os.PathLike[str], progr
     embed = _Embedding(route, progress)
     dataset = _dataset(trained, embed.features, progress)
     new.check_apart_from(dataset)
-    head = new_head(route.model, route.architecture)
-    weight, bias = _numpy(head.weight), _numpy(head.bias)
-    train = embed.of(dataset, dataset.train)
-    known = Discriminants.of(train.features.astype(np.float64), train.labels, weight, bias)
     embeddings = embed.of_images(new)
+    known, recognised = _discriminants(route, embed.of(dataset, dataset.train), embeddings)
     row = known.row(embeddings)
     model = copy.deepcopy(route.model)
     add_rows(model, route.architecture, torch.from_numpy(row.weight[None]), torch.tensor([row.bias]))
     spec = _spec(route.spec, new)
     part, samples = dataset.held_out()
     answers = _answers(embed.of(dataset, samples), new_head(model, route.architecture)) if samples else None
-    recognised = _recognised(known, embeddings, weight, bias)
     added = AddedClass(new.name, len(new.files), recognised, part, _old_classes(answers, spec.labels))
     if answers is not None:
         spec = dataclasses.replace(spec, metrics={**spec.metrics, f"{part}_accuracy": added.accuracy_now})
@@ -191,13 +187,16 @@ def _dataset(trained: Trained, features: BackboneFeatures, progress: Progress) -
     return dataset
 
 
-def _recognised(known: Discriminants, embeddings: Floats, weight: Floats, bias: Floats) -> int:
-    """How many of the new images are recognised by a class that is made from the others."""
+def _discriminants(route: TorchRoute, train: CachedPart, embeddings: Floats) -> tuple[Discriminants, int]:
+    """Those of the known classes; and how many of the new images a class that is made from the others recognises."""
+    head = new_head(route.model, route.architecture)
+    weight, bias = (tensor.detach().double().numpy() for tensor in (head.weight, head.bias))
+    known = Discriminants.of(train.features.astype(np.float64), train.labels, weight, bias)
     count = 0
     for place, embedding in enumerate(embeddings):
         row = known.row(np.delete(embeddings, place, axis=0))
         count += bool(embedding @ row.weight + row.bias > (weight @ embedding + bias).max())
-    return count
+    return known, count
 
 
 def _answers(part: CachedPart, head: nn.Linear) -> Answers:
@@ -231,8 +230,3 @@ def _spec(spec: ModelSpec, new: NewImages) -> ModelSpec:
     for checksum in new.checksums:
         digest.update(checksum)
     return dataclasses.replace(spec, labels=(*spec.labels, new.name), data_fingerprint=digest.hexdigest())
-
-
-def _numpy(tensor: torch.Tensor) -> Floats:
-    values: Floats = tensor.detach().double().numpy()
-    return values

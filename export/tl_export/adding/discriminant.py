@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.covariance import ledoit_wolf
 
+from tl_export.errors import ExportError
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -58,15 +60,23 @@ class Discriminants:
             weight: of the head, (C, D).
             bias: of the head, (C,).
 
+        Raises:
+            ExportError: images of one class do not differ.
+
         """
         classes = len(bias)
         counts = np.bincount(labels, minlength=classes)
         means = np.array([embeddings[labels == c].mean(axis=0) for c in range(classes)])
         centred = embeddings - means[labels]
         unbiased = len(labels) / max(1, len(labels) - classes)
+        if not centred.any():
+            raise ExportError(
+                "add_class: the training images of each class are all alike to the network, so nothing is known of how "
+                "images of a class differ; expected several different ones"
+            )
         shrunk, _ = ledoit_wolf(centred, assume_centered=True)
         precision = np.linalg.inv(shrunk * unbiased)
-        noise = float(np.einsum("nd,de,ne->", centred, precision, centred, optimize=True)) * unbiased / len(labels)
+        noise = float((precision * (centred.T @ centred)).sum()) * unbiased / len(labels)
         rows = means @ precision
         biases = -0.5 * (rows * means).sum(axis=1) + 0.5 * noise / counts
         found = _centred(embeddings @ rows.T + biases)
