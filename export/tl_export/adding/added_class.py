@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from tl_export.adding.discriminant import Discriminants, Floats
+from tl_export.adding.discriminant import Floats, KnownClasses, fit_row
 from tl_export.adding.new_images import NewImages
 from tl_export.errors import ExportError
 from tl_export.proof.routes import TorchRoute
@@ -113,7 +113,7 @@ class Extended:
 
 
 def add_class(trained: Trained, name: str, folder: str | os.PathLike[str], progress: Progress) -> Extended:
-    """Add a class to a run by linear discriminant analysis of its embeddings; see `Discriminants`.
+    """Add a class to a run by linear discriminant analysis of its embeddings; see `fit_row`.
 
     Args:
         trained: the run; it stays as it is.
@@ -130,15 +130,14 @@ def add_class(trained: Trained, name: str, folder: str | os.PathLike[str], progr
     embed = _Embedding(route, progress)
     dataset = _dataset(trained, embed.features, progress)
     new.check_apart_from(dataset)
-    embeddings = embed.of_images(new)
-    known, recognised = _discriminants(route, embed.of(dataset, dataset.train), embeddings)
-    row = known.row(embeddings)
+    fitted = fit_row(_known(route, embed.of(dataset, dataset.train)), embed.of_images(new))
+    row = fitted.row
     model = copy.deepcopy(route.model)
     add_rows(model, route.architecture, torch.from_numpy(row.weight[None]), torch.tensor([row.bias]))
     spec = _spec(route.spec, new)
     part, samples = dataset.held_out()
     answers = _answers(embed.of(dataset, samples), new_head(model, route.architecture)) if samples else None
-    added = AddedClass(new.name, len(new.files), recognised, part, _old_classes(answers, spec.labels))
+    added = AddedClass(new.name, len(new.files), fitted.recognised, part, _old_classes(answers, spec.labels))
     if answers is not None:
         spec = dataclasses.replace(spec, metrics={**spec.metrics, f"{part}_accuracy": added.accuracy_now})
     extended = TorchRoute(model, spec, route.architecture, route.limits)
@@ -187,16 +186,10 @@ def _dataset(trained: Trained, features: BackboneFeatures, progress: Progress) -
     return dataset
 
 
-def _discriminants(route: TorchRoute, train: CachedPart, embeddings: Floats) -> tuple[Discriminants, int]:
-    """Those of the known classes; and how many of the new images a class that is made from the others recognises."""
+def _known(route: TorchRoute, train: CachedPart) -> KnownClasses:
     head = new_head(route.model, route.architecture)
     weight, bias = (tensor.detach().double().numpy() for tensor in (head.weight, head.bias))
-    known = Discriminants.of(train.features.astype(np.float64), train.labels, weight, bias)
-    count = 0
-    for place, embedding in enumerate(embeddings):
-        row = known.row(np.delete(embeddings, place, axis=0))
-        count += bool(embedding @ row.weight + row.bias > (weight @ embedding + bias).max())
-    return known, count
+    return KnownClasses(train.features.astype(np.float64), train.labels, weight, bias)
 
 
 def _answers(part: CachedPart, head: nn.Linear) -> Answers:

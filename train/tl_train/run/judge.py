@@ -12,6 +12,7 @@ from tl_train.evaluation.label_errors import LabelErrors, find_label_errors
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.features import part_of
 from tl_train.head.steps import head_logits
+from tl_train.progress import Progress
 from tl_train.run.learn import Learned
 from tl_train.setup import Setup
 from tl_train.training.predict import predict
@@ -37,14 +38,20 @@ def evaluate_held_out(setup: Setup, learned: Learned, calibration: Calibration) 
     return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
 
 
-def suspects(setup: Setup, learned: Learned) -> LabelErrors | None:
+def suspects(setup: Setup, learned: Learned, progress: Progress) -> LabelErrors | None:
     """Training images whose label may be wrong; None without a head that was cross-fitted before any other training."""
     train, logits = setup.dataset.train, learned.head.cross_fitted
     if logits is None:
         return None
     decided = {fix.name for fix in setup.dataset.fixes}
     settled = [index for index, sample in enumerate(train) if sample.name in decided]
-    return find_label_errors(Answers(logits, labels_of(train)), settled)
+    found = find_label_errors(Answers(logits, labels_of(train)), settled)
+    if found.suspects:
+        progress.note(
+            f"Labels to check: {len(found.suspects)} of {found.images} training images, about {found.estimated} of "
+            "these labels wrong; see suspects.csv and the report"
+        )
+    return found
 
 
 def _calibration_images(setup: Setup) -> tuple[Sequence[Sample], str]:

@@ -80,7 +80,7 @@ def train(
         prior=setup.prior,
         penalised=learned.head.penalised,
         tried=learned.tried(),
-        label_errors=suspects(setup, learned),
+        label_errors=suspects(setup, learned, progress),
         interrupted=learned.interrupted,
     )
     if first:
