@@ -6,9 +6,11 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from tl_export.adding.added_class import add_class
+from tl_export.adding.added_class import AddedClass, add_class
 from tl_export.card import model_card
+from tl_export.companions import card_path, digest_lines, parity_path
 from tl_export.errors import ExportError
 from tl_export.graph.assemble import assemble, leave_outputs, set_spec
 from tl_export.graph.taps import TappedNetwork, chosen_outputs
@@ -21,6 +23,7 @@ from tl_export.results import ExportResult
 from tl_export.smaller.form import Formed, give_form
 from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.system.files import replacing
+from tl_infer.system.temporaries import remove_stale
 from tl_train.errors import TracingError
 from tl_train.models.trace import trace
 from tl_train.progress import Progress
@@ -55,12 +58,8 @@ def export(
     out = RunFolder(run).model_file if out is None else Path(out)
     options, progress = options or ExportOptions(), progress or Progress()
     _check_names(out, overwrite)
-    trained = plain = Trained.load(run, options.images, options.verify_count)
-    metrics, added = trained.run.metrics(), None
-    if options.add_class is not None:
-        extended = add_class(plain, *options.add_class, progress)
-        trained, added = extended.trained, extended.added
-        metrics = {**metrics, "held_out": extended.held_out}
+    plain = Trained.load(run, options.images, options.verify_count)
+    trained, added, metrics = _extended(plain, options, progress)
     formed, outputs = _proven_file(trained, options, progress)
     # The images of an added class are nobody's to give away.
     golden = _golden_samples(formed, dataclasses.replace(trained, pictures=plain.pictures), options, progress)
@@ -68,10 +67,23 @@ def export(
     data = formed.file.SerializeToString()
     result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, added)
     more = {**formed.document(), **({"added_class": added.document()} if added else {})}
-    parity = parity_json(formed.proof, golden.document(), hashlib.sha256(data).hexdigest(), run, more)
-    card = model_card(result, spec, trained, metrics)
-    _write({out: data, parity_path(out): _utf8(parity), card_path(out): _utf8(card)})
+    sha256 = hashlib.sha256(data).hexdigest()
+    parity = _utf8(parity_json(formed.proof, golden.document(), sha256, run, more))
+    digests = {out.name: sha256, parity_path(out).name: hashlib.sha256(parity).hexdigest()}
+    card = model_card(result, spec, trained, metrics) + digest_lines(digests)
+    _write({out: data, parity_path(out): parity, card_path(out): _utf8(card)})
     return result
+
+
+def _extended(
+    plain: Trained, options: ExportOptions, progress: Progress
+) -> tuple[Trained, AddedClass | None, Mapping[str, Mapping[str, Any]]]:
+    """The run with the class that is to be added, if any, what came of that, and what was measured."""
+    metrics = plain.run.metrics()
+    if options.add_class is None:
+        return plain, None, metrics
+    extended = add_class(plain, *options.add_class, progress)
+    return extended.trained, extended.added, {**metrics, "held_out": extended.held_out}
 
 
 def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -> tuple[Formed, tuple[str, ...]]:
@@ -115,16 +127,6 @@ def _completed(formed: Formed, trained: Trained, golden: Golden) -> ModelSpec:
     return spec
 
 
-def parity_path(out: Path) -> Path:
-    """Where the proof of the model file `out` is written."""
-    return out.with_name(f"{out.stem}.parity.json")
-
-
-def card_path(out: Path) -> Path:
-    """Where the model card of the model file `out` is written."""
-    return out.with_name(f"{out.stem}.md")
-
-
 def _check_names(out: Path, overwrite: bool) -> None:
     """Say early what would only fail after minutes of work."""
     if not out.parent.is_dir():
@@ -149,6 +151,8 @@ def _write(contents: Mapping[Path, bytes]) -> None:
         OutputPathError: a file cannot be written.
 
     """
+    for folder in {path.parent for path in contents}:
+        remove_stale(folder)
     with contextlib.ExitStack() as stack:
         for path, data in contents.items():
             file = stack.enter_context(replacing(path))

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from tl_export.adding.added_class import add_class as extend
+from tl_export.companions import check_companions
 from tl_export.errors import VerificationError
 from tl_export.options import ALL_OUTPUTS
 from tl_export.proof.precision import RULES, precision_of
@@ -51,6 +52,7 @@ def check(
     session = Session(opened, threads=1)  # inputs, outputs and spec fit each other, or this raises
     graph = onnx.load_model_from_string(opened.data)  # the session has read it already, so it is whole
     opset = _check_structure(graph, session.spec, opened.where)
+    companions = check_companions(Path(model), opened.sha256)
     golden = run_self_test(session, opened.where)
     precision = precision_of(graph)
     proof = None
@@ -60,7 +62,7 @@ def check(
             trained = extend(trained, *add_class, progress).trained
         _check_labels(session.spec, trained.spec, opened.where)
         proof = verify(trained, opened.data, progress, RULES[precision])
-    return CheckResult(opset, tuple(output.name for output in graph.graph.output), precision, golden, proof)
+    return CheckResult(opset, tuple(output.name for output in graph.graph.output), precision, golden, companions, proof)
 
 
 def _check_labels(found: ModelSpec, expected: ModelSpec, where: str) -> None:

@@ -150,7 +150,7 @@ class _Discriminants:
         return _Discriminants(precision, mean_row, Row(known.weight.mean(axis=0), float(known.bias.mean())), scale)
 
     def row(self, mean: Floats) -> Row:
-        """Of a class with that mean (D,): against the mean of the head's rows what its discriminant is against theirs."""
+        """Of a class with that mean (D,); to the mean of the head's rows as its discriminant is to that of theirs."""
         weight = mean @ self.precision
         bias = -0.5 * float(weight @ mean)
         return Row(
