@@ -224,13 +224,13 @@ def test_node_packages_are_pinned_exactly():
         assert not name or "integrity" in package, name
 
 
-def test_the_caller_in_the_specification_runs(tiny_model, shapes, tmp_path, monkeypatch, capsys):
-    text = (CALLERS.parents[1] / "docs" / "model-file.md").read_text(encoding="utf-8")
+def test_the_caller_in_the_documentation_runs(tiny_model, shapes, tmp_path, monkeypatch, capsys):
+    text = (CALLERS.parents[1] / "docs" / "callers.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     shutil.copy(tiny_model, tmp_path / "photos.onnx")
     shutil.copy(shapes / "circle" / "circle0.png", tmp_path / "plain.png")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "model-file.md", "exec"), {})
+    exec(compile(code, "callers.md", "exec"), {})
     label, probability = capsys.readouterr().out.split()
     result = Classifier(tiny_model).classify("plain.png", threshold=0)
     assert label == result.label

@@ -20,6 +20,7 @@ Examples:
   tl-export runs/photos
   tl-export runs/photos --out photos.onnx --images more-photos/
   tl-export runs/photos --out more.onnx --add-class fox fox-photos/
+  tl-export runs/photos --page photos.html
   tl-export --check photos.onnx --run runs/photos
 """
 
@@ -38,6 +39,7 @@ class _CommandLine:
 
     run: Path | None
     out: Path | None
+    page: Path | None
     images: tuple[Path, ...]
     verify_count: int | None
     outputs: str
@@ -69,8 +71,10 @@ class _CommandLine:
             raise click.UsageError("--add-class does not go with --int8, which is judged on images of all classes.")
 
     def _check_check(self) -> None:
-        if self.run is not None or self.out is not None or self.overwrite:
-            raise click.UsageError("--check writes nothing: give no DIR, --out or --overwrite; the run with --run DIR.")
+        if self.run is not None or self.out is not None or self.page is not None or self.overwrite:
+            raise click.UsageError(
+                "--check writes nothing: give no DIR, --out, --page or --overwrite; the run with --run DIR."
+            )
         if self.check_run is None and self.images:
             raise click.UsageError("--images with --check needs --run DIR: without the run nothing can be compared.")
         if self.check_run is None and self.add_class is not None:
@@ -108,6 +112,13 @@ class _CommandLine:
     type=click.Path(path_type=Path),
     help="The file to write; NAME.parity.json and NAME.md, its proof and card, go beside it.  "
     "[default: model.onnx in DIR]",
+)
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Write a page too, that classifies in a browser: the model is inside, it opens from disk, needs no network "
+    "and sends nothing.",
 )
 @click.option(
     "--images",
@@ -201,7 +212,8 @@ def _export(line: _CommandLine, options: ExportOptions) -> Iterator[str]:
 
     assert line.run is not None
     work_begins()
-    return export_lines(export(line.run, line.out, options, overwrite=line.overwrite, progress=TerminalProgress()))
+    result = export(line.run, line.out, options, page=line.page, overwrite=line.overwrite, progress=TerminalProgress())
+    return export_lines(result)
 
 
 def _check(line: _CommandLine, model: Path) -> Iterator[str]:

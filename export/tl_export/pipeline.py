@@ -15,6 +15,8 @@ from tl_export.errors import ExportError
 from tl_export.graph.assemble import assemble, leave_outputs, set_spec
 from tl_export.graph.taps import TappedNetwork, chosen_outputs
 from tl_export.options import ExportOptions
+from tl_export.page.page import classifier_page
+from tl_export.page.runtime import browser_runtime
 from tl_export.proof.golden import Golden, golden_samples
 from tl_export.proof.precision import RULES
 from tl_export.proof.proof import parity_json
@@ -35,6 +37,7 @@ def export(
     out: str | os.PathLike[str] | None = None,
     options: ExportOptions | None = None,
     *,
+    page: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -46,6 +49,7 @@ def export(
         run: folder that tl-train wrote.
         out: file to write; `model.onnx` in the run's folder when None.
         options: what the file holds and what it is verified on; `ExportOptions()` when None.
+        page: HTML file to write too, which classifies in a browser; none when None.
         overwrite: replace existing files.
         progress: shows what goes on; silent when None.
 
@@ -57,7 +61,9 @@ def export(
     run = Path(run)
     out = RunFolder(run).model_file if out is None else Path(out)
     options, progress = options or ExportOptions(), progress or Progress()
-    _check_names(out, overwrite)
+    page = None if page is None else Path(page)
+    _check_names(out, page, overwrite)
+    runtime = None if page is None else browser_runtime(progress)
     plain = Trained.load(run, options.images, options.verify_count)
     trained, added, metrics = _extended(plain, options, progress)
     formed, outputs = _proven_file(trained, options, progress)
@@ -65,13 +71,16 @@ def export(
     golden = _golden_samples(formed, dataclasses.replace(trained, pictures=plain.pictures), options, progress)
     spec = _completed(formed, trained, golden)
     data = formed.file.SerializeToString()
-    result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, added)
+    result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, added, page)
     more = {**formed.document(), **({"added_class": added.document()} if added else {})}
     sha256 = hashlib.sha256(data).hexdigest()
     parity = _utf8(parity_json(formed.proof, golden.document(), sha256, run, more))
     digests = {out.name: sha256, parity_path(out).name: hashlib.sha256(parity).hexdigest()}
     card = model_card(result, spec, trained, metrics) + digest_lines(digests)
-    _write({out: data, parity_path(out): parity, card_path(out): _utf8(card)})
+    files = {out: data, parity_path(out): parity, card_path(out): _utf8(card)}
+    if page is not None and runtime is not None:
+        files[page] = classifier_page(data, page.stem, runtime)
+    _write(files)
     return result
 
 
@@ -127,13 +136,17 @@ def _completed(formed: Formed, trained: Trained, golden: Golden) -> ModelSpec:
     return spec
 
 
-def _check_names(out: Path, overwrite: bool) -> None:
+def _check_names(out: Path, page: Path | None, overwrite: bool) -> None:
     """Say early what would only fail after minutes of work."""
-    if not out.parent.is_dir():
-        raise ExportError(f"{out}: the folder {out.parent} does not exist; make it first")
+    pages = [] if page is None else [page]
+    for path in (out, *pages):
+        if not path.parent.is_dir():
+            raise ExportError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):
+        raise ExportError(f"{page}: found suffix '{page.suffix}', expected .html: a page for a browser")
     if out.suffix in (".md", ".json"):
         raise ExportError(f"{out}: the model card and the proof are written under such names; name the file *.onnx")
-    for path in (out, parity_path(out), card_path(out)):
+    for path in (out, parity_path(out), card_path(out), *pages):
         if path.is_dir():
             raise ExportError(f"{path}: is a folder; expected the name of a file to write")
         if path.exists() and not overwrite:

@@ -24,6 +24,7 @@ class ExportResult:
         golden: its golden samples.
         int8: what came of int8, where it was asked for; the file may be float32 all the same.
         added: what came of adding a class, where that was asked for.
+        page: the page for browsers, where it was asked for.
 
     """
 
@@ -34,6 +35,7 @@ class ExportResult:
     golden: Golden
     int8: QuantizeResult | None
     added: AddedClass | None = None
+    page: Path | None = None
 
     @property
     def parity(self) -> ParitySummary:

@@ -35,6 +35,7 @@ class Session:
         outputs: names of the contract's outputs that the file has.
         golden: its golden samples; None if it has none.
         bit_depth: the bits that its 16-bit images use; None for all.
+        embedding_columns: how many values an embedding has, as the first answer had them; None before it.
 
     """
 
@@ -64,7 +65,7 @@ class Session:
             classes = len(self.spec.labels)
             self.golden = self._parsed(lambda text: GoldenSet.from_json(text, classes), metadata[GOLDEN_KEY])
         self.outputs = self._check_signature()
-        self._embedding_columns: int | None = None  # the first answer's
+        self.embedding_columns: int | None = None
         # Outputs that were not asked for are not computed.
         self._run_options = ort.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
@@ -108,11 +109,11 @@ class Session:
         except Exception as error:
             raise ModelFileError(f"{self._where}: the model failed: {first_line(error)}") from error
         for name, values in zip(outputs, results, strict=True):
-            columns = self._embedding_columns if name == EMBEDDING else len(self.spec.labels)
+            columns = self.embedding_columns if name == EMBEDDING else len(self.spec.labels)
             if problem := wrong_answer(name, values, len(images), columns):
                 raise ModelFileError(f"{self._where}: output '{name}' {problem}")
             if name == EMBEDDING:
-                self._embedding_columns = values.shape[1]
+                self.embedding_columns = values.shape[1]
         return results
 
     def check_answers(self, image: npt.NDArray[np.uint8]) -> None:

@@ -129,7 +129,7 @@ def test_nodes_are_named_by_layer_and_nothing_tells_of_this_machine(tiny_model, 
     names = [node.name for node in model.graph.node]
     assert len(set(names)) == len(names)
     in_layers = [name for name in names if name.rpartition("/")[0] in layers]
-    assert len(in_layers) > 0.7 * len(names)
+    assert len(in_layers) > 0.9 * len([name for name in names if not name.startswith("preprocess/")])
     assert not [node.name for node in model.graph.node if node.metadata_props or node.doc_string]
     for trace_of_machine in (b"site-packages", b"/home", b"/tmp", b"tl_export"):
         assert trace_of_machine not in tiny_model.read_bytes()
