@@ -23,7 +23,7 @@ from tl_export.proof.proof import parity_json
 from tl_export.proof.trained import Trained
 from tl_export.results import ExportResult
 from tl_export.smaller.form import Formed, give_form
-from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.system.files import replacing
 from tl_infer.system.temporaries import remove_stale
 from tl_train.errors import TracingError
@@ -69,7 +69,7 @@ def export(
     formed, outputs = _proven_file(trained, options, progress)
     # The images of an added class are nobody's to give away.
     golden = _golden_samples(formed, dataclasses.replace(trained, pictures=plain.pictures), options, progress)
-    spec = _completed(formed, trained, golden)
+    spec = _completed(formed, _spec(trained, options), trained, golden)
     data = formed.file.SerializeToString()
     result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, added, page)
     more = {**formed.document(), **({"added_class": added.document()} if added else {})}
@@ -97,21 +97,26 @@ def _extended(
 
 def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -> tuple[Formed, tuple[str, ...]]:
     """The file in the precision that is asked for, proven, and the names of its outputs."""
-    route, spec = trained.route, trained.spec
+    route, spec = trained.route, _spec(trained, options)
     progress.note(f"Tracing {spec.architecture}")
     chosen = chosen_outputs(options.outputs, route.taps)
     if HEATMAP in options.outputs and HEATMAP not in chosen:
         progress.note(f"No output 'heatmap': {route.taps.reason}")
+    familiarity = route.familiarity if FAMILIARITY in options.outputs else None
+    if FAMILIARITY in options.outputs and familiarity is None:
+        progress.note("No output 'familiarity': it was not fitted for this model, as with too few held-back images")
     # The proof looks at the logits and int8 is made by them, also where the file does not give them.
-    traced = (LOGITS, *(name for name in chosen if name != LOGITS))
+    needed = (LOGITS,) if familiarity is None else (LOGITS, EMBEDDING)
+    traced = (*needed, *(name for name in chosen if name not in needed))
     try:
         network = trace(TappedNetwork(route.model, route.taps, traced), spec.preprocess.size, traced)
     except TracingError as error:
         raise ExportError(str(error)) from error
-    whole = assemble(network, spec, (PROBABILITIES, *traced))
+    told = () if familiarity is None else (FAMILIARITY,)
+    whole = assemble(network, spec, (PROBABILITIES, *traced, *told), familiarity)
     set_spec(whole, spec, bit_depth=route.limits.bit_depth)
     formed = give_form(whole, options.precision, trained, progress, max_drop=options.max_drop)
-    outputs = (PROBABILITIES, *chosen)
+    outputs = (PROBABILITIES, *chosen, *told)
     leave_outputs(formed.file, outputs)
     return formed, outputs
 
@@ -128,10 +133,16 @@ def _golden_samples(formed: Formed, trained: Trained, options: ExportOptions, pr
     return golden
 
 
-def _completed(formed: Formed, trained: Trained, golden: Golden) -> ModelSpec:
+def _spec(trained: Trained, options: ExportOptions) -> ModelSpec:
+    """What the run says of its model, as far as the file has it."""
+    has_familiarity = FAMILIARITY in options.outputs and trained.route.familiarity is not None
+    return trained.spec if has_familiarity else dataclasses.replace(trained.spec, familiarity=None)
+
+
+def _completed(formed: Formed, spec: ModelSpec, trained: Trained, golden: Golden) -> ModelSpec:
     """The spec with the proof and what was measured; written into the file, whose graph stays the one proven."""
-    metrics = {**trained.spec.metrics, **formed.metrics()}
-    spec = dataclasses.replace(trained.spec, parity=formed.proof.summary(), metrics=metrics)
+    metrics = {**spec.metrics, **formed.metrics()}
+    spec = dataclasses.replace(spec, parity=formed.proof.summary(), metrics=metrics)
     set_spec(formed.file, spec, golden.samples, trained.route.limits.bit_depth)
     return spec
 

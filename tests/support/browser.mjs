@@ -1,6 +1,7 @@
 // node browser.mjs PAGE PLAN.json: opens the page in Chromium, does what the plan says, and prints what was seen as JSON.
 //
-// PLAN: { images: [path], screenshots: [{ path, width, height, scheme, heat }], address: URL or nothing for file: }
+// PLAN: { images: [path], heat: whether to return the canvases with heatmaps, other: whether to drop, paste and use the
+// camera (a fake one) too, screenshots: [{ path, width, height, scheme, heat, full }] }
 
 import { createRequire } from "node:module";
 import { readFile } from "node:fs/promises";
@@ -11,7 +12,7 @@ const { chromium } = require("playwright-core");
 const [pagePath, planPath] = process.argv.slice(2);
 const plan = JSON.parse(await readFile(planPath, "utf8"));
 
-const browser = await chromium.launch({ executablePath: process.env.TL_CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath: process.env.TL_CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"] });
 const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
 const page = await context.newPage();
 const seen = { requests: [], errors: [] };
@@ -34,6 +35,36 @@ if (plan.images?.length) {
   seen.csv = await readFile(await download.path(), "utf8");
   seen.headings = await page.locator("#results h2").allTextContents();
   seen.notes = await page.locator("#results .note").allTextContents();
+}
+if (plan.heat) {
+  await page.check("#heat");
+  seen.canvases = await page.$$eval("#results canvas", (all) => all.map((canvas) => canvas.toDataURL("image/png")));
+}
+if (plan.other) {
+  const bytes = [...(await readFile(plan.images[0]))];
+  for (const kind of ["drop", "paste"]) {
+    await page.evaluate(([kind, bytes]) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(bytes)], `${kind}.png`));
+      const event = kind === "drop" ? new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })
+        : new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+      document.body.dispatchEvent(event);
+    }, [kind, bytes]);
+  }
+  await page.click("#camera");
+  await page.waitForFunction(() => document.getElementById("video").videoWidth > 0);
+  await page.click("#shoot");
+  await page.waitForFunction((count) => document.querySelectorAll("#results > li").length === count, plan.images.length + 3);
+  seen.cameraIsOff = await page.evaluate(() => document.getElementById("video").srcObject === null);
+  seen.names = await page.locator("#results .name").allTextContents();
+  // By keyboard alone: remove the first result, then all.
+  await page.locator(".remove").first().focus();
+  await page.keyboard.press("Enter");
+  seen.afterRemoving = await page.locator("#results > li").count();
+  seen.focused = await page.evaluate(() => document.activeElement.className);
+  await page.locator("#clear").focus();
+  await page.keyboard.press("Enter");
+  seen.afterClearing = await page.locator("#results > li").count();
 }
 for (const { path, width, height, scheme, heat, full } of plan.screenshots ?? []) {
   await page.emulateMedia({ colorScheme: scheme });

@@ -218,8 +218,12 @@ def _old_classes(answers: Answers | None, labels: tuple[str, ...]) -> tuple[OldC
 
 
 def _spec(spec: ModelSpec, new: NewImages) -> ModelSpec:
-    """The run's, with the class; its fingerprint is of the training images and the new ones."""
+    """The run's, with the class; its fingerprint is of the training images and the new ones.
+
+    To the run's familiarity, which knows its training images only, images of the class would be unknown ones.
+    """
     digest = hashlib.sha256(f"{spec.data_fingerprint} {new.name!r} ".encode())
     for checksum in new.checksums:
         digest.update(checksum)
-    return dataclasses.replace(spec, labels=(*spec.labels, new.name), data_fingerprint=digest.hexdigest())
+    labels = (*spec.labels, new.name)
+    return dataclasses.replace(spec, labels=labels, data_fingerprint=digest.hexdigest(), familiarity=None)

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import html
 import re
 from pathlib import Path
@@ -23,10 +24,12 @@ def classifier_page(model: bytes, title: str, runtime: BrowserRuntime) -> bytes:
         The page, UTF-8.
 
     """
+    script = _part("page.js")
     parts = {
         "TITLE": html.escape(title),
         "STYLE": _part("page.css"),
-        "SCRIPT": _part("page.js"),
+        "SCRIPT": script,
+        "SCRIPT_DIGEST": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         "LICENCE": LICENCE,
         "MODEL": _packed(model),
         "RUNTIME_LOADER": _packed(runtime.loader),

@@ -10,13 +10,15 @@ import tempfile
 from pathlib import Path
 
 from tl_export.errors import ExportError
-from tl_infer.system.files import write_bytes
+from tl_infer.errors import first_line
+from tl_infer.system.files import read_bytes, write_bytes
 from tl_train.downloads import cache_folder
 from tl_train.progress import Progress
 
 VERSION = "1.30.0"
 
 _BESIDE = Path(__file__).parent
+_MAX_BYTES = 200_000_000
 _LOADER, _WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 
 LICENCE = f"""onnxruntime-web {VERSION}, https://www.npmjs.com/package/onnxruntime-web
@@ -91,11 +93,17 @@ def fetch(to: Path) -> None:
             raise ExportError(f"npm could not install onnxruntime-web {VERSION}: {_last_line(done.stderr)}")
         to.mkdir(parents=True, exist_ok=True)
         for name in (_LOADER, _WASM):
-            write_bytes(to / name, (Path(work) / "node_modules" / "onnxruntime-web" / "dist" / name).read_bytes())
+            fetched = Path(work, "node_modules", "onnxruntime-web", "dist", name)
+            write_bytes(to / name, read_bytes(fetched, _MAX_BYTES))
 
 
 def _read(folder: Path) -> BrowserRuntime:
-    return BrowserRuntime((folder / _LOADER).read_bytes(), (folder / _WASM).read_bytes())
+    try:
+        return BrowserRuntime(read_bytes(folder / _LOADER, _MAX_BYTES), read_bytes(folder / _WASM, _MAX_BYTES))
+    except OSError as error:
+        raise ExportError(
+            f"{folder}: cannot be read: {first_line(error)}; remove it, and it is fetched again"
+        ) from error
 
 
 def _last_line(text: str) -> str:

@@ -1,11 +1,12 @@
 """The page that classifies: what it is made of, and, where there is a browser, what it answers.
 
-The browser needs Node.js, `TL_PLAYWRIGHT` (a folder in which `npm install playwright-core` was run) and Chromium, at
-/usr/bin/chromium or where `TL_CHROMIUM` says.
+The browser needs Chromium, at /usr/bin/chromium or where `TL_CHROMIUM` says, and Node.js; `make browser` installs the
+rest.
 """
 
 import base64
 import csv
+import dataclasses
 import gzip
 import io
 import json
@@ -21,18 +22,23 @@ import pytest
 from PIL import Image
 
 from tl_export import ExportError, export
+from tl_export.graph.assemble import set_spec
 from tl_export.page import runtime
 from tl_export.page.page import classifier_page
 from tl_export.page.runtime import VERSION, BrowserRuntime, browser_runtime
 from tl_export.proof.faults import without_antialias
-from tl_infer import Classifier
+from tl_infer import Classifier, load_image
+from tl_infer.heatmaps import draw_overlay
+from tl_infer.model.modelfile import read_model
+from tl_infer.model.session import Session
 from tl_train.progress import Progress
 
 DRIVER = Path(__file__).parents[2] / "support" / "browser.mjs"
 CHROMIUM = Path(os.environ.get("TL_CHROMIUM", "/usr/bin/chromium"))
+RUNTIME = Path(runtime.__file__).parent / "runtime"
 needs_browser = pytest.mark.skipif(
-    not CHROMIUM.exists() or "TL_PLAYWRIGHT" not in os.environ or shutil.which("node") is None,
-    reason="needs Chromium, Node.js and TL_PLAYWRIGHT, a folder with playwright-core",
+    not (CHROMIUM.exists() and os.environ.get("TL_PLAYWRIGHT") and shutil.which("node") and RUNTIME.is_dir()),
+    reason="needs Chromium, Node.js and `make browser`",
 )
 FAKE = BrowserRuntime(b"export const env = {};", b"\0asm")
 
@@ -64,7 +70,7 @@ def test_the_locked_runtime_is_the_one_that_is_named():
 def test_without_npm_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    if (Path(runtime.__file__).parent / "runtime").exists():
+    if RUNTIME.exists():
         pytest.skip("built with the runtime")
     with pytest.raises(ExportError, match=rf"onnxruntime-web {VERSION} from npm, which is not found; install Node"):
         browser_runtime(Progress())
@@ -85,10 +91,10 @@ def opened(tmp_path_factory):
     """Opens a model's page in the browser and lets it classify images: what was seen."""
     folder = tmp_path_factory.mktemp("page")
 
-    def look(model: Path, images=(), name="page") -> dict:
+    def look(model: Path, images=(), name="page", **more: bool) -> dict:
         page, plan = folder / f"{name}.html", folder / "plan.json"
         page.write_bytes(classifier_page(model.read_bytes(), name, browser_runtime(Progress())))
-        plan.write_text(json.dumps({"images": [str(image) for image in images]}))
+        plan.write_text(json.dumps({"images": [str(image) for image in images], **more}))
         command = ["node", str(DRIVER), str(page), str(plan)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stderr
@@ -161,3 +167,55 @@ def test_a_model_that_the_browser_computes_wrongly_classifies_nothing(tiny_model
     onnx.save(without_antialias(onnx.load(tiny_model)), tmp_path / "faulty.onnx")
     seen = opened(tmp_path / "faulty.onnx", name="faulty")
     assert "does not compute what the model should: golden sample “fine pattern” differs by" in seen["status"]
+
+
+def with_spec(assembled, spec, like: Path, path: Path) -> Path:
+    """A model of the same network with another spec, and golden samples of its own."""
+    file = assembled(spec)
+    session = Session.from_bytes(file.SerializeToString(), path.name)
+    golden = Session(read_model(like), threads=1).golden
+    samples = [
+        dataclasses.replace(
+            sample, probabilities=tuple(session.run(load_image(sample.png)[None], ["probabilities"])[0][0].tolist())
+        )
+        for sample in golden.samples
+    ]
+    set_spec(file, spec, dataclasses.replace(golden, samples=tuple(samples)))
+    onnx.save(file, path)
+    return path
+
+
+@needs_browser
+@pytest.mark.parametrize("changes", [{"fit": "letterbox", "anchor": "bottom-right"}, {"fit": "crop", "resize_px": 70}])
+def test_heatmaps_lie_where_tl_infer_lays_them_and_the_unsure_are_named(
+    changes, tiny_model, traced, assembled, opened, tmp_path
+):
+    preprocess = dataclasses.replace(traced[1].preprocess, **changes)
+    spec = dataclasses.replace(traced[1], preprocess=preprocess, abstain_below=1.0)
+    model = with_spec(assembled, spec, tiny_model, tmp_path / "model.onnx")
+    images = []
+    for number, shape in enumerate([(90, 160, 3), (160, 90, 3), (64, 64, 3)]):
+        images.append(tmp_path / f"{number}.png")
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)).save(images[-1])
+    seen = opened(model, images, name=changes["fit"], heat=True)
+    assert seen["headings"] == ["Unsure"] * 3
+    assert all("the model gives no label. The likeliest is" in note for note in seen["notes"])
+    session = Session(read_model(model), threads=1)
+    for image, canvas in zip(images, seen["canvases"], strict=True):
+        pixels = load_image(image)
+        probabilities, heatmap = session.run(pixels[None], ["probabilities", "heatmap"])
+        expected = np.asarray(draw_overlay(pixels, heatmap[0, probabilities[0].argmax()], preprocess)).astype(int)
+        found = np.asarray(Image.open(io.BytesIO(base64.b64decode(canvas.partition(",")[2]))).convert("RGB")).astype(
+            int
+        )
+        assert np.abs(found - expected).max() <= 3
+
+
+@needs_browser
+def test_images_are_dropped_pasted_and_photographed_and_removed_by_keyboard(tiny_model, photos, opened, tmp_path):
+    Image.open(photos[0]).convert("RGB").save(tmp_path / "chosen.png")
+    seen = opened(tiny_model, [tmp_path / "chosen.png"], name="other", other=True)
+    assert seen["names"] == ["chosen.png", "drop.png", "paste.png", "camera-1.png"]
+    assert seen["cameraIsOff"] is True
+    assert (seen["afterRemoving"], seen["focused"], seen["afterClearing"]) == (3, "remove", 0)
+    assert seen["errors"] == []

@@ -77,7 +77,7 @@ async function openModel() {
   const file = await embedded("model");
   const found = metadata(file);
   const spec = parsed(found["tl.spec"], "tl.spec", [1, 2]);
-  const golden = parsed(found["tl.golden"], "tl.golden", [1]);
+  const golden = parsed(found["tl.golden"], "tl.golden", [1, 2]);
   const session = await ort.InferenceSession.create(file, { executionProviders: ["wasm"] });
   const wanted = ["probabilities", "heatmap", "familiarity"].filter((name) => session.outputNames.includes(name));
   return {
@@ -103,12 +103,22 @@ async function selfTest() {
   let largest = 0;
   for (const sample of model.golden.samples) {
     const image = await decode(new Blob([fromBase64(sample.png)]));
-    const { probabilities } = await model.run(image);
+    const { probabilities, familiarity } = await model.run(image);
     const difference = Math.max(...sample.probabilities.map((p, i) => Math.abs(p - probabilities.data[i])));
     if (!(difference <= model.golden.tolerance)) {
       throw new Error(`golden sample “${sample.name}” differs by ${difference.toPrecision(2)}`);
     }
+    if (sample.familiarity !== undefined) {
+      const moved = Math.abs(sample.familiarity - familiarity.data[0]);
+      if (!(moved <= model.golden.familiarity_tolerance)) {
+        throw new Error(`the familiarity of golden sample “${sample.name}” differs by ${moved.toPrecision(2)}`);
+      }
+    }
     largest = Math.max(largest, difference);
+    const apart = model.spec.familiarity ? Math.abs(familiarity.data[0] - sample.familiarity) : 0;
+    if (!(apart <= (model.golden.familiarity_tolerance ?? 0))) {
+      throw new Error(`golden sample “${sample.name}” differs by ${apart.toPrecision(2)} in its familiarity`);
+    }
   }
   return largest;
 }
