@@ -69,6 +69,9 @@ def calibrate(network: TrainedNetwork) -> Calibration:
     samples, source = calibration_images(network.setup)
     if learned.backbone_is_frozen and cross_fitted is not None and len(samples) < MIN_IMAGES <= len(dataset.train):
         return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=CROSS_FITTED, may_sharpen=False)
+    stages = learned.stages
+    if stages is not None and not learned.backbone_is_frozen and len(samples) < MIN_IMAGES <= len(stages.answers):
+        return fit_calibration(stages.answers, source="training images, held back from a first training")
     logits = network.part("val").logits if samples else np.zeros((0, 2), np.float32)
     return fit_calibration(Answers(logits, labels_of(samples)), source=source)
 
