@@ -38,7 +38,7 @@ def test_a_run_from_the_shell(shapes, tmp_path):
         (["{shapes}", "--out", "run", "--mode", "full", "--epochs", "0"], 1, "Error: epochs: found 0, expected 1 or"),
         (["{shapes}", "--out", "run", "--size", "64x"], 1, "size: found '64x', expected pixels, as 224, or HEIGHTx"),
         (["{shapes}", "--out", "run", "--csv-columns", "path=a"], 1, "csv_columns, images_root: only for .csv files"),
-        (["{shapes}", "--out", "run", "--arch", "efficientnet_lite1"], 1, "the nearest are efficientnet_lite0"),
+        (["{shapes}", "--out", "run", "--arch", "efficientnet_lite9"], 1, "the nearest are efficientnet_lite"),
         (["{shapes}", "--out", "run", "--weights", "w.pth"], 1, "w.pth: no such file"),
         (["nowhere", "--out", "run"], 1, "Error: nowhere: no such folder; expected"),
         (["{shapes}", "--out", "/proc/run"], 1, "/proc/run: cannot be used as the run's folder"),

@@ -231,6 +231,10 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
 
 
 def _print_result(result: TrainResult) -> None:
+    from tl_train.run_folder.compared import table_lines
+
+    for line in table_lines(result.architectures) if result.architectures else ():
+        click.echo(line)
     if (found := result.evaluation) is not None:
         between = f"95% interval {found.interval.low:.1%} to {found.interval.high:.1%}"
         counted = f"{found.correct} of {len(found.truth)}, {between}"

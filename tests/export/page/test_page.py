@@ -28,6 +28,7 @@ from tl_export.page.page import classifier_page
 from tl_export.page.runtime import VERSION, BrowserRuntime, browser_runtime
 from tl_export.proof.faults import without_antialias
 from tl_infer import Classifier, load_image
+from tl_infer.cli.output.formats import Columns
 from tl_infer.heatmaps import draw_overlay
 from tl_infer.model.modelfile import read_model
 from tl_infer.model.session import Session
@@ -150,6 +151,8 @@ def test_the_page_answers_as_the_classifier_and_sends_nothing(tiny_model, photos
     assert [request[:5] for request in seen["requests"]] == ["file:", "blob:"]
     rows = rows_of(seen)
     classifier = Classifier(tiny_model)
+    columns = Columns(classifier.labels, top_k=None, familiarity=classifier.spec.familiarity is not None).csv_header()
+    assert list(rows[0]) == [name for name in columns if name != "ms"]
     for path, row in zip(good, rows, strict=False):
         expected = classifier.classify(path, top_k=len(classifier.labels))
         tolerance = LOSSLESS if path.suffix == ".png" else LOSSY

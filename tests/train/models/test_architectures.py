@@ -9,12 +9,13 @@ from tl_train.errors import ConfigError
 from tl_train.models.architectures import ARCHITECTURES, HALVES, find_architecture
 from tl_train.models.listing import architecture_lines
 
-TORCHVISION = [name for name in ARCHITECTURES if name != "efficientnet_lite0"]
+LITE = [f"efficientnet_lite{number}" for number in range(3)]
+TORCHVISION = [name for name in ARCHITECTURES if name not in LITE]
 
 
 def test_the_table_is_complete():
     expected = [f"efficientnet_b{i}" for i in range(8)] + [f"efficientnet_v2_{size}" for size in "sml"]
-    assert list(ARCHITECTURES) == ["efficientnet_lite0", *expected]
+    assert list(ARCHITECTURES) == [*LITE, *expected]
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
@@ -85,11 +86,27 @@ def test_an_unknown_architecture_gets_the_nearest_names(name):
         find_architecture(name)
 
 
-def test_a_network_of_one_size_says_so_early():
-    find_architecture("timm:vit_tiny_patch16_224").input_size((224, 224))
-    find_architecture("efficientnet_b0").input_size((64, 128))
-    with pytest.raises(ConfigError, match="size: found 224x256, expected 224, the only one"):
-        find_architecture("timm:vit_tiny_patch16_224").input_size((224, 256))
+def test_a_network_that_takes_any_size_stays_as_it_is():
+    architecture = find_architecture("efficientnet_b0")
+    assert architecture.for_size((64, 128)) is architecture
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("timm:vit_tiny_patch16_224", (224, 256)), ("timm:vit_small_patch14_dinov2", (224, 224))]
+)
+def test_a_network_with_positions_is_built_for_its_size(name, size):
+    with torch.device("meta"):
+        model = find_architecture(name).for_size(size).build().eval()
+        assert model(torch.empty(2, 3, *size)).shape == (2, 1000)
+
+
+def test_a_size_that_a_network_cannot_be_built_for_is_refused():
+    nest = find_architecture("timm:nest_tiny")
+    with pytest.raises(
+        ConfigError,
+        match=r"size: found 224x256, expected 224 or another that timm:nest_tiny can be built for \(Model only handles",
+    ):
+        nest.for_size((224, 256))
 
 
 @pytest.fixture

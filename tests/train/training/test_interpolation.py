@@ -1,10 +1,20 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tl_train.evaluation.answers import Answers
-from tl_train.training.interpolation import ALPHAS, AlphaTried, choose_alpha, copy_weights, interpolate, try_alphas
+from tl_train.training.interpolation import (
+    ALPHAS,
+    AlphaTried,
+    choose_alpha,
+    copy_weights,
+    cross_chosen,
+    interpolate,
+    try_alphas,
+)
 
 
 def tried(*means, images=100, noise=0.0):
@@ -12,7 +22,9 @@ def tried(*means, images=100, noise=0.0):
     random = np.random.default_rng(0)
     shared = random.random(images)
     return [
-        AlphaTried(alpha, shared + mean + noise * random.standard_normal(images), 0.5)
+        AlphaTried(
+            alpha, shared + mean + noise * random.standard_normal(images), 0.5, np.zeros((images, 2), np.float32)
+        )
         for alpha, mean in zip(ALPHAS, means, strict=True)
     ]
 
@@ -34,8 +46,9 @@ def test_alpha_is_the_middle_unless_the_images_say_otherwise(means, noise, alpha
 
 def test_one_image_or_a_diverged_training_keeps_the_start():
     assert choose_alpha(tried(0.5, 0.4, 0.3, 0.2, 0.1, images=1)) == 0.0
-    diverged = [*tried(0.5, 0.4, 0.3, 0.2, 0.1)[:1], *(AlphaTried(a, np.full(100, np.nan), 0.0) for a in ALPHAS[1:])]
-    assert choose_alpha(diverged) == 0.0
+    start, *others = tried(0.5, 0.4, 0.3, 0.2, 0.1)
+    diverged = [dataclasses.replace(one, losses=np.full(100, np.nan)) for one in others]
+    assert choose_alpha([start, *diverged]) == 0.0
 
 
 def network():
@@ -73,3 +86,18 @@ def test_trying_leaves_the_end_in_place_and_ignores_the_temperature():
     assert found[-1].accuracy == (answers().logits.argmax(axis=1) == truth).mean()
     sharper = AlphaTried.of(1.0, answers(scale=2.0))
     assert sharper.log_loss == pytest.approx(found[-1].log_loss, abs=0.01)
+
+
+def test_no_image_has_a_part_in_the_weights_that_answer_it():
+    """One half is told apart at alpha 1 alone, the other at alpha 0: each is answered as the other half wants."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2, 80)
+    half = np.arange(80) % 2
+    rows = []
+    for alpha in ALPHAS:
+        scale = np.where(half == 0, alpha, 1 - alpha)[:, np.newaxis]
+        logits = (np.eye(2)[truth] * 4 * scale + random.normal(0, 0.5, (80, 2))).astype(np.float32)
+        rows.append(AlphaTried.of(alpha, Answers(logits, truth)))
+    answers = cross_chosen(rows, truth)
+    np.testing.assert_array_equal(answers.logits[half == 0], rows[0].logits[half == 0])
+    np.testing.assert_array_equal(answers.truth, truth)

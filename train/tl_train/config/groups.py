@@ -18,7 +18,8 @@ Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
 ClassWeights = Literal["none", "balanced"]
 Augment = Literal["none", "light", "standard"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+KnownPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 MatOrder = Literal["column", "row"]
 Parts = Literal["auto", "ignore"]
 
@@ -55,7 +56,8 @@ class DataConfig:
     )  # fmt: skip
     val_split: float | None = option(
         None,
-        shown=f"{DEFAULT_VAL_SPLIT}; with mode head and a penalised head, 0 if the dataset has a test split",
+        shown=f"{DEFAULT_VAL_SPLIT}; with modes auto, partial and head and a penalised head, 0 if the dataset has a "
+        "test split",
         help="Fraction of the training images held out for validation, unless the dataset has a validation split.",
     )
     test_split: float | None = option(
@@ -189,8 +191,10 @@ class ModelConfig:
 
     arch: str = option(
         "efficientnet_lite0",
-        help="efficientnet_lite0 (its weights are installed), efficientnet_b0 and others (they download), or "
-        "timm:NAME.",
+        metavar="NAME|auto|A,B,...",
+        help="efficientnet_lite0, lite1, lite2 (their weights are installed), efficientnet_b0 and others (they "
+        "download), or timm:NAME. auto, or several names: compare them by cross-validation on the training images and "
+        "take the fastest within a standard error of the best.",
     )
     weights: str = option(
         "default",
@@ -208,7 +212,8 @@ class ModelConfig:
     time_limit: float = option(
         10.0,
         metavar="MINUTES",
-        help="Approximate limit on the run's time with mode auto; the head is fitted in any case.",
+        help="Approximate limit on the run's time with mode auto; the head is fitted in any case. A third of it at "
+        "most goes into comparing architectures.",
     )
     freeze_until: str = option(
         "", metavar="NAME", shown="the layer that leaves about a third of the multiply-adds trainable",
@@ -221,8 +226,16 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
+        allowed = ("default",) if self.arch == "auto" else ("default", "none")
+        comparable = not self.compares or self.weights in allowed
+        check(comparable, "weights", self.weights, f"{' or '.join(allowed)} with arch {self.arch}")
         check(self.time_limit > 0, "time_limit", self.time_limit, "minutes above 0")
         check(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 to below 1")
+
+    @property
+    def compares(self) -> bool:
+        """Whether the architecture is chosen among several."""
+        return self.arch == "auto" or "," in self.arch
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +302,11 @@ class StepsConfig:
         help="Stop after this many epochs without a lower validation loss and keep the best epoch's weights.",
     )
     devices: int = option(1, help="Processes that share each batch.")
-    precision: Precision = option("32-true", help="Numeric precision, as lightning-fabric names it.")
+    precision: Precision = option(
+        "auto",
+        help="Numeric precision, as lightning-fabric names it. auto: with modes full and gradual, bf16-mixed "
+        "where a trial finds it faster; else 32-true.",
+    )
     redraw_val: bool = option(
         False,
         on_command_line=False,

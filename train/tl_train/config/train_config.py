@@ -127,8 +127,16 @@ class TrainConfig:
 
     @property
     def takes_steps(self) -> bool:
-        """Whether anything is trained by steps, which validation images then watch or calibrate."""
+        """Whether anything is trained by steps."""
         return self.model.mode != "head" or self.head.fit != "penalised"
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether only validation images can watch the training, or calibrate.
+
+        A penalised head is calibrated by cross-fitting, the last stages by training images that were held back.
+        """
+        return self.head.fit != "penalised" or self.model.mode not in ("head", *TRAINS_STAGES)
 
     def goes_on_from(self, before: "TrainConfig") -> bool:
         """Whether this is the same run with more epochs, so that it can start where `before` ended."""
@@ -138,7 +146,7 @@ class TrainConfig:
     def idle_fields(self, names: Iterable[str]) -> list[str]:
         """Those of the fields `names` that change nothing in this mode."""
         mode = self.model.mode
-        idle = set() if mode == "auto" else {"time_limit"}
+        idle = set() if mode == "auto" or self.model.compares else {"time_limit"}
         if mode not in TRAINS_STAGES:
             idle.add("freeze_until")
         if not self.takes_steps:

@@ -58,8 +58,8 @@ def load_dataset(config: TrainConfig, source: Source, progress: Progress, featur
     """Read every image of a source once, and split what it does not split itself.
 
     A bad image is known before the first training step. Test images that the source does not bring are split off the
-    training images. Validation images are too, where they are needed or asked for: a penalised head takes no steps that
-    could be watched, and is calibrated by cross-fitting; what its source gives for training, all of it may learn from.
+    training images. Validation images are too, where they are needed or asked for; else all that a source gives for
+    training is trained on.
     Labels are corrected after the split, so that the same images are held out with corrections and without.
 
     Args:
@@ -87,7 +87,7 @@ def load_dataset(config: TrainConfig, source: Source, progress: Progress, featur
     if test is None:
         train, test = split(train, labels, config.data.test_share, TEST_SPLIT_SEED)
     if val is None:
-        is_needed = config.takes_steps or source.test is None or config.data.val_split is not None
+        is_needed = config.needs_validation or source.test is None or config.data.val_split is not None
         train, val = split(train, labels, config.data.val_share if is_needed else 0.0, config.seed)
     train, val, test = (corrected(part, source.fixes) for part in (train, val, test))
     _check_trainable(train, labels, config.data.fix)

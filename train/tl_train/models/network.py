@@ -107,12 +107,17 @@ def build_network(architecture: Architecture, weights: str, classes: int, head: 
 
 
 def memory_layout(module: nn.Module) -> torch.memory_format:
-    """The layout to train a network in: channels_last, in which a step of B0 takes 0.6 of the time, where it is safe.
+    """The layout to train in where none is tried: channels_last, in which B0 takes 0.6 of the time, if it is safe."""
+    return torch.channels_last if is_safe_channels_last(module) else torch.contiguous_format
 
-    torch's backward pass of a strided 1 x 1 convolution writes beyond its memory in that layout, on the CPU (seen with
-    torch 2.15 in RepVGG, MobileOne and FastViT).
+
+def is_safe_channels_last(module: nn.Module) -> bool:
+    """Whether a network can be trained in channels_last on a CPU.
+
+    torch's backward pass of a strided 1 x 1 convolution writes beyond its memory in that layout (seen with torch 2.15
+    in RepVGG, MobileOne and FastViT).
     """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride != (1, 1):
-            return torch.contiguous_format
-    return torch.channels_last
+    return not any(
+        isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride != (1, 1)
+        for layer in module.modules()
+    )

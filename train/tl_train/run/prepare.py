@@ -34,7 +34,8 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
     """
     unknown_files(config.data.unknown)
     architecture = find_architecture(config.model.arch)
-    size = architecture.input_size(config.input.size_px)
+    size = config.input.size_px or (architecture.size, architecture.size)
+    architecture = architecture.for_size(size)
     preprocess = spec_for(config.input, size, architecture.mean, architecture.std)
     source = read_source(config, progress)
     torch.manual_seed(config.seed)
@@ -50,7 +51,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
         findings=preflight(dataset),
         preprocessor=preprocessor,
         network=network,
-        prior=_find_prior(config, network, dataset.labels, progress),
+        prior=prior_for(config, network, dataset.labels, progress),
     )
 
 
@@ -63,7 +64,7 @@ def _say_unchecked(config: TrainConfig, progress: Progress) -> None:
         progress.note(f"Weights of {name}: not checked against a digest: {reason}")
 
 
-def _find_prior(config: TrainConfig, network: Network, labels: tuple[str, ...], progress: Progress) -> Prior | None:
+def prior_for(config: TrainConfig, network: Network, labels: tuple[str, ...], progress: Progress) -> Prior | None:
     """The prior that the configuration asks for; what came of `auto` is told."""
     wanted, weights = config.head.prior, config.model.weights
     if wanted == "auto" and weights == "none":
@@ -71,6 +72,9 @@ def _find_prior(config: TrainConfig, network: Network, labels: tuple[str, ...], 
         return None
     if wanted == "auto" and config.head.fit == "sgd":
         progress.note("Prior: not used, only the penalised head is drawn to one (--head-fit penalised).")
+        return None
+    if wanted == "auto" and network.pretrained_head is None:
+        progress.note("Prior: not used, the weights come without a head, so they know no classes.")
         return None
     finding = find_prior(wanted, labels)
     for line in finding.notes:

@@ -13,10 +13,12 @@ from tl_train.models.weight_files import read_weights
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
+from tl_train.run.choose_architecture import compare_architectures, with_chosen
 from tl_train.run.familiarity import fit_and_try
 from tl_train.run.judge import TrainedNetwork, calibrate, evaluate_held_out, suspects
 from tl_train.run.learn import learn
 from tl_train.run.prepare import prepare
+from tl_train.run_folder.compared import ComparedArchitecture, load_compared, save_compared
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import save_run
@@ -55,7 +57,8 @@ def train(
     first, place = is_first_process(), Workplace.at(out)
     if first:
         place.check(config, overwrite=overwrite, resume=resume)
-    setup = prepare(config, progress)
+    compared = _compare(config, place, progress, stored=resume or not first)
+    setup = prepare(with_chosen(config, compared) if compared else config, progress)
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     if first and not resume:
         place.start(config)
@@ -63,7 +66,9 @@ def train(
         _report_fixes(setup, place.work, progress)
     progress.note(_opening(setup))
     if first and resume:
-        _go_on(setup, place, progress)
+        _go_on(config, setup, place, progress)
+    if first and compared:
+        save_compared(place.work.architectures_file, compared)
 
     return_freed_memory()
     started = time.perf_counter()
@@ -87,8 +92,10 @@ def train(
         prior=setup.prior,
         penalised=learned.head.penalised,
         tried=learned.tried(),
-        label_errors=suspects(network),
+        label_errors=suspects(network, progress),
         interrupted=learned.interrupted,
+        architectures=compared,
+        step_form="" if learned.form is None else str(learned.form),
         familiarity=familiarity,
     )
     if first:
@@ -124,10 +131,19 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     return findings
 
 
-def _go_on(setup: Setup, place: Workplace, progress: Progress) -> None:
+def _compare(
+    config: TrainConfig, place: Workplace, progress: Progress, *, stored: bool
+) -> tuple[ComparedArchitecture, ...]:
+    """What the architectures compared came to, if several are; a run that goes on chooses nothing anew."""
+    if not config.model.compares:
+        return ()
+    return load_compared(place.before.architectures_file) if stored else compare_architectures(config, progress)
+
+
+def _go_on(config: TrainConfig, setup: Setup, place: Workplace, progress: Progress) -> None:
     """With more epochs than before: what that means, and the place where a finished run ended."""
     run = place.before
-    before, now = run.config().steps.epochs, setup.config.steps.epochs
+    before, now = run.config().steps.epochs, config.steps.epochs
     if now == before:
         return
     progress.note(
@@ -135,7 +151,7 @@ def _go_on(setup: Setup, place: Workplace, progress: Progress) -> None:
         f"the weights are not those of a run that was begun with {now}"
     )
     is_finished = run.is_finished()
-    place.go_on(setup.config)
+    place.go_on(config)
     _save_preflight(setup.findings, place.work)
     if setup.dataset.fixes:
         write_fixes(place.work.fixes_file, setup.dataset)

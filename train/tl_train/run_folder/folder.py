@@ -47,6 +47,7 @@ class RunFolder:
         report_file: the page for people.
         preflight_file: what a look at the data told.
         prior_file, penalty_file: the ImageNet classes that the class names stand for, and the penalties tried.
+        architectures_file: the architectures that were compared, where several were.
         model_file: where tl-export writes the model unless told otherwise.
         events_folder, checkpoints_folder: of TensorBoard, and of an unfinished run.
 
@@ -68,6 +69,7 @@ class RunFolder:
         self.preflight_file = path / "preflight.json"
         self.prior_file = path / "prior.json"
         self.penalty_file = path / "penalty.csv"
+        self.architectures_file = path / "architectures.json"
         self.model_file = path / "model.onnx"
         self.events_folder = path / EVENTS
         self.checkpoints_folder = path / CHECKPOINTS
@@ -88,7 +90,7 @@ class RunFolder:
         return (
             self.metrics_file, self.spec_file, self.weights_file, self.familiarity_file, self.history_file,
             self.predictions_file, self.report_file, self.preflight_file, self.prior_file, self.penalty_file,
-            self.suspects_file, self.fixes_file, *exported, *map(self.figure_file, FIGURES),
+            self.architectures_file, self.suspects_file, self.fixes_file, *exported, *map(self.figure_file, FIGURES),
         )  # fmt: skip
 
     @property
@@ -160,7 +162,7 @@ class RunFolder:
         """
         spec, tensors = self.spec(), self.weights()
         with self._damage_explained():
-            architecture = find_architecture(spec.architecture)
+            architecture = find_architecture(spec.architecture).for_size(spec.preprocess.size)
             model = architecture.build()
             try:
                 put_new_head(model, architecture, len(spec.labels), head_kind_of(tensors, architecture))

@@ -10,6 +10,7 @@ from tl_train.familiarity.rejection import FittedFamiliarity
 from tl_train.head.penalised import PenalisedHead
 from tl_train.history import Epoch
 from tl_train.prior.prior import Prior
+from tl_train.run_folder.compared import ComparedArchitecture
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class TrainResult:
         tried: the ways to train that were compared, in order; empty where there was but one.
         label_errors: training images whose label may be wrong; None where no head was cross-fitted.
         interrupted: Ctrl-C ended the training early, and the best so far was kept.
+        architectures: those that were compared; empty where the configuration names one.
+        step_form: memory layout and precision of the steps on the whole network; "" without such steps.
         familiarity: how familiar images are to the model, and what that rejects; None where that was not asked.
 
     """
@@ -65,4 +68,6 @@ class TrainResult:
     tried: tuple[Tried, ...] = ()
     label_errors: LabelErrors | None = None
     interrupted: bool = False
+    architectures: tuple[ComparedArchitecture, ...] = ()
+    step_form: str = ""
     familiarity: FittedFamiliarity | None = None

@@ -19,6 +19,7 @@ from tl_train.report import figures
 from tl_train.report.drawing import png
 from tl_train.report.label_check import check_labels
 from tl_train.report.page import Page, render
+from tl_train.run_folder.compared import table
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.predictions import save_images, write_predictions
 from tl_train.run_folder.result import TrainResult
@@ -135,13 +136,15 @@ def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files:
         warnings=setup.findings.warnings,
         notes=result.prior.describe() if result.prior else (),
         command=command,
+        compared=table(result.architectures) if result.architectures else (),
     )
 
 
 def _shown_facts(result: TrainResult, setup: Setup) -> dict[str, object]:
-    """The facts as the page lists them, which shows the versions in a row of their own."""
+    """The facts as the page lists them; versions have a row of their own there, compared architectures a table."""
     facts = _facts(result, setup)
     del facts["versions"]
+    facts.pop("architectures", None)
     # metrics.json keeps the name that earlier versions gave it
     return {"images" if name == "pictures" else name: value for name, value in facts.items()}
 
@@ -171,7 +174,9 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
         "mode": config.model.mode,
         "input": f"{size_in_words(preprocess.size)} px, {preprocess.color}, {preprocess.fit}",
         "training": _training(result, config),
+        **({"steps": result.step_form} if result.step_form else {}),
         **({"tried": _tried(result)} if result.tried else {}),
+        **({"architectures": list(map(dataclasses.asdict, result.architectures))} if result.architectures else {}),
         **_penalty(result),
         "kept_epoch": result.kept_epoch,
         "seed": config.seed,

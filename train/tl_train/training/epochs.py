@@ -20,7 +20,7 @@ from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample
 from tl_train.errors import TrainingError
 from tl_train.history import Epoch, History
-from tl_train.models.network import Phase, memory_layout
+from tl_train.models.network import Phase
 from tl_train.models.weight_files import Weights
 from tl_train.progress import Progress
 from tl_train.setup import Setup
@@ -80,7 +80,9 @@ class _State:
             self.best = (val_loss, len(self.history), weights)
 
 
-def train_epochs(fabric: Fabric, setup: Setup, out: Path, progress: Progress) -> History:
+def train_epochs(
+    fabric: Fabric, setup: Setup, out: Path, progress: Progress, layout: torch.memory_format = torch.channels_last
+) -> History:
     """Train the network in place, writing a checkpoint after every epoch.
 
     Args:
@@ -88,6 +90,7 @@ def train_epochs(fabric: Fabric, setup: Setup, out: Path, progress: Progress) ->
         setup: the run; trains on `train`, watches `val`, never sees `test`. Its network is on the CPU afterwards.
         out: the run's folder; continued from its checkpoint where there is one.
         progress: how to show what goes on.
+        layout: of images and weights in memory.
 
     Raises:
         RunError: the checkpoint in `out` belongs to other data, another configuration or other versions.
@@ -96,6 +99,7 @@ def train_epochs(fabric: Fabric, setup: Setup, out: Path, progress: Progress) ->
 
     """
     config = setup.config
+    setup.network.module.to(memory_format=layout)
     state = _first_state(fabric, setup, config.steps)
     if stored := load_checkpoint(out, setup.identity, progress):
         with restoring(out):
@@ -103,7 +107,7 @@ def train_epochs(fabric: Fabric, setup: Setup, out: Path, progress: Progress) ->
         progress.note(f"Continuing after epoch {len(state.history)}")
     for row in state.history:
         progress.epoch(row)
-    course = _Course(fabric, setup, state, progress)
+    course = _Course(fabric, setup, state, progress, layout)
     while len(state.history) < config.steps.epochs and not _stopped(state, config.steps.patience):
         row = course.next_epoch()
         state.history.append(row)
@@ -137,14 +141,16 @@ def _first_state(fabric: Fabric, setup: Setup, steps: StepsConfig) -> _State:
 class _Course:
     """Goes through the epochs; holds what stays the same from one to the next."""
 
-    def __init__(self, fabric: Fabric, setup: Setup, state: _State, progress: Progress) -> None:
+    def __init__(
+        self, fabric: Fabric, setup: Setup, state: _State, progress: Progress, layout: torch.memory_format
+    ) -> None:
         self._fabric, self._setup, self._state, self._progress = fabric, setup, state, progress
         dataset = setup.dataset
         train, val = (kept_in_memory(part, progress) for part in (dataset.train, dataset.val))
         self._dataset = dataclasses.replace(dataset, train=train, val=val)
         weights = class_weights(setup.config.model.class_weights, dataset.train, len(dataset.labels))
         self._class_weights = None if weights is None else weights.to(fabric.device)
-        self._layout = memory_layout(setup.network.module)
+        self._layout = layout
         self._wrapped: nn.Module | None = None
         self._wrapped_for: Phase | None = None
 

@@ -7,11 +7,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.special import log_softmax
 from torch import nn
 
-from tl_train.evaluation.answers import Answers, Floats
+from tl_train.evaluation.answers import Answers, Floats, Ints
 from tl_train.evaluation.calibration import fit_temperature
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -28,19 +29,22 @@ class AlphaTried:
         losses: log-loss of each image, (N,), nats, at the temperature that suits these weights best: a temperature is
             fitted anyway, and label smoothing would otherwise count as a mistake.
         accuracy: share of correct answers.
+        logits: (N, C), float32.
 
     """
 
     alpha: float
     losses: Floats
     accuracy: float
+    logits: npt.NDArray[np.float32]
 
     @staticmethod
     def of(alpha: float, answers: Answers) -> "AlphaTried":
         """From the answers to the held-back images."""
         scaled = answers.logits.astype(np.float64) / fit_temperature(answers)
         losses: Floats = -log_softmax(scaled, axis=1)[np.arange(len(answers)), answers.truth]
-        return AlphaTried(alpha, losses, float((answers.logits.argmax(axis=1) == answers.truth).mean()))
+        accuracy = float((answers.logits.argmax(axis=1) == answers.truth).mean())
+        return AlphaTried(alpha, losses, accuracy, answers.logits.astype(np.float32))
 
     @property
     def log_loss(self) -> float:
@@ -81,6 +85,17 @@ def choose_alpha(tried: Sequence[AlphaTried]) -> float:
         return start.alpha
     equals = [one.alpha for one in tried[1:] if not _is_worse(one, best)]
     return min(equals, key=lambda alpha: (abs(alpha - 0.5), alpha))
+
+
+def cross_chosen(tried: Sequence[AlphaTried], truth: Ints) -> Answers:
+    """Answers to the held-back images, none of which had a part in its own: to each half at the alpha of the other."""
+    half = np.arange(len(truth)) % 2
+    logits = np.empty_like(tried[0].logits)
+    for here in (0, 1):
+        others = [AlphaTried.of(one.alpha, Answers(one.logits[half != here], truth[half != here])) for one in tried]
+        place = [one.alpha for one in tried].index(choose_alpha(others))
+        logits[half == here] = tried[place].logits[half == here]
+    return Answers(logits, truth)
 
 
 def _is_worse(one: AlphaTried, best: AlphaTried) -> bool:

@@ -128,7 +128,9 @@ class _State:
     history: list[Epoch] = dataclasses.field(default_factory=list)
 
     def to_checkpoint(self) -> dict[str, Any]:
-        tried = None if self.tried is None else [(one.alpha, one.losses.tolist(), one.accuracy) for one in self.tried]
+        tried = None
+        if self.tried is not None:
+            tried = [(one.alpha, one.losses.tolist(), one.accuracy, torch.from_numpy(one.logits)) for one in self.tried]
         return {
             "model": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -271,7 +273,8 @@ def _tried_in(stored: dict[str, Any]) -> Tried | None:
     if not stored["tried"]:
         return None
     return tuple(
-        AlphaTried(float(alpha), np.array(losses, np.float64), float(right)) for alpha, losses, right in stored["tried"]
+        AlphaTried(float(alpha), np.array(losses, np.float64), float(right), logits.numpy())
+        for alpha, losses, right, logits in stored["tried"]
     )
 
 

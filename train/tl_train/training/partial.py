@@ -33,6 +33,7 @@ from tl_train.training.interpolation import (
     Weights,
     choose_alpha,
     copy_weights,
+    cross_chosen,
     interpolate,
     try_alphas,
 )
@@ -68,6 +69,8 @@ class PartialFit:
         alpha: which of these were kept.
         images_per_s: in the epochs; 0 without any.
         largest_difference: of a probability, between the network on image files and on activations in float16.
+        answers: to the images that were held back, of weights that they had no part in.
+        unseen: indices of the training images that were held back to the end.
 
     """
 
@@ -77,6 +80,8 @@ class PartialFit:
     alpha: float
     images_per_s: float
     largest_difference: float
+    answers: Answers
+    unseen: Ints
 
 
 def train_partial(
@@ -117,7 +122,10 @@ def train_partial(
         done, tried, alpha = _train(training, stages, held_back, given, _epochs(setup, stages, limit_s))
         network.module.cpu()
         difference = _largest_difference(setup, stages, held_back[:_COMPARED])
-    fitted = PartialFit(History(done.history, len(done.history)), cut, tried, alpha, done.images_per_s, difference)
+    answers = cross_chosen(tried, labels_of(dataset.train)[held_back])
+    history = History(done.history, len(done.history))
+    unseen = held_back if len(stages.labels) > TRAINED_AGAIN else held_back[:0]
+    fitted = PartialFit(history, cut, tried, alpha, done.images_per_s, difference, answers, unseen)
     for line in _summary(fitted):
         progress.note(line)
     return fitted

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tl_train.config.groups import StepsConfig
+from tl_train.config.groups import KnownPrecision, StepsConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -22,11 +22,11 @@ def is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def launch(steps: StepsConfig) -> Fabric:
+def launch(steps: StepsConfig, precision: KnownPrecision) -> Fabric:
     """Device, precision and processes; starts the other processes, which run the program from its beginning."""
     from lightning_fabric import Fabric
 
     strategy = "ddp" if steps.devices > 1 else "auto"
-    fabric = Fabric(accelerator="auto", devices=steps.devices, strategy=strategy, precision=steps.precision)
+    fabric = Fabric(accelerator="auto", devices=steps.devices, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
