@@ -19,6 +19,7 @@ Exit codes: 0 written and proven, 1 fatal (nothing is written then), 2 wrong usa
 Examples:
   tl-export runs/photos
   tl-export runs/photos --out photos.onnx --images more-photos/
+  tl-export runs/photos --out more.onnx --add-class fox fox-photos/
   tl-export runs/photos --page photos.html
   tl-export --check photos.onnx --run runs/photos
 """
@@ -46,6 +47,7 @@ class _CommandLine:
     int8: bool
     max_drop: float | None
     golden: GoldenSource
+    add_class: tuple[str, Path] | None
     overwrite: bool
     check: Path | None
     check_run: Path | None
@@ -65,6 +67,8 @@ class _CommandLine:
             raise click.UsageError("--fp16-weights and --int8 exclude each other: choose one.")
         if self.max_drop is not None and not self.int8:
             raise click.UsageError("--max-drop goes with --int8.")
+        if self.add_class is not None and self.int8:
+            raise click.UsageError("--add-class does not go with --int8, which is judged on images of all classes.")
 
     def _check_check(self) -> None:
         if self.run is not None or self.out is not None or self.page is not None or self.overwrite:
@@ -73,6 +77,8 @@ class _CommandLine:
             )
         if self.check_run is None and self.images:
             raise click.UsageError("--images with --check needs --run DIR: without the run nothing can be compared.")
+        if self.check_run is None and self.add_class is not None:
+            raise click.UsageError("--add-class with --check needs --run DIR, the run that the class was added to.")
         if self.fp16_weights or self.int8 or self.max_drop is not None or self.golden != _DEFAULTS.golden:
             raise click.UsageError("--check takes the file as it is: give no --fp16-weights, --int8 or --golden.")
 
@@ -89,6 +95,7 @@ class _CommandLine:
                 precision=Precision.INT8 if self.int8 else Precision.FP16 if self.fp16_weights else Precision.FP32,
                 max_drop=_DEFAULTS.max_drop if self.max_drop is None else self.max_drop / 100,
                 golden=self.golden,
+                add_class=self.add_class,
                 images=self.images,
                 verify_count=self.verify_count,
             )
@@ -154,6 +161,13 @@ class _CommandLine:
     show_default=True,
     help="What the golden samples in the file are: small copies of held-out images, or patterns drawn by tl-export.",
 )
+@click.option(
+    "--add-class",
+    type=(str, click.Path(path_type=Path)),
+    metavar="NAME DIR",
+    help="Add a class without training, from the five or more images in DIR; the card says what the others lose by it. "
+    "Needs the run's training images.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.option(
     "--check",
@@ -210,7 +224,12 @@ def _check(line: _CommandLine, model: Path) -> Iterator[str]:
 
     work_begins()
     result = check(
-        model, line.check_run, images=line.images, verify_count=line.verify_count, progress=TerminalProgress()
+        model,
+        line.check_run,
+        images=line.images,
+        verify_count=line.verify_count,
+        add_class=line.add_class,
+        progress=TerminalProgress(),
     )
     return check_lines(str(model), result)
 

@@ -32,6 +32,8 @@ class ExportOptions:
         precision: how the network is stored, a `Precision` or its value. `int8` only where it passes its gates.
         max_drop: the accuracy that int8 may lose, as a share (0.005 is half a point), 0..1.
         golden: what the golden samples are: small copies of held-out images, or patterns that tl-export draws.
+        add_class: a name, and a folder with five images or more: the file gets that class, too; None for none. Not with
+            int8.
         images: image files and folders to verify on; the run's held-out images when empty.
         verify_count: how many of them to verify on, evenly spread; None for all.
 
@@ -44,6 +46,7 @@ class ExportOptions:
     precision: Precision = Precision.FP32
     max_drop: float = 0.005
     golden: GoldenSource = "pictures"
+    add_class: tuple[str, str | os.PathLike[str]] | None = None
     images: Sequence[str | os.PathLike[str]] = ()
     verify_count: int | None = None
 
@@ -55,6 +58,8 @@ class ExportOptions:
         object.__setattr__(self, "precision", Precision(self.precision))
         _check(0 <= self.max_drop <= 1, "max_drop", self.max_drop, "0 to 1, as a share")
         _check(self.golden in get_args(GoldenSource), "golden", f"'{self.golden}'", " or ".join(get_args(GoldenSource)))
+        alone = self.add_class is None or self.precision is not Precision.INT8
+        _check(alone, "add_class", "precision int8", "fp32 or fp16-weights: int8 is judged on images of all classes")
         count = self.verify_count
         _check(count is None or count >= 1, "verify_count", count, "1 or more, or None for all")
 

@@ -6,7 +6,9 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from tl_export.adding.added_class import AddedClass, add_class
 from tl_export.card import model_card
 from tl_export.companions import card_path, digest_lines, parity_path
 from tl_export.errors import ExportError
@@ -62,15 +64,17 @@ def export(
     page = None if page is None else Path(page)
     _check_names(out, page, overwrite)
     runtime = None if page is None else browser_runtime(progress)
-    trained = Trained.load(run, options.images, options.verify_count)
-    metrics = trained.run.metrics()
+    plain = Trained.load(run, options.images, options.verify_count)
+    trained, added, metrics = _extended(plain, options, progress)
     formed, outputs = _proven_file(trained, options, progress)
-    golden = _golden_samples(formed, trained, options, progress)
+    # The images of an added class are nobody's to give away.
+    golden = _golden_samples(formed, dataclasses.replace(trained, pictures=plain.pictures), options, progress)
     spec = _completed(formed, _spec(trained, options), trained, golden)
     data = formed.file.SerializeToString()
-    result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, page)
+    result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, added, page)
+    more = {**formed.document(), **({"added_class": added.document()} if added else {})}
     sha256 = hashlib.sha256(data).hexdigest()
-    parity = _utf8(parity_json(formed.proof, golden.document(), sha256, run, formed.document()))
+    parity = _utf8(parity_json(formed.proof, golden.document(), sha256, run, more))
     digests = {out.name: sha256, parity_path(out).name: hashlib.sha256(parity).hexdigest()}
     card = model_card(result, spec, trained, metrics) + digest_lines(digests)
     files = {out: data, parity_path(out): parity, card_path(out): _utf8(card)}
@@ -78,6 +82,17 @@ def export(
         files[page] = classifier_page(data, page.stem, runtime)
     _write(files)
     return result
+
+
+def _extended(
+    plain: Trained, options: ExportOptions, progress: Progress
+) -> tuple[Trained, AddedClass | None, Mapping[str, Mapping[str, Any]]]:
+    """The run with the class that is to be added, if any, what came of that, and what was measured."""
+    metrics = plain.run.metrics()
+    if options.add_class is None:
+        return plain, None, metrics
+    extended = add_class(plain, *options.add_class, progress)
+    return extended.trained, extended.added, {**metrics, "held_out": extended.held_out}
 
 
 def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -> tuple[Formed, tuple[str, ...]]:

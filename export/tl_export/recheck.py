@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from tl_export.adding.added_class import add_class as extend
 from tl_export.companions import check_companions
 from tl_export.errors import VerificationError
 from tl_export.options import ALL_OUTPUTS
@@ -29,6 +30,7 @@ def check(
     *,
     images: Sequence[str | os.PathLike[str]] = (),
     verify_count: int | None = None,
+    add_class: tuple[str, str | os.PathLike[str]] | None = None,
     progress: Progress | None = None,
 ) -> CheckResult:
     """Prove a finished file again, on this machine.
@@ -38,6 +40,7 @@ def check(
         run: the run that it was exported from; without it, only the structure and the golden samples are checked.
         images: image files and folders to compare on; the run's held-out images when empty.
         verify_count: compare on that many of them, evenly spread; on all for None.
+        add_class: the name and folder of the class that was added to the run in the export.
         progress: shows what goes on; silent when None.
 
     Raises:
@@ -55,9 +58,21 @@ def check(
     proof = None
     if run is not None:
         _refuse_earlier_resize(graph, opened.where)
-        trained = Trained.load(Path(run), images, verify_count)
-        proof = verify(trained, opened.data, progress or Progress(), RULES[precision])
+        trained, progress = Trained.load(Path(run), images, verify_count), progress or Progress()
+        if add_class is not None:
+            trained = extend(trained, *add_class, progress).trained
+        _check_class_count(session.spec, trained.spec, opened.where)
+        proof = verify(trained, opened.data, progress, RULES[precision])
     return CheckResult(opset, tuple(output.name for output in graph.graph.output), precision, golden, companions, proof)
+
+
+def _check_class_count(found: ModelSpec, expected: ModelSpec, where: str) -> None:
+    """Answers of different length cannot be compared; other names are found by the proof."""
+    if len(found.labels) != len(expected.labels):
+        raise VerificationError(
+            f"{where}: found the classes {found.labels}, expected {expected.labels}, the run's; give the run that the "
+            "file was made from, and --add-class if it was exported with that"
+        )
 
 
 def _check_structure(model: onnx.ModelProto, spec: ModelSpec, where: str) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from tl_export.adding.added_class import AddedClass
 from tl_export.options import Precision
 from tl_export.proof.golden import Golden
 from tl_export.proof.proof import Proof
@@ -22,6 +23,7 @@ class ExportResult:
         proof: what was proven of it.
         golden: its golden samples.
         int8: what came of int8, where it was asked for; the file may be float32 all the same.
+        added: what came of adding a class, where that was asked for.
         page: the page for browsers, where it was asked for.
 
     """
@@ -32,6 +34,7 @@ class ExportResult:
     proof: Proof
     golden: Golden
     int8: QuantizeResult | None
+    added: AddedClass | None = None
     page: Path | None = None
 
     @property

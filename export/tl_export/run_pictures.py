@@ -9,8 +9,9 @@ import numpy as np
 from tl_export.errors import ExportError
 from tl_infer.images import ImageSource
 from tl_infer.model.contract import ModelSpec
-from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.data.dataset import Dataset, fingerprint, load_dataset
 from tl_train.data.sources.reading import read_source
+from tl_train.data.survey import PerImage
 from tl_train.errors import RunError
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
@@ -33,6 +34,24 @@ def evenly(pictures: Sequence[_Item], count: int | None) -> list[_Item]:
     return [pictures[round(place)] for place in np.linspace(0, len(pictures) - 1, count)]
 
 
+def run_dataset(run: RunFolder, progress: Progress, features: PerImage | None = None) -> Dataset:
+    """The images that a run was made of, with the corrections of labels that it recorded.
+
+    Args:
+        run: what tl-train wrote.
+        progress: shows the reading.
+        features: computed of every image, too.
+
+    Raises:
+        TlError: the data that the run names can no longer be read.
+
+    """
+    config = run.config()
+    if config.data.fix:  # which may have been edited since
+        config = config.changed(fix=str(run.fixes_file))
+    return load_dataset(config, read_source(config, progress), progress, features)
+
+
 def training_pictures(
     run: RunFolder, spec: ModelSpec, count: int, progress: Progress | None = None
 ) -> list[LabelledPicture]:
@@ -52,8 +71,7 @@ def training_pictures(
 
     """
     progress = progress or Progress()
-    config = run.config()
-    dataset = load_dataset(config, read_source(config, progress), progress)
+    dataset = run_dataset(run, progress)
     if fingerprint(dataset) != spec.data_fingerprint:
         progress.note(f"{run}: the data changed since the training; calibrating int8 on what is there now")
     samples = dataset.train

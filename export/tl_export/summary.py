@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tl_export.adding.added_class import AddedClass
 from tl_export.proof.proof import Proof
 from tl_export.results import CheckResult, ExportResult
 from tl_export.smaller.int8 import QuantizeResult
@@ -13,6 +14,8 @@ def export_lines(result: ExportResult) -> Iterator[str]:
     yield from proof_lines(result.proof)
     if result.int8 is not None:
         yield from int8_lines(result.int8)
+    if result.added is not None:
+        yield from added_lines(result.added)
     golden = result.golden
     faults = ", ".join(f"{fault} would shift probabilities by {gap:.2g}" for fault, gap in golden.faults.items())
     yield f"Golden samples: {len(golden.samples.samples)}, tolerance {golden.samples.tolerance:g}; {faults}"
@@ -58,6 +61,24 @@ def proof_lines(proof: Proof) -> Iterator[str]:
     others = proof.other_labels
     same = "all" if others == 0 else f"{proof.pictures - others}, another on {others}"
     yield f"Verified on {proof.pictures} images: the same top-1 on {same}"
+
+
+def added_lines(added: AddedClass) -> Iterator[str]:
+    """How well the added class is recognised, and what the others lose by it."""
+    yield (
+        f"Added class '{added.name}' from {added.images} images: {added.recognised} of them are recognised when it is "
+        "made from the others"
+    )
+    if not added.held_out:
+        yield "What the other classes lose is unknown: the run held out no images"
+        return
+    taken = sum(row.taken for row in added.old)
+    yield (
+        f"The other classes, {added.held_out} {added.part} images: accuracy {added.accuracy:.2%} before, "
+        f"{added.accuracy_now:.2%} now; {taken} answered with '{added.name}'"
+    )
+    for row in added.losing():
+        yield f"  {row.label}: {row.correct} of {row.images} correct before, {row.correct_now} now"
 
 
 def int8_lines(result: QuantizeResult) -> Iterator[str]:

@@ -34,6 +34,10 @@ def exporting(run: Path) -> None:
     assert_type(result.parity, ParitySummary)
     assert_type(result.proof.top1_agreement, float)
     assert_type(result.golden.missed(), list[str])
+    more = export(run, options=ExportOptions(add_class=("fox", run / "fox-photos")))
+    if more.added is not None:
+        assert_type(more.added.accuracy_now, float)
+        assert_type(more.added.recognised, int)
     if result.int8 is not None:
         assert_type(result.int8.kept, bool)
         assert_type(result.int8.reason, str)
@@ -46,6 +50,7 @@ def checking(model: Path) -> None:
     assert_type(result.precision, Precision)
     assert_type(result.golden, SelfTest)
     check("photos.onnx", "runs/photos", images=["more-photos"], verify_count=100)
+    check("more.onnx", "runs/photos", add_class=("fox", "fox-photos"))
 
 
 def refused(run: Path) -> None:

@@ -21,7 +21,7 @@ _BESIDE = Path(__file__).parent
 _MAX_BYTES = 200_000_000
 _LOADER, _WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 
-LICENCE = f"""onnxruntime-web {VERSION}, https://www.npmjs.com/package/onnxruntime-web
+LICENCE = f"""onnxruntime-web {VERSION}, https://github.com/microsoft/onnxruntime
 
 MIT License. Copyright (c) Microsoft Corporation
 

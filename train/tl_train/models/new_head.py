@@ -33,6 +33,19 @@ def new_head(module: nn.Module, architecture: Architecture) -> nn.Linear:
     return head
 
 
+def add_rows(module: nn.Module, architecture: Architecture, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Give the new last layer further outputs behind its own: weight (n, D) and bias (n,)."""
+    old = new_head(module, architecture)
+    wider = nn.Linear(old.in_features, old.out_features + len(bias)).to(old.weight)
+    set_linear(wider, torch.cat([old.weight, weight.to(old.weight)]), torch.cat([old.bias, bias.to(old.bias)]))
+    parent, _, name = architecture.head.rpartition(".")
+    head = module.get_submodule(architecture.head)
+    if isinstance(head, AppendedHead):
+        head[1] = wider
+    else:
+        setattr(module.get_submodule(parent), name, wider)
+
+
 def head_kind_of(tensors: Weights, architecture: Architecture) -> HeadKind:
     """How the head of a saved network was put, from the names of its tensors."""
     return "append" if f"{architecture.head}.1.weight" in tensors else "replace"

@@ -13,6 +13,7 @@ from tl_train.evaluation.label_errors import LabelErrors, find_label_errors
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.features import part_of
 from tl_train.head.steps import head_logits
+from tl_train.progress import Progress
 from tl_train.run.learn import Learned
 from tl_train.setup import Setup
 from tl_train.training.predict import predict_and_embed
@@ -85,14 +86,20 @@ def evaluate_held_out(network: TrainedNetwork, calibration: Calibration) -> Eval
     return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
 
 
-def suspects(network: TrainedNetwork) -> LabelErrors | None:
+def suspects(network: TrainedNetwork, progress: Progress) -> LabelErrors | None:
     """Training images whose label may be wrong; None without a head that was cross-fitted before any other training."""
     dataset, logits = network.setup.dataset, network.learned.head.cross_fitted
     if logits is None:
         return None
     decided = {fix.name for fix in dataset.fixes}
     settled = [index for index, sample in enumerate(dataset.train) if sample.name in decided]
-    return find_label_errors(Answers(logits, labels_of(dataset.train)), settled)
+    found = find_label_errors(Answers(logits, labels_of(dataset.train)), settled)
+    if found.suspects:
+        progress.note(
+            f"Labels to check: {len(found.suspects)} of {found.images} training images, about {found.estimated} of "
+            "these labels wrong; see suspects.csv and the report"
+        )
+    return found
 
 
 def calibration_images(setup: Setup) -> tuple[Sequence[Sample], str]:

@@ -92,7 +92,7 @@ def train(
         prior=setup.prior,
         penalised=learned.head.penalised,
         tried=learned.tried(),
-        label_errors=suspects(network),
+        label_errors=suspects(network, progress),
         interrupted=learned.interrupted,
         architectures=compared,
         step_form="" if learned.form is None else str(learned.form),

@@ -1,0 +1,108 @@
+"""The images of a class that is added: found, decoded and checked."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tl_export.errors import ExportError
+from tl_infer.errors import ImageError, InputPathError
+from tl_infer.images import Pixels, load_image
+from tl_infer.limits import Limits
+from tl_infer.system.finding import files_below
+from tl_train.data.dataset import Dataset
+from tl_train.data.looks import looks_of
+from tl_train.data.samples import PARTS
+from tl_train.data.sources.class_names import appearance, normal_name
+
+# With fewer, the mean is mostly the accident of which images there are, and leaving one out says next to nothing.
+MIN_IMAGES = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class NewImages:
+    """Different images of one new class.
+
+    Attributes:
+        name: of the class, in NFC.
+        files: the images, each with other pixels than all others.
+        pixels: of each, uint8 (H, W, 3).
+        checksums: of the pixels of each.
+        copies: how many further files had the same pixels as one of them.
+
+    """
+
+    name: str
+    files: Sequence[Path]
+    pixels: Sequence[Pixels]
+    checksums: Sequence[bytes]
+    copies: int
+
+    @staticmethod
+    def read(name: str, folder: Path, labels: Sequence[str], limits: Limits) -> "NewImages":
+        """Read all images below a folder.
+
+        Args:
+            name: of the class.
+            folder: where its images lie.
+            labels: the classes that there are already.
+            limits: what decoding an image may take.
+
+        Raises:
+            ExportError: the name is empty, unreadable, or that of a class; the folder is none, a file in it is no
+                image, or there are fewer than `MIN_IMAGES` different images.
+
+        """
+        name = normal_name(name)
+        _check_name(name, labels)
+        files, pixels = _decoded(name, folder, limits)
+        checksums = [checksum.tobytes() for checksum in looks_of(pixels)["checksum"]]
+        first = {checksum: place for place, checksum in reversed(list(enumerate(checksums)))}
+        kept = sorted(first.values())
+        copies = len(files) - len(kept)
+        if len(kept) < MIN_IMAGES:
+            beside = f" ({copies} more are copies of these)" if copies else ""
+            raise ExportError(
+                f"{folder}: {len(kept)} image(s) of class '{name}'{beside}, expected at least {MIN_IMAGES}: the mean "
+                "of fewer says more about those images than about the class; add images"
+            )
+        return NewImages(
+            name, [files[i] for i in kept], [pixels[i] for i in kept], [checksums[i] for i in kept], copies
+        )
+
+    def check_apart_from(self, dataset: Dataset) -> None:
+        """No image is one of a known class, too.
+
+        Raises:
+            ExportError: one is; names both.
+
+        """
+        for part in PARTS:
+            for sample in dataset.part(part):
+                checksum = dataset.looks["checksum"][sample.row].tobytes()
+                if checksum in self.checksums:
+                    raise ExportError(
+                        f"{self.files[self.checksums.index(checksum)]}: the same image as {sample.where} of class "
+                        f"'{dataset.labels[sample.label]}'; an image has one class, remove it from one of them"
+                    )
+
+
+def _check_name(name: str, labels: Sequence[str]) -> None:
+    if not name.strip() or not name.isprintable():
+        raise ExportError(f"add_class: found the name {name!r}, expected readable text")
+    for label in labels:
+        if appearance(label) == appearance(name):
+            how = "is there already" if label == name else f"looks like '{label}', which is there already"
+            raise ExportError(f"add_class: class '{name}' {how}; for more images of a class, train again with tl-train")
+
+
+def _decoded(name: str, folder: Path, limits: Limits) -> tuple[list[Path], list[Pixels]]:
+    if not folder.is_dir():
+        raise ExportError(f"{folder}: no such folder; expected one with images of class '{name}'")
+    try:
+        files = files_below(folder)
+        pixels = [np.ascontiguousarray(load_image(file, limits)) for file in files]
+    except (ImageError, InputPathError) as error:
+        raise ExportError(f"{error}; fix or remove it, expected images of class '{name}' only") from error
+    return files, pixels
