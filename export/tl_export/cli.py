@@ -10,7 +10,6 @@ import click
 from tl_export.options import ExportOptions, GoldenSource, Precision
 from tl_infer.cli.console import printable, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
-from tl_train.training.waiting import wait_without_spinning
 
 _EPILOG = """\b
 Exit codes: 0 written and proven, 1 fatal (nothing is written then), 2 wrong usage, 130 interrupted.
@@ -192,6 +191,8 @@ def command(**given: Any) -> None:
     line = _CommandLine(**given)
     options = line.export_options()
     require_extra("export", _MODULES)
+    from tl_train.training.waiting import wait_without_spinning  # no part of it is needed for --help
+
     wait_without_spinning()
     if line.check is not None:
         _show(_check(line, line.check))
