@@ -135,10 +135,9 @@ class _CommandLine:
 @click.option(
     "--outputs",
     default=",".join(_DEFAULTS.outputs),
-    show_default=True,
     metavar="NAMES",
     help="The outputs of the file, comma-separated; probabilities always, heatmap where the network has one, "
-    "familiarity where the run had images enough for it.",
+    f"familiarity where the run had images enough for it.  [default: {', '.join(_DEFAULTS.outputs)}]",
 )
 @click.option("--fp16-weights", is_flag=True, help="Store the weights as float16: half the size, the same speed.")
 @click.option(

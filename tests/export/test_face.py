@@ -26,7 +26,7 @@ def test_help_loads_none_of_the_libraries_that_do_the_work():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "[default: 0.5]" in done.stdout
-    assert "[default: probabilities,logits,embedding,heatmap]" in " ".join(done.stdout.split())
+    assert "[default: probabilities, logits, embedding, heatmap, familiarity]" in " ".join(done.stdout.split())
 
 
 def test_it_runs_as_a_module():
