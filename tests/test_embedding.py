@@ -1,5 +1,6 @@
 """Every block of docs/embedding.md runs as it stands, and does what the page says."""
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -65,7 +66,9 @@ def web(folder, monkeypatch):
         def ask(body=b"", method="POST", headers=None):
             connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
             try:
-                connection.request(method, "/", body, headers or {})
+                # The handler may answer, and close, before it was sent everything.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    connection.request(method, "/", body, headers or {})
                 response = connection.getresponse()
                 assert response.headers["Content-Type"] == "application/json"
                 return response.status, json.loads(response.read())

@@ -24,6 +24,10 @@ _OF_THE_MACHINE = frozenset(
 )
 
 
+class _Terminated(SystemExit):
+    """SIGTERM; no Exception, so that nothing takes it for a failure of its own."""
+
+
 def run_program(command: click.Command) -> NoReturn:
     """Run a click command as a program.
 
@@ -68,6 +72,9 @@ def _run(command: click.Command) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return EXIT_INTERRUPTED
+    except _Terminated:
+        click.echo("Terminated.", err=True)
+        return EXIT_TERMINATED
     return status if isinstance(status, int) else 0
 
 
@@ -77,11 +84,11 @@ def _fatal(message: str) -> int:
 
 
 def _raise(number: int, _frame: FrameType | None) -> NoReturn:
-    """Leave by an exception, so that temporary files are removed and processes stopped on the way out."""
-    if number + 128 == EXIT_INTERRUPTED:
-        raise KeyboardInterrupt
-    click.echo("Terminated.", err=True)
-    sys.exit(EXIT_TERMINATED)
+    """Leave by an exception, so that temporary files are removed and processes stopped on the way out.
+
+    Nothing is printed here: the signal may come in the middle of printing, which cannot begin again.
+    """
+    raise KeyboardInterrupt if number + 128 == EXIT_INTERRUPTED else _Terminated(EXIT_TERMINATED)
 
 
 def require_extra(extra: str, modules: tuple[str, ...]) -> None:
