@@ -12,7 +12,7 @@ export TL_PLAYWRIGHT ?= $(wildcard $(CURDIR)/build/browser)
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
-	$(BIN)/tl-train digits --out $(DEMO)/run --mode full --size 64 --batch-size 32 --epochs 6 --schedule cosine
+	$(BIN)/tl-train digits --out $(DEMO)/run --mode full --size 96 --batch-size 32 --epochs 3
 	$(BIN)/tl-export $(DEMO)/run --out $(DEMO)/digits.onnx
 	$(BIN)/tl-infer $(DEMO)/digits.onnx $(DEMO)/run/held_out --out $(DEMO)/results.csv
 	@echo

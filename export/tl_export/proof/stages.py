@@ -20,12 +20,12 @@ STAGES = (DECODE, TENSOR, EMBEDDING, LOGITS, HEATMAP, PROBABILITIES, FAMILIARITY
 
 # A logit is a log of odds: where a head has learnt next to nothing all are near zero, and a share of them says only how
 # float32 rounds. A difference of 1e-4 moves no probability by more than a quarter of that. Heatmaps add up to logits.
-_LEAST_SCALE: Mapping[str, float] = {EMBEDDING: 0.0, LOGITS: 1.0, HEATMAP: 1.0}
+_LEAST_SCALE: Mapping[str, float] = {LOGITS: 1.0, HEATMAP: 1.0}
 
 UNITS: Mapping[str, str] = {
     DECODE: "grey levels",
     TENSOR: "of the normalised value",
-    EMBEDDING: "of the largest value",
+    EMBEDDING: "of the largest value of all images",
     LOGITS: "of the largest value or 1",
     HEATMAP: "of the largest value or 1",
     PROBABILITIES: "of probability",
@@ -100,9 +100,9 @@ class StageResult:
 def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[str, float]:
     """Stage -> how far two answers on one image are apart; only the stages that both have.
 
-    The embedding is relative to the largest absolute value expected, logits and heatmap likewise but to 1 at least, the
-    others are absolute. At `label` it is by how much the expected answer prefers its own label to the other's; zero
-    means the same label.
+    Logits and heatmap are relative to the largest absolute value expected, but to 1 at least, the others are absolute;
+    for the embedding see `relative_to_all`. At `label` it is by how much the expected answer prefers its own label to
+    the other's; zero means the same label.
 
     Args:
         expected: the answer to compare with.
@@ -116,6 +116,17 @@ def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[
             gaps[stage] = _distance(expected.values[stage], found.values[stage], _LEAST_SCALE.get(stage))
     gaps[LABEL] = _preference(expected, found.label, labels)
     return gaps
+
+
+def relative_to_all(measured: Sequence[tuple[Path, dict[str, float]]], largest: float) -> None:
+    """Make the differences of embeddings shares of the largest absolute value that any image's embedding has.
+
+    Not of its own: where little of an image's embedding is above zero, what is left of larger values before it still
+    has their rounding (float32 was 2e-4 of such an embedding from float64, in PyTorch alone).
+    """
+    for _, gaps in measured:
+        if EMBEDDING in gaps:
+            gaps[EMBEDDING] /= largest or 1.0
 
 
 def summarise(
@@ -144,7 +155,7 @@ def _distance(expected: npt.NDArray[Any], found: npt.NDArray[Any], least_scale: 
     gap = float(np.abs(expected.astype(np.float64) - found).max())
     if least_scale is None:
         return gap
-    return gap / (max(float(np.abs(expected).max()), least_scale) or 1.0)
+    return gap / max(float(np.abs(expected).max()), least_scale)
 
 
 def _preference(expected: Answer, label: str, labels: Sequence[str]) -> float:

@@ -11,12 +11,12 @@ from tl_export.proof.independent import IndependentRoute
 from tl_export.proof.precision import RULES, Rule
 from tl_export.proof.proof import Independent, Proof, RuntimeCheck
 from tl_export.proof.routes import FileRoute, TorchRoute
-from tl_export.proof.stages import LABEL, Answer, StageResult, differences, first_failure, summarise
+from tl_export.proof.stages import LABEL, Answer, StageResult, differences, first_failure, relative_to_all, summarise
 from tl_export.proof.trained import Trained
 from tl_export.run_pictures import evenly
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
-from tl_infer.model.contract import FAMILIARITY
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY
 from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
 from tl_train.progress import Progress
 
@@ -24,7 +24,7 @@ from tl_train.progress import Progress
 _RUNTIME_PICTURES = 8
 _INDEPENDENT_PICTURES = 32
 
-Measured = list[tuple[Path, Mapping[str, float]]]
+Measured = Sequence[tuple[Path, Mapping[str, float]]]
 
 
 def verify(trained: Trained, file: bytes, progress: Progress, rule: Rule = RULES[Precision.FP32]) -> Proof:
@@ -73,14 +73,18 @@ def verify(trained: Trained, file: bytes, progress: Progress, rule: Rule = RULES
 
 def _measure(trained: Trained, route: FileRoute, progress: Progress) -> tuple[Measured, Independent]:
     """Each image's differences at every stage, and what the independent route says of some of them."""
-    measured: Measured = []
+    measured: list[tuple[Path, dict[str, float]]] = []
+    largest = 0.0  # of all embeddings
     independent = IndependentRoute(trained.route)
     compared_independently = set(evenly(trained.pictures, _INDEPENDENT_PICTURES))
     for path in progress.steps(trained.pictures, "Verifying", len(trained.pictures)):
         expected, found = _answers(path, trained.route, route)
         measured.append((path, differences(expected, found, trained.spec.labels)))
+        if EMBEDDING in expected.values:
+            largest = max(largest, float(np.abs(expected.values[EMBEDDING]).max()))
         if path in compared_independently:
             independent.compare(path, expected)
+    relative_to_all(measured, largest)
     return measured, independent.result()
 
 

@@ -1,9 +1,10 @@
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tl_export.proof.stages import Answer, differences
+from tl_export.proof.stages import Answer, differences, relative_to_all
 
 
 def answer(stage: str, values: Sequence[float]) -> Answer:
@@ -12,13 +13,17 @@ def answer(stage: str, values: Sequence[float]) -> Answer:
 
 @pytest.mark.parametrize(
     ("stage", "largest", "scale"),
-    [("embedding", 0.01, 0.01), ("embedding", 8, 8), ("logits", 0.01, 1), ("logits", 8, 8), ("heatmap", 0.01, 1)],
+    [("embedding", 0.01, 1), ("embedding", 8, 1), ("logits", 0.01, 1), ("logits", 8, 8), ("heatmap", 0.01, 1)],
 )
 def test_what_the_differences_are_relative_to(stage, largest, scale):
     gaps = differences(answer(stage, [largest, 0]), answer(stage, [largest, 1e-5]), ["a", "b"])
     assert gaps[stage] == pytest.approx(1e-5 / scale, rel=1e-5)
 
 
-def test_nothing_is_the_same_as_nothing():
-    zeros = answer("embedding", [0, 0])
-    assert differences(zeros, zeros, ["a", "b"])["embedding"] == 0
+def test_embeddings_are_relative_to_the_largest_of_all_images():
+    gaps = [differences(answer("embedding", [0, 0]), answer("embedding", [gap, 0]), ["a", "b"]) for gap in (1e-4, 4e-4)]
+    measured = [(Path(str(number)), of_image) for number, of_image in enumerate(gaps)]
+    relative_to_all(measured, 4.0)
+    assert [of_image["embedding"] for _, of_image in measured] == pytest.approx([0.25e-4, 1e-4])
+    relative_to_all(measured, 0.0)  # nothing to compare with
+    assert measured[1][1]["embedding"] == pytest.approx(1e-4)
