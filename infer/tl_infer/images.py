@@ -5,8 +5,10 @@ values without colour management, transparency over white, 16-bit grey scaled to
 byte, unless a bit depth is given), grey repeated to RGB.
 """
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -157,28 +159,20 @@ def _open(file: BinaryIO) -> Image.Image:
 
 
 def _from_file(image: Image.Image, data: bytes, outline: Outline | None, where: str, limits: Limits) -> Pixels:
-    try:
+    with _failing_as("damaged image", where):
         if outline is not None and image.format in ("JPEG", "MPO"):
             load_whole(image, data, outline, where)
         else:
             image.load()
-    except ImageError:
-        raise
-    except Exception as error:
-        raise ImageError(where, f"damaged image: {first_line(error)}") from error
     return _upright(image, image, where, limits)
 
 
 def _from_deep_file(image: Image.Image, data: bytes, where: str, limits: Limits) -> Pixels:
     """Of a file with 16 bits a channel and a bit depth: colours are decoded twice."""
     with _opened(data, where, limits)[0] as again:
-        try:
+        with _failing_as("damaged image", where):
             colours = image if is_grey(image) else colour_levels(image, again, limits.depth, where)
             image.load()
-        except ImageError:
-            raise
-        except Exception as error:
-            raise ImageError(where, f"damaged image: {first_line(error)}") from error
         return _upright(image, colours, where, limits)
 
 
@@ -186,21 +180,26 @@ def _from_pil(image: Image.Image, limits: Limits) -> Pixels:
     where = "PIL image"
     limits.check_pixels(image.width, image.height, where)
     with quiet():
-        try:
+        with _failing_as("damaged image", where):
             image.load()
-        except Exception as error:
-            raise ImageError(where, f"damaged image: {first_line(error)}") from error
         return _upright(image, image, where, limits)
 
 
 def _upright(image: Image.Image, colours: Image.Image, where: str, limits: Limits) -> Pixels:
     """The upright pixels of an image that is loaded; `colours` is the same with 8 bits a channel, or itself."""
-    try:
+    with _failing_as(f"cannot convert mode {image.mode} to RGB", where):
         return to_upright_rgb(colours, _orientation(image), limits.depth, where)
+
+
+@contextlib.contextmanager
+def _failing_as(problem: str, where: str) -> Iterator[None]:
+    """Make an ImageError of whatever a library raises: a damaged image may give any exception."""
+    try:
+        yield
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(where, f"cannot convert mode {image.mode} to RGB: {first_line(error)}") from error
+        raise ImageError(where, f"{problem}: {first_line(error)}") from error
 
 
 def _orientation(image: Image.Image) -> int:

@@ -22,6 +22,7 @@ from tl_train.training.waiting import wait_without_spinning
 
 if TYPE_CHECKING:
     from tl_train import TrainConfig, TrainResult
+    from tl_train.progress import Progress
 
 _EPILOG = """\b
 Exit codes: 0 trained, 1 fatal, 2 wrong usage, 130 interrupted, 143 terminated; an interrupted run
@@ -190,35 +191,52 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written does no harm
     wait_without_spinning()
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
-    from tl_train import compare, dry_run, train
+    import tl_train.run.comparison  # noqa: F401 - and with it all that a run needs, before signals may raise
+    from tl_train import dry_run
     from tl_train.progress import Progress, TerminalProgress
-    from tl_train.run.comparison import as_text
-    from tl_train.run_folder.workplace import Workplace
-    from tl_train.tensorboard import TensorBoardProgress
     from tl_train.training.memory import keep_freed_memory
     from tl_train.training.processes import is_first_process
 
     work_begins()
     keep_freed_memory()
-    is_first = is_first_process()  # the other processes work in silence
-    progress = TerminalProgress() if is_first else Progress()
+    progress = TerminalProgress() if is_first_process() else Progress()  # the other processes work in silence
     config = next(iter(configs.values()))
     if len(configs) == 1 and (idle := config.idle_fields(given)):
         named = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         progress.note(f"No effect with mode {config.model.mode} and head_fit {config.head.fit}: {named}")
     if job.dry_run:
         dry_run(config, job.out, progress=progress)
-        return
+    elif len(configs) > 1 or job.seeds is not None:
+        _compare(job, configs, progress)
+    else:
+        _train(job, config, progress)
+
+
+def _compare(job: _Job, configs: dict[str, TrainConfig], progress: Progress) -> None:
+    """Run several configurations, or one with several seeds."""
+    from tl_train import compare
+    from tl_train.run.comparison import as_text
+    from tl_train.training.processes import is_first_process
+
     assert job.out is not None
-    if len(configs) > 1 or job.seeds is not None:
-        rows = compare(
-            configs, job.seeds or 1, job.out, overwrite=job.overwrite, tensorboard=job.tensorboard, progress=progress
-        )
-        if is_first:
-            with summary():
-                click.echo(as_text(rows))
-                click.echo(f"Comparison: {printable(str(job.out / 'comparison.html'))}")
-        return
+    rows = compare(
+        configs, job.seeds or 1, job.out, overwrite=job.overwrite, tensorboard=job.tensorboard, progress=progress
+    )
+    if is_first_process():
+        with summary():
+            click.echo(as_text(rows))
+            click.echo(f"Comparison: {printable(str(job.out / 'comparison.html'))}")
+
+
+def _train(job: _Job, config: TrainConfig, progress: Progress) -> None:
+    """Run one configuration."""
+    from tl_train import train
+    from tl_train.run_folder.workplace import Workplace
+    from tl_train.tensorboard import TensorBoardProgress
+    from tl_train.training.processes import is_first_process
+
+    assert job.out is not None
+    is_first = is_first_process()
     if job.tensorboard and is_first:
         progress = TensorBoardProgress(progress, Workplace.at(job.out).work.events_folder)
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

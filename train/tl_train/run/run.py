@@ -60,13 +60,7 @@ def train(
     compared = _compare(config, place, progress, stored=resume or not first)
     setup = prepare(with_chosen(config, compared) if compared else config, progress)
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
-    if first and not resume:
-        place.start(config)
-        _report_preflight(setup.findings, place.work, progress)
-        _report_fixes(setup, place.work, progress)
-    progress.note(_opening(setup))
-    if first and resume:
-        _go_on(config, setup, place, progress)
+    _begin(config, setup, place, progress, resume=resume)
     if first and compared:
         save_compared(place.work.architectures_file, compared)
 
@@ -75,29 +69,7 @@ def train(
     learned = learn(setup, place.work.path, progress, deadline)
     seconds = time.perf_counter() - started
     return_freed_memory()
-    network = TrainedNetwork(setup, learned)
-    calibration = calibrate(network)
-    familiarity = fit_and_try(network, progress)
-    for note in filter(None, (*calibration.notes, familiarity.note)):
-        progress.note(note)
-    result = TrainResult(
-        out=out,
-        labels=setup.dataset.labels,
-        history=learned.history.epochs,
-        evaluation=evaluate_held_out(network, calibration),
-        calibration=calibration,
-        seconds=seconds,
-        kept_epoch=learned.history.kept_epoch,
-        parameters=setup.network.count_parameters(),
-        prior=setup.prior,
-        penalised=learned.head.penalised,
-        tried=learned.tried(),
-        label_errors=suspects(network, progress),
-        interrupted=learned.interrupted,
-        architectures=compared,
-        step_form="" if learned.form is None else str(learned.form),
-        familiarity=familiarity,
-    )
+    result = _judged(TrainedNetwork(setup, learned), out, compared, seconds, progress)
     if first:
         save_run(result, place.work, setup, command)
         discard_checkpoints(place.work.path)
@@ -129,6 +101,51 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     place.start(config)
     _report_preflight(findings, place.work, progress)
     return findings
+
+
+def _begin(config: TrainConfig, setup: Setup, place: Workplace, progress: Progress, *, resume: bool) -> None:
+    """Say what is trained on, and put down what is known before anything is learned."""
+    first = is_first_process()
+    if first and not resume:
+        place.start(config)
+        _report_preflight(setup.findings, place.work, progress)
+        _report_fixes(setup, place.work, progress)
+    progress.note(_opening(setup))
+    if first and resume:
+        _go_on(config, setup, place, progress)
+
+
+def _judged(
+    network: TrainedNetwork,
+    out: Path,
+    compared: tuple[ComparedArchitecture, ...],
+    seconds: float,
+    progress: Progress,
+) -> TrainResult:
+    """Calibrate what was learned, and see how good it is."""
+    setup, learned = network.setup, network.learned
+    calibration = calibrate(network)
+    familiarity = fit_and_try(network, progress)
+    for note in filter(None, (*calibration.notes, familiarity.note)):
+        progress.note(note)
+    return TrainResult(
+        out=out,
+        labels=setup.dataset.labels,
+        history=learned.history.epochs,
+        evaluation=evaluate_held_out(network, calibration),
+        calibration=calibration,
+        seconds=seconds,
+        kept_epoch=learned.history.kept_epoch,
+        parameters=setup.network.count_parameters(),
+        prior=setup.prior,
+        penalised=learned.head.penalised,
+        tried=learned.tried(),
+        label_errors=suspects(network, progress),
+        interrupted=learned.interrupted,
+        architectures=compared,
+        step_form="" if learned.form is None else str(learned.form),
+        familiarity=familiarity,
+    )
 
 
 def _compare(
