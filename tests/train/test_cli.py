@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tl_train.config import TrainConfig
-from tl_train.config.groups import STAGES_DEFAULTS
+from tl_train.config.choices import STAGES_DEFAULTS
 
 TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
 TINY = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32"]

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_train.config import TrainConfig
-from tl_train.config.groups import size_in_words
+from tl_train.config.choices import size_in_words
 from tl_train.errors import ConfigError
 
 

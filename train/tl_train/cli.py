@@ -14,7 +14,7 @@ import click
 
 from tl_infer.cli.console import printable, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
-from tl_train.config.groups import STAGES_DEFAULTS, TRAINS_STAGES
+from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
 from tl_train.config.options import Option
 from tl_train.config.train_config import all_options
 from tl_train.recipes import DEFAULT_RECIPE, load_recipe, recipe_names, recipe_summary

@@ -6,15 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tl_infer.system.files import write_text
-from tl_train.config.groups import (
-    STAGES_DEFAULTS,
-    TRAINS_STAGES,
-    DataConfig,
-    HeadConfig,
-    InputConfig,
-    ModelConfig,
-    StepsConfig,
-)
+from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
+from tl_train.config.groups import DataConfig, HeadConfig, InputConfig, ModelConfig, StepsConfig
 from tl_train.config.options import Option, check, check_types, option, options_of
 from tl_train.config.toml_file import read_toml
 from tl_train.errors import ConfigError

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tl_infer.errors import first_line
-from tl_train.config.groups import size_in_words
+from tl_train.config.choices import size_in_words
 from tl_train.errors import ConfigError
 from tl_train.models.timm_models import NO_HEAD, TIMM_PREFIX, timm_configuration, timm_source
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from tl_train.config.groups import HeadKind, Mode, size_in_words
+from tl_train.config.choices import HeadKind, Mode, size_in_words
 from tl_train.errors import ConfigError
 from tl_train.models.architectures import Architecture
 from tl_train.models.new_head import new_head, put_new_head

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from tl_train.config.groups import HeadKind
+from tl_train.config.choices import HeadKind
 from tl_train.models.architectures import Architecture
 from tl_train.models.weight_files import Weights
 

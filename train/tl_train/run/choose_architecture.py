@@ -14,7 +14,7 @@ from tl_infer.errors import TlError, first_line
 from tl_infer.images import Pixels
 from tl_infer.system.parallel import available_threads
 from tl_train.config import TrainConfig
-from tl_train.config.groups import size_in_words
+from tl_train.config.choices import size_in_words
 from tl_train.data.batches import seed_of
 from tl_train.data.dataset import Dataset, load_dataset
 from tl_train.data.samples import Sample, labels_of

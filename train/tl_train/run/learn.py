@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tl_infer.errors import TlError
-from tl_train.config.groups import TRAINS_STAGES
+from tl_train.config.choices import TRAINS_STAGES
 from tl_train.errors import RunError, TrainingError
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head, fit_head_on
@@ -15,7 +15,7 @@ from tl_train.history import History
 from tl_train.progress import Progress
 from tl_train.run_folder.result import Tried
 from tl_train.setup import Setup
-from tl_train.training.partial import HELD_BACK_SHARE, PartialFit, train_partial
+from tl_train.training.partial.partial import HELD_BACK_SHARE, PartialFit, train_partial
 from tl_train.training.processes import launch
 from tl_train.training.step_form import StepForm, choose_form, usual_form
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
-from tl_train.config.groups import size_in_words
+from tl_train.config.choices import size_in_words
 from tl_train.data.dataset import load_dataset
 from tl_train.data.sources.reading import read_source
 from tl_train.models.weight_files import read_weights

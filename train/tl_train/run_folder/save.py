@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tl_infer.model.contract import FamiliaritySpec, ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
-from tl_train.config.groups import TRAINS_STAGES, size_in_words
+from tl_train.config.choices import TRAINS_STAGES, size_in_words
 from tl_train.data.dataset import Dataset
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.cross_validation import StrengthTried

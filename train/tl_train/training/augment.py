@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from tl_infer.images import Pixels
-from tl_train.config.groups import Augment
+from tl_train.config.choices import Augment
 
 _GRAY = [128.0]  # what rotating and shifting uncovers
 _BILINEAR = InterpolationMode.BILINEAR

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tl_train.config.groups import KnownPrecision, StepsConfig
+from tl_train.config.choices import KnownPrecision
+from tl_train.config.groups import StepsConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -23,7 +23,7 @@ from tl_infer.errors import OutputPathError
 from tl_infer.model.records import read
 from tl_infer.system.files import make_folder, read_text, write_text
 from tl_train.cache.disk import cache_subfolder, key_of
-from tl_train.config.groups import KnownPrecision
+from tl_train.config.choices import KnownPrecision
 from tl_train.errors import RunError
 from tl_train.models.network import is_safe_channels_last, memory_layout
 from tl_train.progress import Progress

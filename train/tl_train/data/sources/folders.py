@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tl_infer.errors import and_more, first_line
 from tl_infer.system.finding import files_below, natural_key
-from tl_train.config.groups import Parts
+from tl_train.config.choices import Parts
 from tl_train.data.samples import PARTS, Sample, Source
 from tl_train.data.sources.class_names import difference, normal_name, unknown_class
 from tl_train.data.sources.image_files import images_in

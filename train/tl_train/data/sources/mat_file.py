@@ -18,7 +18,7 @@ import numpy as np
 from tl_infer.errors import first_line
 from tl_infer.images import Pixels
 from tl_infer.system.files import open_regular
-from tl_train.config.groups import MatOrder, parse_sides
+from tl_train.config.choices import MatOrder, parse_sides
 from tl_train.data.sources import mat_process
 from tl_train.errors import ConfigError, DataError
 

@@ -15,7 +15,7 @@ from tl_train.cache.disk import key_of
 from tl_train.data.samples import Sample
 from tl_train.models.onnx_network import OnnxNetwork
 from tl_train.preprocess.graph import Preprocessor
-from tl_train.training.activation_file import ActivationFile, Half, Shape, to_half
+from tl_train.training.partial.activation_file import ActivationFile, Half, Shape, to_half
 
 Floats = npt.NDArray[np.float32]
 Draw = tuple[int, bool]  # an image's index, and whether it is mirrored

@@ -9,8 +9,14 @@ from pathlib import Path
 from tl_infer.system.files import replacing
 from tl_train.cache.disk import cache_subfolder, make_room, megabytes, touch
 from tl_train.progress import Progress
-from tl_train.training.activation_file import ActivationFile, ActivationWriter, DamagedFileError, Half, file_bytes
-from tl_train.training.activations import Activations, FrozenStages, StoredActivations, StreamedActivations
+from tl_train.training.partial.activation_file import (
+    ActivationFile,
+    ActivationWriter,
+    DamagedFileError,
+    Half,
+    file_bytes,
+)
+from tl_train.training.partial.activations import Activations, FrozenStages, StoredActivations, StreamedActivations
 
 FOLDER = "activations"
 LIMIT_BYTES = 20_000_000_000

@@ -16,9 +16,15 @@ from tl_train.errors import TrainingError
 from tl_train.models.onnx_network import FrozenNetwork, open_onnx
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
-from tl_train.training.activation_file import ActivationFile, ActivationWriter, DamagedFileError, file_bytes, to_half
-from tl_train.training.activation_store import ActivationCache, keep_activations
-from tl_train.training.activations import FrozenStages, StoredActivations, StreamedActivations
+from tl_train.training.partial.activation_file import (
+    ActivationFile,
+    ActivationWriter,
+    DamagedFileError,
+    file_bytes,
+    to_half,
+)
+from tl_train.training.partial.activation_store import ActivationCache, keep_activations
+from tl_train.training.partial.activations import FrozenStages, StoredActivations, StreamedActivations
 
 SHAPE = (2, 3, 5)
 SIZE = (16, 16)

@@ -25,9 +25,10 @@ from tl_train.models.onnx_network import FrozenNetwork, open_onnx
 from tl_train.models.stages import Cut, Stages
 from tl_train.progress import Progress
 from tl_train.setup import Setup
-from tl_train.training.activation_store import ActivationCache, keep_activations
-from tl_train.training.activations import FrozenStages, StreamedActivations
-from tl_train.training.interpolation import (
+from tl_train.training.optim import class_weights
+from tl_train.training.partial.activation_store import ActivationCache, keep_activations
+from tl_train.training.partial.activations import FrozenStages, StreamedActivations
+from tl_train.training.partial.interpolation import (
     AlphaTried,
     Tried,
     Weights,
@@ -37,8 +38,8 @@ from tl_train.training.interpolation import (
     interpolate,
     try_alphas,
 )
-from tl_train.training.last_stages import LastStages, StagesTrained, StageTraining, epochs_that_pay
-from tl_train.training.optim import class_weights
+from tl_train.training.partial.last_stages import LastStages
+from tl_train.training.partial.stage_training import StagesTrained, StageTraining, epochs_that_pay
 from tl_train.training.predict import predict
 
 # Of the training images; these choose how much of the training is kept.

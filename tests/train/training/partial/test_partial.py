@@ -18,10 +18,10 @@ from tl_train.head.penalised import LinearHead, fit_penalised_head
 from tl_train.progress import Progress
 from tl_train.run.prepare import prepare
 from tl_train.training.checkpoints import FOLDER
-from tl_train.training.interpolation import copy_weights
-from tl_train.training.last_stages import _take_step
 from tl_train.training.loop import Step
-from tl_train.training.partial import hold_back, train_partial
+from tl_train.training.partial.interpolation import copy_weights
+from tl_train.training.partial.partial import hold_back, train_partial
+from tl_train.training.partial.stage_training import _take_step
 
 FIELDS = {"arch": "timm:test_efficientnet", "prior": "none", "mode": "partial", "size": 64, "augment": "light"}
 FIELDS |= {"epochs": 8, "batch_size": 16, "lr": 1e-2, "val_split": 0.0, "test_split": 0.1}

@@ -1,0 +1,1 @@
+"""Mode `partial`: the last stages are trained on activations of the frozen ones, which are computed once."""
