@@ -8,7 +8,7 @@ empty :=
 export TL_OTHER_PYTHONS ?= $(subst $(empty) $(empty),:,$(wildcard $(CURDIR)/build/runtimes/*/bin/python))
 export TL_PLAYWRIGHT ?= $(wildcard $(CURDIR)/build/browser)
 
-.PHONY: demo test lint test-runtime test-lowest fuzz callers other-runtimes page-runtime browser clean
+.PHONY: demo test lint test-runtime test-lowest fuzz callers other-runtimes page-runtime browser docs clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
@@ -68,6 +68,11 @@ browser: page-runtime  ## What drives Chromium (Node.js 20, npm); without it the
 page-runtime: $(VENV)/.export  ## Before building the wheel: what `tl-export --page` needs, which it would fetch when first used
 	$(BIN)/python -c 'from pathlib import Path; from tl_export.page.runtime import fetch; \
 	fetch(Path("export/tl_export/page/runtime"))'
+
+docs: $(VENV)/.dev  ## The documentation as a site, in build/site; strict: a broken link is an error
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 clean:
 	rm -rf $(VENV) build dist $(DEMO)

@@ -18,11 +18,10 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from tl_infer import PreprocessSpec
-from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.config import TrainConfig
 from tl_train.data.batches import batches, load_batches
-from tl_train.data.samples import Sample, labels_of
-from tl_train.head.features import BackboneFeatures, CachedPart
+from tl_train.data.samples import Sample
+from tl_train.head.features import BackboneFeatures
 from tl_train.head.steps import train_head
 from tl_train.models.architectures import find_architecture
 from tl_train.models.network import Network, build_network
@@ -114,9 +113,7 @@ def cached_head(arch: str, size: int) -> Run:
     def run() -> float:
         network = build(arch)
         network.prepare_for_training("head")
-        features = BackboneFeatures.of(network, preprocess, Progress())
-        rows = ordered_map(lambda sample: features(sample.load()), samples, available_threads())
-        part = CachedPart(np.stack(list(rows)), labels_of(samples))
+        part = BackboneFeatures.of(network, preprocess, Progress()).of_images(samples)
         return train_head(network.head, part, None, config, Progress())[-1].train_loss
 
     return run
