@@ -1,6 +1,8 @@
 """Accuracy, log-loss, time and memory of each way to train on several sets of images: a Markdown table, and a figure.
 
-    python benchmarks/datasets.py cats-dogs digits photos/ [--way auto --way head ...] [--seeds 3] [--figure FILE]
+    python benchmarks/datasets.py cats-dogs digits photos/ [--way auto --way head ...] [--seeds 3] [--results FILE]
+
+With --results the outcomes are kept in a file, which another call adds to, and the figure is that of all of them.
 
 Every way runs in a process of its own, without the cache of tl-train. The accuracy is that of the images that tl-train
 holds out and uses for nothing else; the same for all. `linear probe` is scikit-learn's logistic regression with its
@@ -150,17 +152,24 @@ def draw(found: dict[str, dict[str, list[Outcome]]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def load(path: Path) -> dict[str, dict[str, list[Outcome]]]:
+    """What earlier calls kept."""
+    kept = json.loads(path.read_bytes())
+    return {data: {way: [Outcome(**one) for one in ones] for way, ones in ways.items()} for data, ways in kept.items()}
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", nargs="+")
+    parser.add_argument("data", nargs="*")
     parser.add_argument("--way", action="append", choices=WAYS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--figure", type=Path)
+    parser.add_argument("--results", type=Path, help="JSON; made, or added to")
     options = parser.parse_args()
-    found: dict[str, dict[str, list[Outcome]]] = {}
+    found = load(options.results) if options.results and options.results.exists() else {}
     for data in options.data:
-        found[data] = {}
+        found.setdefault(data, {})
         print(f"\n{data}\n\n| | accuracy | 95% interval | log-loss | s | processor s | MB |\n|{' --- |' * 7}")
         with tempfile.TemporaryDirectory() as folder:
             images = as_folders(data, Path(folder))
@@ -168,6 +177,9 @@ def main() -> None:
                 seeds = 1 if way == "linear probe" else options.seeds
                 found[data][way] = [run(way, data, Path(folder), seed) for seed in range(seeds)]
                 print(row(way, found[data][way], images), flush=True)
+                if options.results:
+                    text = json.dumps(found, default=dataclasses.asdict, indent=1)
+                    options.results.write_text(text, encoding="utf-8")
     if options.figure:
         draw(found, options.figure)
 
