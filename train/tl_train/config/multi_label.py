@@ -3,7 +3,7 @@
 from tl_train.config.groups import DataConfig, HeadConfig, ModelConfig, StepsConfig
 from tl_train.config.options import check
 
-_MODES = ("head",)
+_MODES = ("head", "gradual", "full")
 
 
 def check_multi_label(data: DataConfig, model: ModelConfig, head: HeadConfig, steps: StepsConfig) -> None:
@@ -16,7 +16,7 @@ def check_multi_label(data: DataConfig, model: ModelConfig, head: HeadConfig, st
     if not data.multi_label:
         check(head.label_precision is None, "label_precision", head.label_precision, "multi_label with it")
         return
-    check(model.mode in _MODES, "mode", model.mode, f"{' or '.join(_MODES)} with multi_label")
+    check(model.mode in _MODES, "mode", model.mode, f"{', '.join(_MODES)} or auto (head) with multi_label")
     check(not model.compares, "arch", model.arch, "one architecture with multi_label")
     check(head.fit == "penalised", "head_fit", head.fit, "penalised with multi_label")
     check(head.prior in ("auto", "none"), "prior", head.prior, "none with multi_label")

@@ -37,7 +37,10 @@ def split(
 
     """
     generator = np.random.default_rng(seed)
-    if share and any(sample.group is not None or sample.targets is not None for sample in samples):
+    has_several = any(sample.targets is not None for sample in samples)
+    if has_several and not share:
+        return list(samples), []
+    if share and (has_several or any(sample.group is not None for sample in samples)):
         held_back = _whole_groups(samples, labels, share, generator)
     else:
         held_back = _single_images(samples, labels, share, generator)
