@@ -34,7 +34,11 @@ def test_an_image_has_the_labels_from_their_thresholds_on() -> None:
     assert found.labels == ("red", "blue")
     assert found.label == "red"
     assert not found.abstained
-    assert [score.label for score in classifier.classify(color(255, 0, 204), top_k=None).top] == ["red", "blue", "green"]
+    assert [score.label for score in classifier.classify(color(255, 0, 204), top_k=None).top] == [
+        "red",
+        "blue",
+        "green",
+    ]
     assert classifier.classify(color(0, 0, 255)).probability == pytest.approx(1 / (1 + np.exp(-4)))
     assert classifier.classify(color(0, 160, 0)).labels == (), "0.74 is below the threshold of green"
     assert classifier.classify(color(0, 160, 0)).label is None
@@ -190,7 +194,7 @@ def test_lines_in_a_pipe_name_all_labels(model, images) -> None:
 
 def test_info_says_what_the_thresholds_are(model) -> None:
     lines = infer(model, "--info", code=0).stdout.splitlines()
-    assert [line for line in lines if line.startswith("thresholds")][0].endswith("red 0.5, green 0.9, blue 0.5")
+    assert next(line for line in lines if line.startswith("thresholds")).endswith("red 0.5, green 0.9, blue 0.5")
     assert any(line.startswith("task") for line in lines)
 
 

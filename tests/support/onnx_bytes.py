@@ -52,8 +52,11 @@ def color_model(
         _node("Cast", ["image"], "float", _attribute_int("to", FLOAT)),
         _node("ReduceMean", ["float", "axes"], "mean", _attribute_int("keepdims", 0)),
         _node("Mul", ["mean", "gain"], "logits"),
-        *([_node("Sub", ["logits", "four"], "shifted"), _node("Sigmoid", ["shifted"], output)] if several else
-          [_node("Softmax", ["logits"], output, _attribute_int("axis", -1))]),
+        *(
+            [_node("Sub", ["logits", "four"], "shifted"), _node("Sigmoid", ["shifted"], output)]
+            if several
+            else [_node("Softmax", ["logits"], output, _attribute_int("axis", -1))]
+        ),
     ]
     outputs = [(output, ["N", columns]), ("logits", ["N", columns])]
     if extras:
@@ -101,9 +104,7 @@ def familiar_spec(unfamiliar_below: float = 0.5, below: float | None = None) -> 
 
 def several_spec(thresholds: Sequence[float] = (0.5, 0.5, 0.5)) -> str:
     """The good spec of a model that gives several labels."""
-    return dataclasses.replace(
-        SPEC, task="multi", thresholds=tuple(thresholds), temperatures=(1.0, 1.0, 1.0)
-    ).to_json()
+    return dataclasses.replace(SPEC, task="multi", thresholds=tuple(thresholds), temperatures=(1.0, 1.0, 1.0)).to_json()
 
 
 def golden_set(error: float = 0.0, familiarity: float | None = None) -> str:
