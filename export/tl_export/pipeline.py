@@ -105,7 +105,7 @@ def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -
     if HEATMAP in options.outputs and HEATMAP not in chosen:
         progress.note(f"No output 'heatmap': {route.taps.reason}")
     familiarity = route.familiarity if FAMILIARITY in options.outputs else None
-    if FAMILIARITY in options.outputs and familiarity is None:
+    if FAMILIARITY in options.outputs and familiarity is None and spec.task == "single":
         progress.note("No output 'familiarity': it was not fitted for this model, as with too few held-back images")
     # The proof looks at the logits and int8 is made by them, also where the file does not give them.
     needed = (LOGITS,) if familiarity is None else (LOGITS, EMBEDDING)
