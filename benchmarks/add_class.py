@@ -47,7 +47,7 @@ def measure(run: Path, files: list[Path], test: list[Path], name: str, folder: P
         (folder / f"{number}{file.suffix}").symlink_to(file.absolute())
     extended = add_class(Trained.load(run, count=1), name, folder, Progress())
     route = extended.trained.route
-    found = [route(file).label == name for file in test]
+    found = [route(file).labels == (name,) for file in test]
     return statistics.fmean(found), extended.added.accuracy, extended.added.accuracy_now
 
 

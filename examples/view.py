@@ -44,7 +44,7 @@ def show(classifier, path, columns, lines):
     share = (columns - GAP * (len(images) - 1)) // len(images)
     for parts in zip(*(rows_of(image, share, lines) for image in images), strict=True):
         print((" " * GAP).join(parts))
-    print(f"{str(path)!r}: {'not sure' if result.abstained else printable(result.label)}")
+    print(f"{str(path)!r}: {'not sure' if result.abstained else printable(', '.join(result.labels) or 'none')}")
     longest = max(len(printable(score.label)) for score in result.top)
     for score in result.top:
         bar = "█" * round(BAR * score.probability)

@@ -98,6 +98,9 @@ def main():
         signal.signal(number, lambda *_: stop.set())
     try:
         classifier = Classifier(options.model, for_many=True)
+        if classifier.gives_several:
+            print(f"{options.model}: gives several labels, and an image has one folder", file=sys.stderr)
+            return 1
         options.sorted.mkdir(parents=True, exist_ok=True)
         print(f"watching {options.watched}, Ctrl-C ends", file=sys.stderr, flush=True)
         watch(classifier, options.watched, options.sorted, options.seconds, stop)

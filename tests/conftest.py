@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.pictures import SHARED, draw, draw_shape
+from support.pictures import SHARED, draw, draw_several, draw_shape
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +36,34 @@ def many_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for shape in ("circle", "cross", "square"):
         draw(root / shape, shape, 80)
     return root
+
+
+@pytest.fixture(scope="session")
+def several_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of 120 images with none to three shapes each; of some it is not known whether they have the third."""
+    root = tmp_path_factory.mktemp("several")
+    shapes = ("circle", "cross", "square")
+    rows = ["path,circle,cross,square,split"]
+    for number in range(120):
+        present = tuple(bool(number >> place & 1) for place in range(3))
+        draw_several(shapes, present, number).save(root / f"{number}.png")
+        flags = [*map(int, present[:2]), "" if number % 10 == 0 else int(present[2])]
+        rows.append(",".join(map(str, (f"{number}.png", *flags, "test" if number >= 96 else "train"))))
+    (root / "list.csv").write_text("\n".join(rows) + "\n")
+    return root / "list.csv"
+
+
+@pytest.fixture(scope="session")
+def several_run(several_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose images may have several labels: heads on a very small frozen network."""
+    from tl_train import TrainConfig, train
+
+    out = tmp_path_factory.mktemp("several-run")
+    config = TrainConfig.of(
+        str(several_shapes), multi_label=True, arch="timm:test_efficientnet", weights="none", size=64
+    )
+    train(config, out)
+    return out
 
 
 @pytest.fixture(scope="session")

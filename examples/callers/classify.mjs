@@ -134,13 +134,15 @@ async function answer(model, path) {
     return { path, error: error.message.split("\n")[0] };
   }
   const best = found.indexOf(Math.max(...found));
-  const { labels, abstain_below } = model.spec;
+  const { labels, abstain_below, thresholds } = model.spec;
   let reason = null;
   if (abstain_below !== null && found[best] < abstain_below) reason = "unsure";
   if (familiarity !== null && familiarity < model.spec.familiarity.unfamiliar_below) reason = "unfamiliar";
+  // Of a model that gives several labels: all from their thresholds on.
+  const said = thresholds ? labels.filter((_, i) => found[i] >= thresholds[i]) : labels[best];
   return {
     path,
-    label: reason ? null : labels[best], // null: the model abstains
+    [thresholds ? "labels" : "label"]: reason ? null : said, // null: the model abstains
     reason,
     familiarity,
     probability: found[best],

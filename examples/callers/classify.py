@@ -101,9 +101,13 @@ def answer(model, path):
         reason = "unsure"
     if familiarity is not None and familiarity < model.spec["familiarity"]["unfamiliar_below"]:
         reason = "unfamiliar"
+    said = model.spec["labels"][best]
+    if "thresholds" in model.spec:  # of a model that gives several labels: all from their thresholds on
+        decided = zip(model.spec["labels"], found, model.spec["thresholds"], strict=True)
+        said = [label for label, probability, least in decided if probability >= least]
     return {
         "path": path,
-        "label": None if reason else model.spec["labels"][best],  # null: the model abstains
+        "labels" if "thresholds" in model.spec else "label": None if reason else said,  # null: the model abstains
         "reason": reason,
         "familiarity": familiarity,
         "probability": float(found[best]),

@@ -37,12 +37,18 @@ _METRICS = {
     "brier": ("brier_score", "Brier score"),
     "calibration_error": ("expected_calibration_error", "Expected calibration error"),
 }
+_SEVERAL_METRICS = {
+    "mean_average_precision": ("mean_average_precision", "Mean average precision"),
+    "micro_f1": ("f1", "Micro F1"),
+    "macro_f1": ("f1", "Macro F1"),
+}
 # Of the licences that published weights have, those that the front matter names by an identifier of its own.
 # Source: https://huggingface.co/docs/hub/repositories-licenses
 _LICENCES = ("apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "mit")
 
 
 Metrics = Mapping[str, Mapping[str, Any]]
+Named = Mapping[str, tuple[str, str]]
 
 
 def model_card(result: ExportResult, spec: ModelSpec, trained: Trained, metrics: Metrics) -> str:
@@ -60,7 +66,8 @@ def model_card(result: ExportResult, spec: ModelSpec, trained: Trained, metrics:
     """
     licence = _weights_licence(spec, trained.route.architecture)
     try:
-        front_matter = _front_matter(result, metrics, licence)
+        measured = _METRICS if spec.task == "single" else _SEVERAL_METRICS
+        front_matter = _front_matter(result, metrics, licence, measured)
         body = _body(result, spec, metrics, licence, trained.route.limits.bit_depth)
     except (jinja2.UndefinedError, KeyError, TypeError, ValueError) as error:
         path = trained.run.metrics_file
@@ -74,7 +81,7 @@ def _weights_licence(spec: ModelSpec, architecture: Architecture) -> str:
     return architecture.licence if published and architecture.licence != "unknown" else ""
 
 
-def _front_matter(result: ExportResult, metrics: Metrics, licence: str) -> ModelCardData:
+def _front_matter(result: ExportResult, metrics: Metrics, licence: str, measured: Named) -> ModelCardData:
     identifier = licence.lower()
     known = identifier in _LICENCES
     return ModelCardData(
@@ -84,16 +91,16 @@ def _front_matter(result: ExportResult, metrics: Metrics, licence: str) -> Model
         pipeline_tag=_TASK,
         tags=list(_TAGS),
         model_name=printable(result.path.stem),
-        eval_results=_eval_results(result, metrics),
+        eval_results=_eval_results(result, metrics, measured),
     )
 
 
-def _eval_results(result: ExportResult, metrics: Metrics) -> list[EvalResult] | None:
+def _eval_results(result: ExportResult, metrics: Metrics, measured: Named) -> list[EvalResult] | None:
     """What was measured on held-out images: of this very file, or of the float32 model where its name says so."""
     if not metrics["held_out"]:
         return None
     precision = result.proof.precision
-    values = {key: metrics["held_out"][key] for key in _METRICS}
+    values = {key: value for key in measured if (value := metrics["held_out"][key]) is not None}
     if precision is Precision.INT8 and result.int8 is not None:
         values = {"accuracy": result.int8.int8.accuracy}
     of_model = " (float32 model)" if precision is Precision.FP16 else ""
@@ -103,8 +110,8 @@ def _eval_results(result: ExportResult, metrics: Metrics) -> list[EvalResult] | 
             dataset_type="custom",
             dataset_name=printable(_data_name(metrics)),
             dataset_split=_part(metrics),
-            metric_type=_METRICS[key][0],
-            metric_name=_METRICS[key][1] + of_model,
+            metric_type=measured[key][0],
+            metric_name=measured[key][1] + of_model,
             metric_value=float(value),
         )
         for key, value in values.items()
@@ -115,14 +122,13 @@ def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str,
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown, not HTML: every text of the user's goes through `escape`
-        finalize=lambda value: "" if value is None else value,
+        finalize=lambda value: "" if value is None else value, loader=jinja2.FunctionLoader(_template),
     )  # fmt: skip
     environment.filters["escape_md"] = escape
     environment.filters["python_text"] = lambda text: json.dumps(text, ensure_ascii=False)  # Python reads it the same
     environment.filters["percent"] = lambda share: f"{100 * share:.2f}%"
     environment.filters["number"] = lambda value: "not defined" if value is None else f"{value:.3f}"
-    source = resources.files("tl_export").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    return environment.get_template(_TEMPLATE).render(
         name=result.path.name,
         spec=spec,
         outputs=result.outputs,
@@ -142,6 +148,10 @@ def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str,
         part=_part(metrics),
         max_classes=_MAX_CLASSES,
     )
+
+
+def _template(name: str) -> str:
+    return resources.files("tl_export").joinpath(name).read_text(encoding="utf-8")
 
 
 def _data_name(metrics: Metrics) -> str:

@@ -53,14 +53,14 @@ def proof_lines(proof: Proof) -> Iterator[str]:
     beside = proof.independent
     if beside.pictures:
         found = (
-            f"of probability, {beside.pictures} images, top-1 the same on {beside.top1_agreement:.1%}, "
+            f"of probability, {beside.pictures} images, {proof.compared} the same on {beside.top1_agreement:.1%}, "
             f"preprocessed images up to {beside.gray_levels:.1f} grey levels apart"
         )
         rows.append(("independent", f"{beside.largest:.2g}", "", "", found))
     yield from aligned(rows, names=1, notes=1)
     others = proof.other_labels
     same = "all" if others == 0 else f"{proof.pictures - others}, another on {others}"
-    yield f"Verified on {proof.pictures} images: the same top-1 on {same}"
+    yield f"Verified on {proof.pictures} images: the same {proof.compared} on {same}"
 
 
 def added_lines(added: AddedClass) -> Iterator[str]:

@@ -117,6 +117,11 @@ class Classifier:
         return HEATMAP in self._outputs
 
     @property
+    def gives_several(self) -> bool:
+        """Whether an image may have any number of labels (task `multi`), or has one."""
+        return self.spec.task == "multi"
+
+    @property
     def has_familiarity(self) -> bool:
         """Whether the model tells how familiar images are; each of its answers then says so."""
         return FAMILIARITY in self._outputs
@@ -136,7 +141,8 @@ class Classifier:
         Args:
             image: path, file bytes, PIL image, or uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA.
             top_k: how many classes to name, 1 to all; None for all.
-            threshold: abstain as unsure below this probability, 0..1; 0 never does, None takes the model's own.
+            threshold: abstain as unsure below this probability, 0..1; 0 never does, None takes the model's own. Of a
+                model that gives several labels: give those from this probability on, instead of the thresholds of each.
             min_familiarity: abstain as unfamiliar below this familiarity, 0..1; likewise.
             embedding: also give the embedding; the image is decoded once.
             heatmap: also give the heatmap of the most probable class.
@@ -303,9 +309,10 @@ class Classifier:
         if self.spec.familiarity is None:
             if min_familiarity:
                 self._need(FAMILIARITY)
-            return Request(self.labels, top_k, below, extras=extras)
+            return Request(self.labels, top_k, below, extras=extras, thresholds=self.spec.thresholds)
         unfamiliar_below = self.spec.familiarity.unfamiliar_below if min_familiarity is None else min_familiarity
-        return Request(self.labels, top_k, below, unfamiliar_below, (FAMILIARITY, *extras))
+        extras = (FAMILIARITY, *extras)
+        return Request(self.labels, top_k, below, unfamiliar_below, extras, self.spec.thresholds)
 
     def _extras(self, embedding: bool, heatmap: bool) -> tuple[str, ...]:
         wanted = ((EMBEDDING, embedding), (HEATMAP, heatmap))

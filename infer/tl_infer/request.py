@@ -19,8 +19,10 @@ class Request:
     Attributes:
         labels: of the model.
         top_k: how many classes to name, 1 to all; None for all.
-        threshold: abstain as unsure below this probability, 0..1; None never does.
+        threshold: abstain as unsure below this probability, 0..1; None never does. With several labels: what all their
+            thresholds are; None for `thresholds`.
         min_familiarity: abstain as unfamiliar below this familiarity, 0..1; None never does.
+        thresholds: of each label, of a model that gives several; None for one that gives one.
         extras: the outputs wanted besides the probabilities: `familiarity`, `embedding`, `heatmap`.
 
     Raises:
@@ -33,6 +35,7 @@ class Request:
     threshold: float | None = None
     min_familiarity: float | None = None
     extras: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.top_k is not None and not 1 <= self.top_k <= len(self.labels):
@@ -66,14 +69,26 @@ class Request:
         top = tuple(Score(self.labels[i], float(probabilities[i])) for i in order)
         familiarity = float(outputs[FAMILIARITY]) if FAMILIARITY in outputs else None
         reason = self._reason(top[0].probability, familiarity)
+        several = None
+        if self.thresholds is not None:
+            several = () if reason == "unfamiliar" else self._several(probabilities)
         # A copy, so that the maps of the other classes need not be kept.
         heatmap = outputs[HEATMAP][order[0]].copy() if HEATMAP in outputs else None
         return Classification(
-            top, reason is not None, ms, outputs.get(EMBEDDING), heatmap, reason=reason, familiarity=familiarity
-        )
+            top, reason is not None, ms, outputs.get(EMBEDDING), heatmap,
+            reason=reason, familiarity=familiarity, several=several,
+        )  # fmt: skip
+
+    def _several(self, probabilities: Vector) -> tuple[str, ...]:
+        """The labels that the image has, the most probable first."""
+        least = np.array(self.thresholds) if self.threshold is None else np.full(len(self.labels), self.threshold)
+        order = np.argsort(-probabilities, kind="stable")
+        return tuple(self.labels[i] for i in order if probabilities[i] >= least[i])
 
     def _reason(self, probability: float, familiarity: float | None) -> Reason | None:
         """Why the model abstains; of an unfamiliar image the probabilities mean nothing, so that is said first."""
         if familiarity is not None and self.min_familiarity is not None and familiarity < self.min_familiarity:
             return "unfamiliar"
+        if self.thresholds is not None:  # no label at all is an answer, too
+            return None
         return "unsure" if self.threshold is not None and probability < self.threshold else None

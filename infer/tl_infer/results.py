@@ -24,8 +24,8 @@ class Score:
 class Classification:
     """The answer for one image.
 
-    Two are equal if they name the same classes with the same probabilities, are equally familiar, and both abstain for
-    the same reason or neither does.
+    Two are equal if they name the same classes with the same probabilities, give the same labels, are equally familiar,
+    and both abstain for the same reason or neither does.
 
     Attributes:
         top: the most probable classes, best first; as many as were asked for.
@@ -36,6 +36,8 @@ class Classification:
         reason: `unfamiliar` if the image is too unlike the training images, whatever the probabilities are, `unsure` if
             the best probability is below the threshold; None if the model did not abstain.
         familiarity: the share of held-back training images that are less familiar, 0..1; None of a model without it.
+        several: the labels that the image has, of a model that gives several; None of one that gives one. `labels` is
+            the same for both.
 
     """
 
@@ -46,11 +48,19 @@ class Classification:
     heatmap: Vector | None = dataclasses.field(default=None, compare=False, repr=False)
     reason: Reason | None = None
     familiarity: float | None = None
+    several: tuple[str, ...] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that the image has, most probable first: of most models one, or none if the model abstained."""
+        if self.several is not None:
+            return self.several
+        return () if self.abstained else (self.top[0].label,)
 
     @property
     def label(self) -> str | None:
-        """The most probable class; None if the model abstained."""
-        return None if self.abstained else self.top[0].label
+        """The most probable of its labels; None if it has none, or the model abstained."""
+        return self.labels[0] if self.labels else None
 
     @property
     def probability(self) -> float:

@@ -37,6 +37,7 @@ def color_model(
     heatmap_columns: int = 3,
     external: bool = False,
     familiarity: str = "",
+    several: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """The model file.
@@ -44,14 +45,18 @@ def color_model(
     `spec` is the text under `tl.spec` (a good one when None, absent when empty), `golden` that under `tl.golden`.
     With `extras` the file has an embedding, the mean colour, and a heatmap, the channels; with `external` it says
     that a weight is in another file. With `familiarity`, the name of a further output, it says how bright the brightest
-    colour is, 0..1. `metadata` has further entries.
+    colour is, 0..1. With `several` the probabilities are sigmoids of the logits less 4. `metadata` has further entries.
     """
     entries = {"tl.spec": SPEC.to_json() if spec is None else spec, "tl.golden": golden}
     nodes = [
         _node("Cast", ["image"], "float", _attribute_int("to", FLOAT)),
         _node("ReduceMean", ["float", "axes"], "mean", _attribute_int("keepdims", 0)),
         _node("Mul", ["mean", "gain"], "logits"),
-        _node("Softmax", ["logits"], output, _attribute_int("axis", -1)),
+        *(
+            [_node("Sub", ["logits", "four"], "shifted"), _node("Sigmoid", ["shifted"], output)]
+            if several
+            else [_node("Softmax", ["logits"], output, _attribute_int("axis", -1))]
+        ),
     ]
     outputs = [(output, ["N", columns]), ("logits", ["N", columns])]
     if extras:
@@ -73,6 +78,7 @@ def color_model(
         _field(1, _varint(2), wire=0) + _field(2, _varint(7), wire=0) + _field(8, b"axes")
         + _field(9, struct.pack("<2q", 1, 2)),
         _field(2, _varint(FLOAT), wire=0) + _field(8, b"gain") + _field(9, struct.pack("<f", gain)),
+        _field(2, _varint(FLOAT), wire=0) + _field(8, b"four") + _field(9, struct.pack("<f", 4)),
     ]  # fmt: skip
     graph = b"".join(_field(1, node) for node in nodes) + _field(2, b"mean-colour")
     graph += b"".join(_field(5, constant) for constant in constants)
@@ -94,6 +100,11 @@ def familiar_spec(unfamiliar_below: float = 0.5, below: float | None = None) -> 
     """The good spec of a model that tells how familiar images are."""
     familiarity = FamiliaritySpec(unfamiliar_below=unfamiliar_below, images=1000)
     return dataclasses.replace(SPEC, abstain_below=below, familiarity=familiarity).to_json()
+
+
+def several_spec(thresholds: Sequence[float] = (0.5, 0.5, 0.5)) -> str:
+    """The good spec of a model that gives several labels."""
+    return dataclasses.replace(SPEC, task="multi", thresholds=tuple(thresholds), temperatures=(1.0, 1.0, 1.0)).to_json()
 
 
 def golden_set(error: float = 0.0, familiarity: float | None = None) -> str:

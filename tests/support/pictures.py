@@ -28,6 +28,15 @@ def draw_shape(shape: str, seed: int) -> Image.Image:
     return image
 
 
+def draw_several(shapes: tuple[str, ...], present: tuple[bool, ...], seed: int) -> Image.Image:
+    """Some of the shapes side by side, each in its own column; the columns of the others are empty."""
+    picture = Image.new("RGB", (40 * len(shapes), 40))
+    for place, (shape, is_there) in enumerate(zip(shapes, present, strict=True)):
+        if is_there:
+            picture.paste(draw_shape(shape, seed).resize((40, 40)), (40 * place, 0))
+    return picture
+
+
 def draw(folder: Path, shape: str, count: int, first: int = 0) -> None:
     """So many drawn shapes, in a folder that is made for them."""
     folder.mkdir(parents=True, exist_ok=True)

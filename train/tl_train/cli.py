@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,12 +253,25 @@ def _print_result(result: TrainResult) -> None:
 
     for line in table_lines(result.architectures) if result.architectures else ():
         click.echo(line)
+    for line in _label_lines(result):
+        click.echo(line)
     if (found := result.evaluation) is not None:
         between = f"95% interval {found.interval.low:.1%} to {found.interval.high:.1%}"
         counted = f"{found.correct} of {len(found.truth)}, {between}"
         click.echo(f"{found.part.capitalize()} accuracy: {found.accuracy:.2%} ({counted})")
     click.echo(f"Report: {printable(str(result.out / 'report.html'))}")
     click.echo(f"Next: tl-export {printable(str(result.out))}")
+
+
+def _label_lines(result: TrainResult) -> Iterator[str]:
+    """What was measured where images may have several labels."""
+    found = None if result.several is None else result.several.evaluation
+    if found is None:
+        return
+    values = {"mAP": found.mean_average_precision, "micro F1": found.micro_f1, "macro F1": found.macro_f1}
+    shown = ", ".join(f"{name} {'-' if value is None else format(value, '.3f')}" for name, value in values.items())
+    images = len(found.answers)
+    yield f"{found.part.capitalize()} images: {shown}; all labels right on {found.exact_matches} of {images}"
 
 
 def main() -> None:

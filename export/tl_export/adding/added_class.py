@@ -122,9 +122,13 @@ def add_class(trained: Trained, name: str, folder: str | os.PathLike[str], progr
         progress: shows what goes on.
 
     Raises:
-        TlError: the images or the name cannot be used, or the images that the run was trained on have changed.
+        TlError: the images or the name cannot be used, the images that the run was trained on have changed or may have
+            several labels.
 
     """
+    if trained.spec.task == "multi":
+        raise ExportError(f"{trained.run}: its images may have several labels, and a class can only be added to a "
+                          "model that gives one; train again with the new label")  # fmt: skip
     route = trained.route
     new = NewImages.read(name, Path(folder), route.spec.labels, route.limits)
     embed = _Embedding(route, progress)

@@ -1,4 +1,4 @@
-"""Assembling the file: preprocessing graph + network + softmax + metadata."""
+"""Assembling the file: preprocessing graph + network + softmax or sigmoid + metadata."""
 
 import json
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ from tl_train.familiarity.score import Familiarity
 from tl_train.preprocess.graph import TENSOR_NAME, build_graph
 from tl_train.preprocess.onnx_builder import OPSET
 
+_SIGMOID = "sigmoid(logits / temperatures): each label's own probability, columns in the order of the labels"
 _OUTPUTS = {
     PROBABILITIES: "softmax(logits / temperature); rows sum to 1, columns in the order of the labels",
     LOGITS: "the network's answer before temperature and softmax",
@@ -59,11 +60,12 @@ def assemble(
         producer_name="tl-toolkit", producer_version=spec.versions.get("tl-toolkit", ""),
         doc_string=f"{spec.architecture}: RGB pictures of any size to {len(spec.labels)} classes",
     )  # fmt: skip
-    model.graph.doc_string = "preprocess/...: pixels to `tensor`; then the network, by its layers; then the softmax"
-    _add_softmax(model.graph, spec.temperature)
+    last = "softmax" if spec.task == "single" else "sigmoid"
+    model.graph.doc_string = f"preprocess/...: pixels to `tensor`; then the network, by its layers; then the {last}"
+    _add_probabilities(model.graph, spec)
     if familiarity is not None:
         add_familiarity(model.graph, familiarity)
-    _declare_signature(model.graph, len(spec.labels), outputs)
+    _declare_signature(model.graph, spec, outputs)
     # merge_models lists the domain once per part, and some importers reject shapes noted before the merge.
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", OPSET))
@@ -103,28 +105,30 @@ def set_spec(
     helper.set_model_props(model, metadata)
 
 
-def _add_softmax(graph: onnx.GraphProto, temperature: float) -> None:
-    """Probabilities = softmax(logits / temperature)."""
-    graph.initializer.append(numpy_helper.from_array(np.asarray(temperature, np.float32), "temperature"))
-    graph.node.extend(
-        [
-            helper.make_node("Div", [LOGITS, "temperature"], ["scaled_logits"], name="calibrate"),
-            helper.make_node("Softmax", ["scaled_logits"], [PROBABILITIES], name="softmax", axis=-1),
-        ]
-    )
+def _add_probabilities(graph: onnx.GraphProto, spec: ModelSpec) -> None:
+    """Probabilities = softmax(logits / temperature), or with several labels sigmoid(logits / temperatures)."""
+    divisor = spec.temperature if spec.temperatures is None else spec.temperatures
+    graph.initializer.append(numpy_helper.from_array(np.asarray(divisor, np.float32), "temperature"))
+    graph.node.append(helper.make_node("Div", [LOGITS, "temperature"], ["scaled_logits"], name="calibrate"))
+    if spec.task == "single":
+        last = helper.make_node("Softmax", ["scaled_logits"], [PROBABILITIES], name="softmax", axis=-1)
+    else:
+        last = helper.make_node("Sigmoid", ["scaled_logits"], [PROBABILITIES], name="sigmoid")
+    graph.node.append(last)
 
 
-def _declare_signature(graph: onnx.GraphProto, classes: int, names: Sequence[str]) -> None:
+def _declare_signature(graph: onnx.GraphProto, spec: ModelSpec, names: Sequence[str]) -> None:
     """Inputs and outputs with the contract's names, types, axes and a line of documentation each."""
     image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["N", "H", "W", 3])
     image.doc_string = "RGB pictures of one size, upright (EXIF orientation applied), stored values"
     found = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.output}
     outputs = []
     for name in names:
-        shape: list[str | int | None] = ["N", *found[name][1:]] if name in (EMBEDDING, HEATMAP) else ["N", classes]
+        is_inner = name in (EMBEDDING, HEATMAP)
+        shape: list[str | int | None] = ["N", *found[name][1:]] if is_inner else ["N", len(spec.labels)]
         shape = ["N"] if name == FAMILIARITY else shape
         output = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        output.doc_string = _OUTPUTS[name]
+        output.doc_string = _SIGMOID if name == PROBABILITIES and spec.task == "multi" else _OUTPUTS[name]
         outputs.append(output)
     del graph.input[:]
     graph.input.append(image)

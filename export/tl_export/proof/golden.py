@@ -102,7 +102,9 @@ def golden_samples(
     )
     of_familiarity = None if classifier.spec.familiarity is None else _FAMILIARITY_TOLERANCES[rule.precision]
     tolerance = _tolerance(harmless, faults, rule)
-    golden = GoldenSet(samples=samples, tolerance=tolerance, familiarity_tolerance=of_familiarity)
+    golden = GoldenSet(
+        samples=samples, tolerance=tolerance, familiarity_tolerance=of_familiarity, task=classifier.spec.task
+    )
     return Golden(golden, harmless, faults, pytorch, synthetic)
 
 

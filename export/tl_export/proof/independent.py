@@ -43,7 +43,7 @@ class IndependentRoute:
         probabilities = self._route.network(tensor)[PROBABILITIES]
         self._levels.append(_gray_levels_apart(torch.from_numpy(ours.values[TENSOR]), tensor, preprocess))
         self._gaps.append(float(np.abs(probabilities - ours.values[PROBABILITIES]).max()))
-        self._agreeing += self._route.label(probabilities) == ours.label
+        self._agreeing += self._route.decision.labels(probabilities) == ours.labels
 
     def result(self) -> Independent:
         """What the images added so far showed."""

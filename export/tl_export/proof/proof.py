@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from tl_export.options import Precision
 from tl_export.proof.stages import StageResult
-from tl_infer.model.contract import PROBABILITIES, ParitySummary
+from tl_infer.model.contract import PROBABILITIES, ParitySummary, Task
 
 PARITY_VERSION = 1
 
@@ -68,6 +68,7 @@ class Proof:
         checks: the file against itself.
         independent: beside the proof.
         precision: of the file.
+        task: of the model; with `multi`, an image agrees if all its labels are the same.
 
     """
 
@@ -77,6 +78,12 @@ class Proof:
     checks: tuple[RuntimeCheck, ...]
     independent: Independent
     precision: Precision
+    task: Task = "single"
+
+    @property
+    def compared(self) -> str:
+        """What is the same on images that agree, in words."""
+        return compared_by(self.task)
 
     @property
     def other_labels(self) -> int:
@@ -120,6 +127,11 @@ class Proof:
             "checks": [{**dataclasses.asdict(check), "largest": _short(check.largest)} for check in self.checks],
             "independent": dataclasses.asdict(beside) if beside.pictures else None,
         }
+
+
+def compared_by(task: Task) -> str:
+    """What is the same on images on which two models agree, in words."""
+    return "top-1" if task == "single" else "set of labels"
 
 
 def parity_json(

@@ -14,6 +14,7 @@ from torch import nn
 
 from tl_export.errors import VerificationError
 from tl_export.graph.taps import find_taps, tapped
+from tl_export.proof.decisions import decision_of
 from tl_export.proof.stages import DECODE, TENSOR, Answer
 from tl_infer.classifier import Classifier
 from tl_infer.images import Pixels, load_image
@@ -36,6 +37,7 @@ class TorchRoute:
         taps: where the network's inner values are taken.
         limits: what decoding an image may take, and how 16-bit images are scaled, as in training.
         familiarity: what tells how familiar an image is; None where the run has nothing that does.
+        decision: how probabilities become labels.
 
     """
 
@@ -53,6 +55,7 @@ class TorchRoute:
         self.model = model.eval()
         self.spec = spec
         self.architecture = architecture
+        self.decision = decision_of(spec)
         self.taps = find_taps(self.model, architecture, spec.preprocess.size)
         self._preprocessor = Preprocessor(spec.preprocess)
         self._head = model.get_submodule(architecture.head)
@@ -68,7 +71,7 @@ class TorchRoute:
         tensor = self._preprocessor(pixels)
         values: dict[str, npt.NDArray[Any]] = {DECODE: pixels, TENSOR: tensor}
         values.update(self.network(torch.from_numpy(tensor)))
-        return Answer(values, self.label(values[PROBABILITIES]))
+        return Answer(values, self.decision.labels(values[PROBABILITIES]))
 
     def network(self, tensor: torch.Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """What the network makes of one normalised image (3, h, w)."""
@@ -76,7 +79,7 @@ class TorchRoute:
             with tapped(self.model, self.taps) as inner:
                 logits = self.model(tensor[None])
             values = {LOGITS: logits, EMBEDDING: inner[EMBEDDING]}
-            values[PROBABILITIES] = torch.softmax(logits / self.spec.temperature, dim=1)
+            values[PROBABILITIES] = self._probabilities(logits)
             if self.taps.feature_map is not None:
                 # Not the way the file does it: the head itself, position by position, layer after layer.
                 positions = inner["feature_map"].flatten(2).transpose(1, 2)
@@ -87,9 +90,10 @@ class TorchRoute:
             found[FAMILIARITY] = shares[0].astype(np.float32)
         return found
 
-    def label(self, probabilities: npt.NDArray[np.floating]) -> str:
-        """The top-1 class of probabilities (C,)."""
-        return self.spec.labels[int(np.argmax(probabilities))]
+    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.spec.temperatures is None:
+            return torch.softmax(logits / self.spec.temperature, dim=1)
+        return torch.sigmoid(logits / torch.tensor(self.spec.temperatures))
 
 
 class FileRoute:
@@ -136,7 +140,7 @@ class FileRoute:
         values[PROBABILITIES] = np.array([by_label[label] for label in self.classifier.labels])
         if result.familiarity is not None:
             values[FAMILIARITY] = np.array(result.familiarity)
-        return Answer(values, scores[0].label)
+        return Answer(values, (scores[0].label,) if result.several is None else result.several)
 
     def probabilities(self, images: Pixels, *, optimized: bool = True) -> npt.NDArray[np.float32]:
         """Probabilities (N, C) of images of one size, uint8 (N, H, W, 3), in one call."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tl_export.proof.decisions import Decision
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES
 
 DECODE = "decode"
@@ -55,12 +56,12 @@ class Answer:
         values: stage -> array: `decode` uint8 (H, W, 3), `tensor` (3, h, w), `embedding` (D,), `logits` (C,),
             `heatmap` (C, h', w'), `probabilities` (C,), `familiarity` (). Embedding, heatmap and familiarity may be
             absent.
-        label: the top-1 class.
+        labels: what is said of it: the top-1 class, or of a model that gives several, those that it gives.
 
     """
 
     values: Mapping[str, npt.NDArray[Any]]
-    label: str
+    labels: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,24 +98,24 @@ class StageResult:
         return UNITS[self.stage]
 
 
-def differences(expected: Answer, found: Answer, labels: Sequence[str]) -> dict[str, float]:
+def differences(expected: Answer, found: Answer, decision: Decision) -> dict[str, float]:
     """Stage -> how far two answers on one image are apart; only the stages that both have.
 
     Logits and heatmap are relative to the largest absolute value expected, but to 1 at least, the others are absolute;
     for the embedding see `relative_to_all`. At `label` it is by how much the expected answer prefers its own label to
-    the other's; zero means the same label.
+    the other's, or how far a label on which they differ is from its threshold; zero means the same labels.
 
     Args:
         expected: the answer to compare with.
         found: the answer to judge.
-        labels: of the expected probabilities.
+        decision: how the expected probabilities become labels.
 
     """
     gaps: dict[str, float] = {}
     for stage in STAGES:
         if stage in expected.values and stage in found.values:
             gaps[stage] = _distance(expected.values[stage], found.values[stage], _LEAST_SCALE.get(stage))
-    gaps[LABEL] = _preference(expected, found.label, labels)
+    gaps[LABEL] = decision.reluctance(expected.values[PROBABILITIES], found.labels)
     return gaps
 
 
@@ -156,13 +157,3 @@ def _distance(expected: npt.NDArray[Any], found: npt.NDArray[Any], least_scale: 
     if least_scale is None:
         return gap
     return gap / max(float(np.abs(expected).max()), least_scale)
-
-
-def _preference(expected: Answer, label: str, labels: Sequence[str]) -> float:
-    if label == expected.label:
-        return 0.0
-    if label not in labels:
-        return 1.0
-    probabilities = expected.values[PROBABILITIES]
-    gap = float(probabilities[labels.index(expected.label)] - probabilities[labels.index(label)])
-    return max(gap, float(np.finfo(np.float32).tiny))  # another label differs even where both are equally probable

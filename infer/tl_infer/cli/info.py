@@ -3,7 +3,7 @@
 from tl_infer.classifier import Classifier
 from tl_infer.cli.safetext import printable
 from tl_infer.errors import and_more
-from tl_infer.model.contract import FamiliaritySpec, ParitySummary, PreprocessSpec
+from tl_infer.model.contract import FamiliaritySpec, ModelSpec, ParitySummary, PreprocessSpec
 
 _MOST_LABELS = 20
 
@@ -17,8 +17,7 @@ def info_lines(classifier: Classifier) -> list[str]:
         *_bit_depth(classifier.limits.bit_depth),
         ("preprocessing", _preprocessing(spec.preprocess)),
         ("outputs", ", ".join(classifier.outputs)),
-        ("temperature", f"{spec.temperature:g}"),
-        ("threshold", "none: never abstains" if spec.abstain_below is None else f"{spec.abstain_below:g}"),
+        *_deciding(spec),
         *_familiarity(spec.familiarity),
         ("network", f"{spec.architecture}, weights {spec.weights}"),
         ("metrics", ", ".join(f"{name} {value:g}" for name, value in spec.metrics.items()) or "none"),
@@ -33,6 +32,18 @@ def info_lines(classifier: Classifier) -> list[str]:
 
 def _bit_depth(bits: int | None) -> list[tuple[str, str]]:
     return [] if bits is None else [("16-bit images", f"values of {bits} bits")]
+
+
+def _deciding(spec: ModelSpec) -> list[tuple[str, str]]:
+    """How the answers come from the network's."""
+    if spec.task == "single":
+        below = "none: never abstains" if spec.abstain_below is None else f"{spec.abstain_below:g}"
+        return [("temperature", f"{spec.temperature:g}"), ("threshold", below)]
+    values = (("temperatures", spec.temperatures), ("thresholds", spec.thresholds))
+    shown = [(name, [f"{label} {value:g}" for label, value in zip(spec.labels, found or (), strict=True)])
+             for name, found in values]  # fmt: skip
+    return [("task", "several labels: those from their thresholds on"),
+            *((name, and_more(texts, _MOST_LABELS)) for name, texts in shown)]  # fmt: skip
 
 
 def _familiarity(spec: FamiliaritySpec | None) -> list[tuple[str, str]]:

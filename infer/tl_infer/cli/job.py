@@ -162,7 +162,8 @@ class Job:
         if options.out is None:
             return None
         extra = (("sorted_to",) if options.sort_into else ()) + (("heatmap",) if options.heatmaps else ())
-        columns = Columns(self._classifier.labels, options.top_k, extra, self._classifier.has_familiarity)
+        told = self._classifier.has_familiarity, self._classifier.gives_several
+        columns = Columns(self._classifier.labels, options.top_k, extra, *told)
         opened = open_out(options.out, columns, self._settings(), resume=options.resume, overwrite=options.overwrite)
         return stack.enter_context(opened)
 

@@ -30,7 +30,7 @@ def run(options: Options) -> int:
 
     Raises:
         TlError: anything fatal.
-        click.BadParameter: `--top-k` asks for more classes than the model has.
+        click.UsageError: `--top-k` asks for more classes than the model has, or `--sort-into` cannot be done with it.
 
     """
     classifier = _open(options)
@@ -39,6 +39,11 @@ def run(options: Options) -> int:
     classes = len(classifier.labels)
     if options.top_k is not None and options.top_k > classes:
         raise click.BadParameter(f"found {options.top_k}, the model has {classes} classes.", param_hint="'--top-k'")
+    if options.sort_into is not None and classifier.gives_several:
+        raise click.UsageError(
+            "--sort-into needs a model that gives one label; this one may give several, and an image has one place. "
+            "Use --out FILE.csv, whose column 'labels' has them all."
+        )
     return _classify(classifier, options)
 
 

@@ -3,9 +3,12 @@
 import unicodedata
 from collections.abc import Sequence
 
+from tl_infer.cli.output.label_sets import joined
 from tl_infer.cli.output.rows import Row
 from tl_infer.cli.safetext import printable
+from tl_infer.results import Score
 
+NONE = "(none)"
 UNSURE = "(unsure)"
 UNFAMILIAR = "(unfamiliar)"
 ERROR = "(error)"
@@ -19,10 +22,8 @@ def tab_line(row: Row) -> str:
     path = printable(row.path)
     if row.probability is None:
         return "\t".join((path, ERROR, "", printable(row.error or "")))
-    label = printable(_label(row))
-    cells = [path, label, f"{row.probability:.2%}"]
-    named = row.top if row.abstained and len(row.top) > 1 else row.top[1:]
-    cells += [cell for score in named for cell in (printable(score.label), f"{score.probability:.2%}")]
+    cells = [path, printable(_label(row)), f"{row.probability:.2%}"]
+    cells += [cell for score in _named(row) for cell in (printable(score.label), f"{score.probability:.2%}")]
     return "\t".join(cells + ([f"{ERROR} {printable(row.error)}"] if row.error else []))
 
 
@@ -45,8 +46,7 @@ def table_lines(row: Row, labels: Sequence[str], width: int) -> list[str]:
         reason = printable(row.error or "")
         return [f"{_padded(ERROR, first)}  {printable(row.path)}: {reason}"]
     heads = [(_label(row), row.probability, path)]
-    named = row.top if row.abstained and len(row.top) > 1 else row.top[1:]
-    heads += [(score.label, score.probability, "") for score in named]
+    heads += [(score.label, score.probability, "") for score in _named(row)]
     lines = [
         f"{_padded(printable(label), first)}  {_bar(probability, bar)}  {probability:7.2%}  {where}".rstrip()
         for label, probability, where in heads
@@ -55,9 +55,20 @@ def table_lines(row: Row, labels: Sequence[str], width: int) -> list[str]:
 
 
 def _label(row: Row) -> str:
+    """What the model says: a label or several, or why there is none."""
     if row.abstained:
         return UNFAMILIAR if row.reason == "unfamiliar" else UNSURE
+    if row.labels is not None:
+        return joined(row.labels) or NONE
     return row.top[0].label
+
+
+def _named(row: Row) -> Sequence[Score]:
+    """The classes to name after what the model says, which names the first one where it gives one label."""
+    says_first = row.labels is None and not row.abstained
+    if says_first or len(row.top) == 1:
+        return row.top[1:]
+    return row.top
 
 
 def display_width(text: str) -> int:

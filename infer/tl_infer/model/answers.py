@@ -8,13 +8,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES, Task
 
 _RANKS: Final = {PROBABILITIES: 2, LOGITS: 2, EMBEDDING: 2, HEATMAP: 4, FAMILIARITY: 1}
 _SUM_TOLERANCE: Final = 1e-3
 
 
-def wrong_answer(name: str, values: npt.NDArray[np.float32], images: int, columns: int | None) -> str | None:
+def wrong_answer(
+    name: str, values: npt.NDArray[np.float32], images: int, columns: int | None, task: Task = "single"
+) -> str | None:
     """What is wrong with an output, to follow its name; None if nothing.
 
     Args:
@@ -22,6 +24,7 @@ def wrong_answer(name: str, values: npt.NDArray[np.float32], images: int, column
         values: as the model gave them.
         images: how many there were.
         columns: how many each image has; None if that is not known yet.
+        task: of the model; with `single` the probabilities of an image sum to 1.
 
     """
     if name in _RANKS:
@@ -34,8 +37,10 @@ def wrong_answer(name: str, values: npt.NDArray[np.float32], images: int, column
     if not np.isfinite(values).all():
         return "has values that are not finite numbers"
     if name == PROBABILITIES:
-        sums = values.sum(axis=1)
-        if values.min() < 0 or values.max() > 1 + _SUM_TOLERANCE or abs(sums - 1).max() > _SUM_TOLERANCE:
+        in_range = values.min() >= 0 and values.max() <= 1 + _SUM_TOLERANCE
+        if task == "multi":
+            return None if in_range else "does not hold probabilities, 0 to 1"
+        if not in_range or abs(values.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
             return "does not hold probabilities that sum to 1"
     if name == FAMILIARITY and (values.min() < 0 or values.max() > 1):
         return "does not hold shares, 0 to 1"

@@ -31,6 +31,7 @@ Color = Literal["rgb", "gray"]
 Fit = Literal["squash", "letterbox", "pad", "crop"]
 Anchor = Literal["center", "top-left", "top-right", "bottom-left", "bottom-right"]
 Resample = Literal["bilinear", "bicubic"]
+Task = Literal["single", "multi"]
 
 # Twice the share of the free rows and of the free columns that lies above and to the left of the image.
 HALVES_BEFORE: Mapping[Anchor, tuple[int, int]] = {
@@ -161,13 +162,17 @@ class ModelSpec:
         labels: class names in the order of the outputs' last axis; unique, none blank.
         preprocess: what the graph does before the network.
         architecture, weights: the network's name and what it started from.
-        temperature: the logits are divided by this before the softmax; above zero.
+        temperature: the logits are divided by this before the softmax; above zero. 1 with several labels.
         abstain_below: below this top probability the model abstains; None if it never does.
         data_fingerprint: SHA-256 (hex) over the images and labels of the training data.
         versions: library -> version that made the file.
         metrics: name -> value measured on held-out images.
         parity: what the export proved; None if the spec is not that of an exported file.
         familiarity: of the output of that name (version 2); None for a file without it.
+        task: `single`, one label per image, or `multi` (version 2), any number of them: the probabilities are then
+            sigmoids, each of its own label, and do not sum to 1.
+        thresholds: of each label (task `multi`): an image has the label from this probability on, 0..1.
+        temperatures: of each label (task `multi`): its logit is divided by this before the sigmoid; above zero.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -185,6 +190,9 @@ class ModelSpec:
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     parity: ParitySummary | None = None
     familiarity: FamiliaritySpec | None = since(2)
+    task: Task = since(2, "single")
+    thresholds: tuple[float, ...] | None = since(2)
+    temperatures: tuple[float, ...] | None = since(2)
 
     def __post_init__(self) -> None:
         _check(2 <= len(self.labels) <= MAX_LABELS, "labels", len(self.labels), f"2 to {MAX_LABELS} labels")
@@ -197,6 +205,24 @@ class ModelSpec:
         _check(positive, "temperature", self.temperature, "a finite number above zero")
         below = self.abstain_below
         _check(below is None or 0 <= below <= 1, "abstain_below", below, "0 to 1, or null")
+        _check(self.task in get_args(Task), "task", self.task, " or ".join(get_args(Task)))
+        if self.task == "multi":
+            self._check_several()
+        else:
+            for name in ("thresholds", "temperatures"):
+                _check(getattr(self, name) is None, name, getattr(self, name), "nothing with task single")
+
+    def _check_several(self) -> None:
+        count = len(self.labels)
+        for name in ("thresholds", "temperatures"):
+            _check(len(getattr(self, name) or ()) == count, name, getattr(self, name), f"{count} values, one per label")
+        _check(
+            all(0 <= value <= 1 for value in self.thresholds or ()), "thresholds", self.thresholds, "values of 0 to 1"
+        )
+        above = all(math.isfinite(value) and value > 0 for value in self.temperatures or ())
+        _check(above, "temperatures", self.temperatures, "finite numbers above zero")
+        _check(self.temperature == 1, "temperature", self.temperature, "1 with task multi, which has temperatures")
+        _check(self.abstain_below is None, "abstain_below", self.abstain_below, "null with task multi")
 
     def to_json(self) -> str:
         """The text to store under `tl.spec`; the same spec always gives the same text."""

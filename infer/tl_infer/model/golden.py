@@ -8,6 +8,7 @@ import dataclasses
 import math
 
 from tl_infer.errors import ModelFileError
+from tl_infer.model.contract import Task
 from tl_infer.model.records import read_metadata, since, to_metadata
 
 GOLDEN_KEY = "tl.golden"
@@ -40,8 +41,8 @@ class GoldenSample:
     def __post_init__(self) -> None:
         if not 0 < len(self.png) <= MAX_PNG_BYTES:
             raise ValueError(f"png: found {len(self.png)} bytes, expected 1 to {MAX_PNG_BYTES}")
-        if not all(0 <= p <= 1 for p in self.probabilities) or abs(math.fsum(self.probabilities) - 1) > 1e-3:
-            raise ValueError(f"probabilities: found {self.probabilities[:4]}..., expected 0 to 1, summing to 1")
+        if not all(0 <= p <= 1 for p in self.probabilities):
+            raise ValueError(f"probabilities: found {self.probabilities[:4]}..., expected 0 to 1")
         if self.familiarity is not None and not 0 <= self.familiarity <= 1:
             raise ValueError(f"familiarity: found {self.familiarity}, expected 0 to 1")
 
@@ -54,6 +55,7 @@ class GoldenSet:
         samples: one or more.
         tolerance: the largest allowed absolute difference of a probability, above 0, below 1.
         familiarity_tolerance: likewise of the familiarity (version 2); None where the samples have none.
+        task: of the model: `single`, so that probabilities sum to 1, or `multi` (version 2).
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -63,6 +65,7 @@ class GoldenSet:
     samples: tuple[GoldenSample, ...]
     tolerance: float
     familiarity_tolerance: float | None = since(2)
+    task: Task = since(2, "single")
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.samples) <= MAX_SAMPLES:
@@ -73,19 +76,24 @@ class GoldenSet:
                 raise ValueError(f"{name}: found {tolerance}, expected above 0 and below 1")
         if any((sample.familiarity is None) != (self.familiarity_tolerance is None) for sample in self.samples):
             raise ValueError("familiarity_tolerance: expected one where all samples have a familiarity, and only there")
+        for number, sample in enumerate(self.samples if self.task == "single" else ()):
+            if abs(math.fsum(sample.probabilities) - 1) > 1e-3:
+                found = f"{sample.probabilities[:4]}..."
+                raise ValueError(f"samples[{number}].probabilities: found {found}, expected 0 to 1, summing to 1")
 
     def to_json(self) -> str:
         """The text to store under `tl.golden`; the same set always gives the same text."""
         return to_metadata(self)
 
     @staticmethod
-    def from_json(document: str, classes: int, with_familiarity: bool = False) -> "GoldenSet":
+    def from_json(document: str, classes: int, with_familiarity: bool = False, task: Task = "single") -> "GoldenSet":
         """The golden samples in the metadata of a model file.
 
         Args:
             document: the text under `tl.golden`.
             classes: how many probabilities each sample must have.
             with_familiarity: whether the model gives a familiarity, so that each sample must have one, too.
+            task: of the model.
 
         Raises:
             ModelFileError: not JSON, another version, or a field is missing, unknown, of the wrong type or out of
@@ -103,5 +111,9 @@ class GoldenSet:
             raise ModelFileError(
                 f"{GOLDEN_KEY}: the samples and the model differ in whether there is a familiarity; export the model "
                 "again with tl-export"
+            )
+        if found.task != task:
+            raise ModelFileError(
+                f"{GOLDEN_KEY}: task: found {found.task}, the model has {task}; export the model again with tl-export"
             )
         return found

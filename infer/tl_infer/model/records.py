@@ -19,9 +19,9 @@ _SINCE = "tl_infer.since"
 _ANY = 1  # documents that are no metadata have no versions
 
 
-def since(version: int) -> Any:
-    """A dataclass field, None by default, that documents before that version do not have and later ones need not."""
-    return dataclasses.field(default=None, metadata={_SINCE: version})
+def since(version: int, default: object = None) -> Any:
+    """A dataclass field that documents before that version do not have; later ones need not where it is the default."""
+    return dataclasses.field(default=default, metadata={_SINCE: version})
 
 
 def version_of(record: Any) -> int:
@@ -30,20 +30,28 @@ def version_of(record: Any) -> int:
         return max(map(version_of, record), default=1)
     if not dataclasses.is_dataclass(record):
         return 1
-    values = [(field.metadata.get(_SINCE, 1), getattr(record, field.name)) for field in dataclasses.fields(record)]
-    return max((max(first, version_of(value)) for first, value in values if value is not None), default=1)
+    values = [(field.metadata[_SINCE] if _is_said(field, record) else 1, getattr(record, field.name))
+              for field in dataclasses.fields(record)]  # fmt: skip
+    return max((max(first, version_of(value)) for first, value in values), default=1)
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as JSON has them; fields of later versions are left out where they are None."""
+    """Dataclasses, tuples and mappings as JSON has them, without what fields of later versions have by default."""
     if dataclasses.is_dataclass(value):
-        fields = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
-        return {field.name: plain(item) for field, item in fields if item is not None or _SINCE not in field.metadata}
+        fields = [
+            field for field in dataclasses.fields(value) if _SINCE not in field.metadata or _is_said(field, value)
+        ]
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def _is_said(field: Any, record: Any) -> bool:
+    """Whether a field of a later version has another value than its default."""
+    return _SINCE in field.metadata and getattr(record, field.name) != field.default
 
 
 def to_metadata(record: Any) -> str:

@@ -69,10 +69,7 @@ class Session:
         self.bit_depth = self._parsed(read_bit_depth, metadata)
         self.golden: GoldenSet | None = None
         if GOLDEN_KEY in metadata:
-            classes, has_familiarity = len(self.spec.labels), self.spec.familiarity is not None
-            self.golden = self._parsed(
-                lambda text: GoldenSet.from_json(text, classes, has_familiarity), metadata[GOLDEN_KEY]
-            )
+            self.golden = self._parsed(self._golden, metadata[GOLDEN_KEY])
         self.outputs = self._check_signature()
         self.embedding_columns: int | None = None
         # Outputs that were not asked for are not computed.
@@ -120,7 +117,7 @@ class Session:
         for name, values in zip(outputs, results, strict=True):
             columns = self.embedding_columns if name == EMBEDDING else len(self.spec.labels)
             columns = None if name == FAMILIARITY else columns
-            if problem := wrong_answer(name, values, len(images), columns):
+            if problem := wrong_answer(name, values, len(images), columns, self.spec.task):
                 raise ModelFileError(f"{self._where}: output '{name}' {problem}")
             if name == EMBEDDING:
                 self.embedding_columns = values.shape[1]
@@ -154,6 +151,9 @@ class Session:
             return parse(given)
         except ModelFileError as error:
             raise ModelFileError(f"{self._where}: {error}") from error
+
+    def _golden(self, text: str) -> GoldenSet:
+        return GoldenSet.from_json(text, len(self.spec.labels), self.spec.familiarity is not None, self.spec.task)
 
     def _declared(self) -> tuple[dict[str, tuple[str, list[int | str | None]]], ...]:
         """Type and shape of each input and each output, by name."""

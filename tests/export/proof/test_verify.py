@@ -119,7 +119,7 @@ def test_permuted_labels_show_in_the_label(tiny_run, assembled, traced):
         prove(tiny_run, assembled(permuted))
     file = assembled()
     picture = RunFolder(tiny_run).held_out_files()[0]
-    answer = TorchRoute(*RunFolder(tiny_run).load_model())(picture).label
+    (answer,) = TorchRoute(*RunFolder(tiny_run).load_model())(picture).labels
     renamed = tuple(label if label == answer else f"not {label}" for label in spec.labels)
     set_spec(file, dataclasses.replace(spec, labels=renamed))
     with pytest.raises(VerificationError, match=r"stage 'label': the file's labels are .*'not "):

@@ -162,7 +162,8 @@ def test_what_version_2_adds_may_be_absent_from_it():
     ("text", "message"),
     [
         (changed(familiarity=None), "tl.spec: 'familiarity': unknown field, expected one of"),
-        (changed(version=2, task="multi"), "tl.spec: 'task': unknown field, expected one of .*; update tl-toolkit"),
+        (changed(version=2, tasks="multi"), "tl.spec: 'tasks': unknown field, expected one of .*; update tl-toolkit"),
+        (changed(version=2, task="multi"), "tl.spec: thresholds: found None, expected 2 values, one per label; update"),
         (changed(version=2, familiarity={}), "tl.spec: familiarity.images: the field is missing; update tl-toolkit"),
         (
             changed(version=2, familiarity={"unfamiliar_below": 2, "images": 9}),

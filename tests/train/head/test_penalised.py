@@ -16,7 +16,8 @@ from tl_train.head.coordinates import Coordinates
 from tl_train.head.cross_validation import STRENGTHS, StrengthTried, choose_strength, folds
 from tl_train.head.loss import Loss
 from tl_train.head.penalised import LinearHead, fit_penalised_head
-from tl_train.head.solver import Regressions, minimise, worker_threads
+from tl_train.head.regressions import Regressions
+from tl_train.head.solver import minimise, worker_threads
 
 
 def clouds(classes=3, each=12, width=40, apart=1.0, seed=0):
@@ -174,7 +175,7 @@ def test_it_agrees_with_scikit_learns_logistic_regression(each):
 def test_searching_some_of_the_folds_chooses_alike(monkeypatch):
     features, labels = clouds(classes=6, each=60, width=30, apart=0.35)
     everything = fit_penalised_head(features, labels, LinearHead.zero(6, 30), 0)
-    monkeypatch.setattr(penalised, "_MAX_COLUMNS", 12)  # two of five folds
+    monkeypatch.setattr(penalised, "MAX_COLUMNS", 12)  # two of five folds
     some = fit_penalised_head(features, labels, LinearHead.zero(6, 30), 0)
     assert steps_apart(some.strength, everything.strength) <= 1
     fitted, expected = some.cross_fitted, everything.cross_fitted

@@ -21,6 +21,8 @@ Parts = Literal["auto", "ignore"]
 DEFAULT_VAL_SPLIT = 0.1
 DEFAULT_TEST_SPLIT = 0.2
 
+DEFAULT_SEPARATOR = "|"
+
 # The modes that train the last stages, from a penalised head.
 TRAINS_STAGES = ("auto", "partial")
 

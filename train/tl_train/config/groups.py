@@ -6,6 +6,7 @@ import math
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MIN_DEPTH, Limits
 from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
 from tl_train.config.choices import (
+    DEFAULT_SEPARATOR,
     DEFAULT_TEST_SPLIT,
     DEFAULT_VAL_SPLIT,
     MIN_SIDE_PX,
@@ -53,6 +54,15 @@ class DataConfig:
         help="auto: folders named train, val, test (or training, valid, validation, dev, testing) and the split column "
         "of a CSV file define the parts of the dataset; ignore: such folders are classes, the column is not read.",
     )
+    multi_label: bool = option(
+        False,
+        help="An image may have several labels: those of a CSV file's column 'labels'; or its columns of 1 (present), "
+        "0 (absent) or nothing (unknown), one per label; or of all class folders that hold a copy of it. With modes "
+        "head (the default with it), gradual and full.",
+    )
+    label_separator: str = option(
+        DEFAULT_SEPARATOR, metavar="TEXT", help="What stands between the labels in a CSV file's column 'labels'."
+    )
     csv_columns: str = option(
         "", metavar="path=A,label=B", shown="",
         help="Columns of a CSV file that hold the image paths, the labels and, optionally, split and group.",
@@ -91,6 +101,9 @@ class DataConfig:
         check_types(self)
         check(0 <= self.val_share <= 0.9, "val_split", self.val_split, "0 to 0.9")
         check(0 <= self.test_share <= 0.9, "test_split", self.test_split, "0 to 0.9")
+        needs = self.multi_label or self.label_separator == DEFAULT_SEPARATOR
+        check(needs, "label_separator", self.label_separator, "multi_label with it")
+        check(bool(self.label_separator), "label_separator", "nothing", "what stands between labels")
         for name in ("max_pixels", "max_side"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         in_range = MIN_DEPTH <= self.bit_depth <= FULL_DEPTH
@@ -238,11 +251,18 @@ class HeadConfig:
         help="What the penalised head is regularised towards: class names (auto), zero (none), or a TOML file of "
         "ImageNet classes.",
     )
+    label_precision: float | None = option(
+        None, metavar="SHARE", shown="the threshold with the best F1",
+        help="With --multi-label: give a label from the lowest probability on that has this precision on images that "
+        "the head was not fitted on.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_types(self)
         prior_is_used = self.prior in ("none", "auto") or self.fit == "penalised"
         check(prior_is_used, "prior", f"{self.prior} with head_fit sgd", "head_fit penalised, or prior none")
+        precision = self.label_precision
+        check(precision is None or 0 < precision <= 1, "label_precision", precision, "above 0, at most 1")
         replaces = self.fit == "sgd" or self.kind == "replace"
         check(replaces, "head", f"{self.kind} with head_fit penalised", "replace, or head_fit sgd with it")
 

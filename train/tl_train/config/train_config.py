@@ -8,6 +8,7 @@ from typing import Any
 from tl_infer.system.files import write_text
 from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
 from tl_train.config.groups import DataConfig, HeadConfig, InputConfig, ModelConfig, StepsConfig
+from tl_train.config.multi_label import check_multi_label
 from tl_train.config.options import Option, check, check_types, option, options_of
 from tl_train.config.toml_file import read_toml
 from tl_train.errors import ConfigError
@@ -61,6 +62,7 @@ class TrainConfig:
             check(steps.epochs >= 1, "epochs", steps.epochs, "1 or more")
         if self.model.mode == "gradual":
             check(1 <= steps.head_epochs < steps.epochs, "head_epochs", steps.head_epochs, f"1 to {steps.epochs - 1}")
+        check_multi_label(self.data, self.model, self.head, steps)
         redraws = not steps.redraw_val or self.data.val_share > 0
         check(redraws, "redraw_val", steps.redraw_val, "val_split above 0 with it")
 
@@ -85,6 +87,9 @@ class TrainConfig:
         known = {found.name: (group, found) for group, found in all_options()}
         # Steps of Adam on the head are a wish for that head; the modes that go on need the penalised one.
         mode = fields.get("mode", "head" if fields.get("head_fit") == "sgd" else ModelConfig().mode)
+        if fields.get("multi_label") is True and mode == "auto":
+            mode = "head"
+            fields = {**fields, "mode": mode}
         fields = {"mode": mode, **(STAGES_DEFAULTS if mode in TRAINS_STAGES else {}), **fields}
         values: dict[str, dict[str, Any]] = {group: {} for group in ("", *_GROUPS)}
         for name, value in fields.items():

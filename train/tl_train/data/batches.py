@@ -11,7 +11,7 @@ import torch
 from tl_infer.images import Pixels
 from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.config import TrainConfig
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, labels_of, targets_of
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
 
@@ -59,6 +59,13 @@ def kept_in_memory(samples: Sequence[Sample], progress: Progress) -> list[Sample
     return kept
 
 
+def truth_of(samples: Sequence[Sample]) -> torch.Tensor:
+    """Labels, int64 (N,); or targets, float32 (N, C), of images that may have several labels. One sample or more."""
+    if samples[0].targets is None:
+        return torch.from_numpy(labels_of(samples))
+    return torch.from_numpy(targets_of(samples, len(samples[0].targets)))
+
+
 def load_batches(
     samples: Sequence[Sample],
     preprocessor: Preprocessor,
@@ -67,7 +74,7 @@ def load_batches(
     change: Change | None = None,
     layout: torch.memory_format = torch.channels_last,
 ) -> Iterator[Batch]:
-    """Batches of preprocessed images, float32 (N, 3, h, w), with their labels, int64 (N,).
+    """Batches of preprocessed images, float32 (N, 3, h, w), with what is true of them; see `truth_of`.
 
     Images are decoded and preprocessed on threads, ahead of the network.
 
@@ -89,5 +96,4 @@ def load_batches(
     for part in parts:
         stacked = np.stack([next(tensors) for _ in part])
         images = torch.from_numpy(stacked).to(device, memory_format=layout)
-        labels = torch.tensor([samples[i].label for i in part], device=device)
-        yield images, labels
+        yield images, truth_of([samples[i] for i in part]).to(device)

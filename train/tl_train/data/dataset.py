@@ -49,6 +49,11 @@ class Dataset:
         """The samples of one of `PARTS`."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
+    @property
+    def has_several(self) -> bool:
+        """Whether an image may have several labels; the samples then have `targets`."""
+        return self.train[0].targets is not None
+
     def held_out(self) -> tuple[str, Sequence[Sample]]:
         """The part to report on, with its name: test images, or validation images when there are none."""
         return ("test", self.test) if self.test else ("val", self.val)
@@ -115,7 +120,8 @@ def fingerprint(dataset: Dataset) -> str:
     for part in PARTS:
         for sample in dataset.part(part):
             checksum = dataset.looks["checksum"][sample.row].tobytes()
-            digest.update(f"{part} {sample.label} {checksum.hex()}\n".encode())
+            said = sample.label if sample.targets is None else sample.targets.tolist()
+            digest.update(f"{part} {said} {checksum.hex()}\n".encode())
     return digest.hexdigest()
 
 
@@ -138,7 +144,7 @@ def _report_broken(broken: Sequence[ImageError], skip_bad: bool, progress: Progr
 
 
 def _check_trainable(train: Sequence[Sample], labels: Sequence[str], fix: str) -> None:
-    present = {sample.label for sample in train}
+    present = {label for sample in train for label in sample.present}
     for label, name in enumerate(labels):
         if label not in present:
             after = f" after the corrections of {fix}" if fix else ""

@@ -23,12 +23,14 @@ class Sample:
 
     Attributes:
         name: unique in its data set; for an image file its path.
-        label: index into the data set's labels.
+        label: index into the data set's labels; -1 of an image with several, which has `targets`.
         path: the file, None for an image that is not a file.
         pixels: uint8 (H, W, 3) when decoded already, else None.
         group: images of one group (a person, an animal, a day) stay in one part; None belongs to no group.
         row: its row in the tables of its data set; -1 before there are any.
         limits: what decoding the file may take, and how 16-bit values are scaled.
+        targets: float32 (C,), of an image that may have several labels: 1 for one that it has, 0 for one that it has
+            not, NaN where that is unknown. None of an image with one label.
 
     """
 
@@ -39,6 +41,12 @@ class Sample:
     group: str | None = None
     row: int = -1
     limits: Limits = DEFAULT_LIMITS
+    targets: npt.NDArray[np.float32] | None = None
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The labels that the image has, as indices."""
+        return (self.label,) if self.targets is None else tuple(np.flatnonzero(self.targets == 1).tolist())
 
     @property
     def where(self) -> str:
@@ -83,6 +91,12 @@ class Sample:
 def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
     """The labels of samples, int64 (N,), as indices into their data set's."""
     return np.array([sample.label for sample in samples], dtype=np.int64)
+
+
+def targets_of(samples: Sequence[Sample], classes: int) -> npt.NDArray[np.float32]:
+    """The targets of samples that may have several labels: float32 (N, C), 1 present, 0 absent, NaN unknown."""
+    rows = [sample.targets for sample in samples if sample.targets is not None]
+    return np.stack(rows) if rows else np.zeros((0, classes), np.float32)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

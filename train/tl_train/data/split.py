@@ -1,4 +1,7 @@
-"""Holding back a share of the images: stratified by class, at random from a seed, whole groups together."""
+"""Holding back a share of the images: stratified by class, at random from a seed, whole groups together.
+
+An image with several labels counts in each of its classes; those without any are as many in both parts, too.
+"""
 
 from collections.abc import Sequence
 
@@ -34,7 +37,10 @@ def split(
 
     """
     generator = np.random.default_rng(seed)
-    if share and any(sample.group is not None for sample in samples):
+    has_several = any(sample.targets is not None for sample in samples)
+    if has_several and not share:
+        return list(samples), []
+    if share and (has_several or any(sample.group is not None for sample in samples)):
         held_back = _whole_groups(samples, labels, share, generator)
     else:
         held_back = _single_images(samples, labels, share, generator)
@@ -63,9 +69,9 @@ def _whole_groups(
 ) -> set[int]:
     """Take groups in random order while each brings the counts of its classes nearer to the wanted ones."""
     groups = _groups(samples)
-    sizes = np.array([np.bincount([samples[i].label for i in group], minlength=len(labels)) for group in groups])
+    sizes = np.array([_counts([samples[i] for i in group], len(labels)) for group in groups])
     total = sizes.sum(axis=0)
-    wanted = np.array([_count(share, int(count)) for count in total])
+    wanted = np.array([_count(share, int(count)) if count else 0 for count in total])
     order = generator.permutation(len(groups))
     chosen: list[int] = []
     held = np.zeros_like(total)
@@ -81,14 +87,27 @@ def _whole_groups(
         candidates = [group for group in order if sizes[group, label] and _leaves_some(total - held, sizes[group])]
         if not candidates:
             raise DataError(
-                f"class '{name}': {total[label]} image(s) in {np.count_nonzero(sizes[:, label])} group(s) left to "
-                "split, and a group is never divided; add images of other groups, say in the CSV's column 'split' "
-                "which image goes where, or set --val-split or --test-split to 0"
+                f"class '{name}': {total[label]} image(s){_in_groups(samples, sizes[:, label])} left to split; add "
+                "images of it, say in the CSV's column 'split' which image goes where, or set --val-split or "
+                "--test-split to 0"
             )
         best = min(candidates, key=lambda group: int(np.abs(held + sizes[group] - wanted).sum()))
         chosen.append(int(best))
         held += sizes[best]
     return {i for group in chosen for i in groups[group]}
+
+
+def _in_groups(samples: Sequence[Sample], sizes: npt.NDArray[np.int64]) -> str:
+    """In how many groups the images of a class are, where groups are why they cannot be split; "" otherwise."""
+    if all(sample.group is None for sample in samples):
+        return ""
+    return f" in {np.count_nonzero(sizes)} group(s), which are never divided,"
+
+
+def _counts(samples: Sequence[Sample], classes: int) -> npt.NDArray[np.int64]:
+    """Images of each class, and in the last place those of none: int (C + 1,)."""
+    places = [place for sample in samples for place in sample.present or (classes,)]
+    return np.bincount(places, minlength=classes + 1).astype(np.int64)
 
 
 def _groups(samples: Sequence[Sample]) -> list[list[int]]:

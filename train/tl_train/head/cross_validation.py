@@ -13,7 +13,8 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
-from tl_train.head.solver import Regressions, minimise
+from tl_train.head.regressions import Regressions
+from tl_train.head.solver import minimise
 
 Labels = npt.NDArray[np.int64]
 

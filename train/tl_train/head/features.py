@@ -82,7 +82,12 @@ class BackboneFeatures:
         return CachedPart(np.stack(list(rows)), labels_of(samples))
 
 
+def features_of(dataset: Dataset, samples: Sequence[Sample]) -> Features:
+    """The features of some of a data set's samples, float32 (N, D)."""
+    assert dataset.features is not None
+    return dataset.features[[sample.row for sample in samples]]
+
+
 def part_of(dataset: Dataset, samples: Sequence[Sample]) -> CachedPart:
     """The features of some of a data set's samples, with their labels."""
-    assert dataset.features is not None
-    return CachedPart(dataset.features[[sample.row for sample in samples]], labels_of(samples))
+    return CachedPart(features_of(dataset, samples), labels_of(samples))

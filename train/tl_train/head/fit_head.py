@@ -15,6 +15,7 @@ from tl_train.data.dataset import Dataset
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import MAX_FOLDS, cross_fitted_logits
 from tl_train.head.features import CachedPart, Features, part_of
+from tl_train.head.label_heads import LabelHeads
 from tl_train.head.loss import Loss
 from tl_train.head.penalised import LinearHead, PenalisedHead, fit_penalised_head
 from tl_train.head.steps import judge_head, train_head
@@ -40,12 +41,14 @@ class FittedHead:
         penalised: what the penalised fit chose; None for steps of Adam.
         cross_fitted: logits (N, C) of the training images, each from a head fitted without it; None for steps of Adam
             where there are validation images enough to calibrate on.
+        label_heads: what the fit of a head for each label chose; None where an image has one label.
 
     """
 
     epochs: list[Epoch]
     penalised: PenalisedHead | None = None
     cross_fitted: Features | None = None
+    label_heads: LabelHeads | None = None
 
 
 class HeadFit(Protocol):

@@ -18,7 +18,8 @@ from tl_train.errors import DataError
 from tl_train.head.coordinates import Coordinates
 from tl_train.head.cross_validation import STRENGTHS, CrossValidation, Labels, StrengthTried, choose_strength, folds
 from tl_train.head.loss import CROSS_ENTROPY, Loss
-from tl_train.head.solver import Regressions, minimise, worker_threads
+from tl_train.head.regressions import Regressions
+from tl_train.head.solver import minimise, worker_threads
 
 MAX_FOLDS = 10
 # From so many images on, half the folds tell as much.
@@ -28,7 +29,7 @@ _FOLDS_OF_MANY = 5
 _IMAGES_FOR_ONE_FOLD = 10_000
 # Folds times classes that are fitted at a time. Time and memory grow with them; so many take about a quarter of the
 # time that onnxruntime needs for the features of a small network.
-_MAX_COLUMNS = 256
+MAX_COLUMNS = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +117,7 @@ def fit_penalised_head(
     """
     count, at_once = _fold_counts(labels, len(given.bias))
     searched = at_once if len(labels) < _IMAGES_FOR_ONE_FOLD else 1
-    parts = _Parts(len(STRENGTHS) + 2, report)
+    parts = Parts(len(STRENGTHS) + 2, report)
     with worker_threads() as workers:
         coordinates = Coordinates.of(features, parts.tick)
         problem = _regression(coordinates, labels, given, loss, workers)
@@ -135,7 +136,7 @@ def fit_penalised_head(
     )
 
 
-def _search(validation: CrossValidation, parts: "_Parts") -> tuple[tuple[StrengthTried, ...], Tensor]:
+def _search(validation: CrossValidation, parts: "Parts") -> tuple[tuple[StrengthTried, ...], Tensor]:
     """The table, and weights (R, 1, C) near those of the strength that it leads to."""
     table: list[StrengthTried] = []
     kept: dict[float, Tensor] = {}
@@ -154,6 +155,11 @@ def _resolution(validation: CrossValidation) -> float:
     return math.log(2) / len(validation.labels)
 
 
+def fold_count(images: int) -> int:
+    """Folds that so many images are worth dividing into."""
+    return MAX_FOLDS if images < _MANY_IMAGES else _FOLDS_OF_MANY
+
+
 def _fold_counts(labels: Labels, classes: int) -> tuple[int, int]:
     """Folds to divide the images into, and folds to fit at a time."""
     of_class = np.bincount(labels, minlength=classes)
@@ -163,9 +169,9 @@ def _fold_counts(labels: Labels, classes: int) -> tuple[int, int]:
             f"class {int(of_class.argmin())}: {least} training image(s), expected at least 2 to choose the head's "
             "penalty; add images or use --head-fit sgd"
         )
-    all_can_be_searched = len(labels) < _MANY_IMAGES and classes * MAX_FOLDS <= _MAX_COLUMNS
+    all_can_be_searched = fold_count(len(labels)) == MAX_FOLDS and classes * MAX_FOLDS <= MAX_COLUMNS
     count = min(MAX_FOLDS if all_can_be_searched else _FOLDS_OF_MANY, least)
-    return count, max(1, min(count, _MAX_COLUMNS // classes))
+    return count, max(1, min(count, MAX_COLUMNS // classes))
 
 
 def _regression(
@@ -180,7 +186,7 @@ def _regression(
     )  # fmt: skip
 
 
-class _Parts:
+class Parts:
     """Counts the parts of the work that are done, and reports them."""
 
     def __init__(self, total: int, report: Callable[[int, int], None]) -> None:

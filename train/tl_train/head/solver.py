@@ -1,21 +1,18 @@
-"""Softmax regressions with L2 regularisation, those of all folds at once: one matrix product per step serves them all.
+"""Linear fits with L2 regularisation, those of all folds at once: one matrix product per step serves them all.
 
-The columns of the product are folds times classes; an image that a fold holds out has no share in its loss. Each fold
-takes its own conjugate-gradient steps, of the length that Newton's method finds along the line. Uncorrelated columns of
-the design matrix make a good preconditioner cheap: one number per column and class.
+Each fold takes its own conjugate-gradient steps, of the length that Newton's method finds along the line. Uncorrelated
+columns of the design matrix make a good preconditioner cheap: one number per column and class.
 """
 
 import contextlib
 import dataclasses
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
-Part = TypeVar("Part")
+from tl_train.head.regressions import Problem
 
 # A fit is done when its objective, less the loss that no fit gets below, could fall by no more than this fraction, as
 # the preconditioner sees it.
@@ -31,10 +28,6 @@ _MAX_TRIALS = 10
 _SLOPE_LEFT = 0.3
 # More than by this fraction the objective must not grow in a step; rounding makes it seem to.
 _GROWTH = 1e-3
-# Images that one thread takes at a time: as many logits as fit its cache, and few enough that all threads have work.
-_CHUNK_LOGITS, _LEAST_CHUNK, _LARGEST_CHUNK = 1 << 16, 512, 2048
-# Parts begun before the first of them is taken, on any number of threads: what bounds their memory.
-_CHUNKS_AHEAD = 32
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -54,109 +47,7 @@ def worker_threads() -> Iterator[Executor]:
         torch.set_num_threads(count)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Regressions:
-    """B regressions on the same images, which differ in the images that they hold out.
-
-    An image's loss is -sum(targets * log_softmax(logits)); a regression's is the sum of these times its shares.
-
-    Attributes:
-        design: (N, R), uncorrelated columns.
-        variances: (R,), mean squares of the columns.
-        offsets: (N, C), logits of the head that the fit starts from and is drawn to.
-        targets: (N, C), target probabilities, times the weights of the classes.
-        shares: (N, B), of each image in the mean loss of each regression; 0 where it is held out.
-        workers: run parts of the images; the parts, and with them the results, are the same for any number of threads.
-
-    """
-
-    design: Tensor
-    variances: Tensor
-    offsets: Tensor
-    targets: Tensor
-    shares: Tensor
-    workers: Executor
-
-    def zeros(self) -> Tensor:
-        """Weights (R, B, C) that leave the logits at the offsets."""
-        return self.design.new_zeros(self.design.shape[1], self.shares.shape[1], self.targets.shape[1])
-
-    def least_loss(self) -> Tensor:
-        """The loss (B,) where the probabilities are the targets; above 0 for smoothed ones."""
-
-        def of(rows: slice) -> Tensor:
-            targets = self.targets[rows]
-            return -torch.xlogy(targets, targets / targets.sum(dim=1, keepdim=True)).sum(dim=1) @ self.shares[rows]
-
-        return sum(self._parts(of), self.shares.new_zeros(self.shares.shape[1]))
-
-    def products(self, weights: Tensor) -> Tensor:
-        """The design matrix times weights (R, B, C): (N, B, C)."""
-        columns = weights.flatten(1)
-        found = self.design.new_empty(len(self.design), columns.shape[1])
-        start = 0
-        for part in self._parts(lambda rows: self.design[rows] @ columns):
-            found[start : start + len(part)] = part
-            start += len(part)
-        return found.reshape(-1, *weights.shape[1:])
-
-    def gradient(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss float64 (B,) at logits (N, B, C), and its gradient (R, B, C) by the weights."""
-
-        def of(rows: slice) -> tuple[Tensor, Tensor]:
-            targets, shares = self.targets[rows, None], self.shares[rows]
-            mass = targets.sum(dim=2)
-            log_sum = logits[rows].logsumexp(dim=2)
-            losses = mass * log_sum - (logits[rows] * targets).sum(dim=2)
-            residual = (logits[rows] - log_sum[..., None]).exp_().mul_(mass[..., None]).sub_(targets)
-            gradient = self.design[rows].T @ residual.mul_(shares[..., None]).flatten(1)
-            return (shares * losses).sum(dim=0, dtype=torch.float64), gradient
-
-        parts = self._parts(of)
-        loss, gradient = next(parts)
-        for more_loss, more_gradient in parts:
-            loss += more_loss
-            gradient += more_gradient
-        return loss, gradient.reshape(-1, *logits.shape[1:])
-
-    def curvature(self, logits: Tensor, change: Tensor) -> Tensor:
-        """The second derivative (B,) of the loss where logits (N, B, C) start to move by `change`."""
-
-        def of(rows: slice) -> Tensor:
-            moved = logits[rows].softmax(dim=2).mul_(change[rows])
-            variance = (moved * change[rows]).sum(dim=2) - moved.sum(dim=2).square_()
-            return (self._weights(rows) * variance).sum(dim=0)
-
-        return sum(self._parts(of), logits.new_zeros(logits.shape[1]))
-
-    def class_curvature(self, logits: Tensor) -> Tensor:
-        """The mean (B, C) of p (1 - p): how the loss curves where the logit of one class moves for all images."""
-
-        def of(rows: slice) -> Tensor:
-            probabilities = logits[rows].softmax(dim=2)
-            return (probabilities * (1 - probabilities)).mul_(self._weights(rows)[..., None]).sum(dim=0)
-
-        return sum(self._parts(of), logits.new_zeros(logits.shape[1:]))
-
-    def _weights(self, rows: slice) -> Tensor:
-        return self.shares[rows] * self.targets[rows].sum(dim=1, keepdim=True)
-
-    def _parts(self, work: Callable[[slice], Part]) -> Iterator[Part]:
-        """What `work` makes of each part of the images, in order."""
-        size = min(max(_CHUNK_LOGITS // (self.shares.shape[1] * self.targets.shape[1]), _LEAST_CHUNK), _LARGEST_CHUNK)
-        if len(self.design) <= size:
-            yield work(slice(size))  # handing it over would take longer
-            return
-        pending: deque[Future[Part]] = deque()
-        for start in range(0, len(self.design), size):
-            if len(pending) == _CHUNKS_AHEAD:
-                yield pending.popleft().result()
-            pending.append(self.workers.submit(work, slice(start, start + size)))
-        while pending:
-            yield pending.popleft().result()
-
-
-def minimise(problem: Regressions, strength: float, start: Tensor, tick: Callable[[], None]) -> tuple[Tensor, Tensor]:
+def minimise(problem: Problem, strength: float, start: Tensor, tick: Callable[[], None]) -> tuple[Tensor, Tensor]:
     """The weights (R, B, C) of least loss plus strength / 2 times their square, and their logits (N, B, C).
 
     Args:
@@ -212,7 +103,7 @@ class _State:
 
     """
 
-    problem: Regressions
+    problem: Problem
     strength: float
     weights: Tensor
     logits: Tensor
@@ -220,8 +111,8 @@ class _State:
     gradient: Tensor
 
     @staticmethod
-    def at(problem: Regressions, strength: float, weights: Tensor) -> "_State":
-        logits = problem.products(weights).add_(problem.offsets[:, None])
+    def at(problem: Problem, strength: float, weights: Tensor) -> "_State":
+        logits = problem.logits(weights)
         state = _State(problem, strength, weights, logits, torch.empty(0), torch.empty(0))
         state._evaluate()
         return state

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from tl_train.data.dataset import Dataset
 from tl_train.data.looks import Looks
-from tl_train.data.samples import PARTS
+from tl_train.data.samples import PARTS, Sample
 from tl_train.preflight.bit_depth import depth_warning
 from tl_train.preflight.duplicates import exact_groups, near_groups
 from tl_train.preflight.findings import Duplicates, PlacedImage, Preflight, Range
@@ -20,7 +21,7 @@ def preflight(dataset: Dataset) -> Preflight:
     """What the looks of a data set's images tell."""
     placed = [(part, sample) for part in PARTS for sample in dataset.part(part)]
     looks = dataset.looks[[sample.row for _, sample in placed]]
-    images = [PlacedImage(sample.name, part, dataset.labels[sample.label]) for part, sample in placed]
+    images = [PlacedImage(sample.name, part, _label_of(sample, dataset.labels)) for part, sample in placed]
     groups = [(group, True) for group in exact_groups(looks)] + [(group, False) for group in near_groups(looks)]
     gray = int(looks["is_gray"].sum())
     findings = Preflight(
@@ -30,7 +31,7 @@ def preflight(dataset: Dataset) -> Preflight:
         longer_px=_range(np.maximum(looks["height"], looks["width"])),
         gray=gray,
         color=len(looks) - gray,
-        gray_shares=_gray_shares(images, looks),
+        gray_shares=_gray_shares([sample for _, sample in placed], dataset.labels, looks),
         duplicates=tuple(Duplicates(tuple(images[i] for i in group), exact) for group, exact in groups),
     )
     depth = depth_warning([sample for _, sample in placed], looks)
@@ -38,7 +39,8 @@ def preflight(dataset: Dataset) -> Preflight:
 
 
 def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
-    counted = {part: collections.Counter(sample.label for sample in dataset.part(part)) for part in PARTS}
+    counted = {part: collections.Counter(itertools.chain.from_iterable(sample.present for sample in dataset.part(part)))
+               for part in PARTS}  # fmt: skip
     return {part: {label: counted[part][i] for i, label in enumerate(dataset.labels)} for part in PARTS}
 
 
@@ -46,7 +48,14 @@ def _range(lengths: npt.NDArray[np.uint32]) -> Range:
     return Range(int(lengths.min()), float(np.median(lengths)), int(lengths.max()))
 
 
-def _gray_shares(images: Sequence[PlacedImage], looks: Looks) -> dict[str, float]:
-    total = collections.Counter(image.label for image in images)
-    gray = collections.Counter(image.label for image, is_gray in zip(images, looks["is_gray"], strict=True) if is_gray)
-    return {label: gray[label] / count for label, count in total.items()}
+def _label_of(sample: Sample, labels: Sequence[str]) -> str:
+    return " | ".join(labels[place] for place in sample.present) or "no label"
+
+
+def _gray_shares(samples: Sequence[Sample], labels: Sequence[str], looks: Looks) -> dict[str, float]:
+    total: collections.Counter[int] = collections.Counter()
+    gray: collections.Counter[int] = collections.Counter()
+    for sample, is_gray in zip(samples, looks["is_gray"], strict=True):
+        total.update(sample.present)
+        gray.update(sample.present if is_gray else ())
+    return {labels[place]: gray[place] / count for place, count in total.items()}

@@ -1,6 +1,5 @@
 """`report.html`: one self-contained page about a run."""
 
-import base64
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,9 +15,8 @@ from tl_train.evaluation.reliability import risk_coverage
 from tl_train.familiarity.rejection import FittedFamiliarity
 from tl_train.history import Epoch
 from tl_train.report import diagnostics
-from tl_train.report.drawing import svg
 from tl_train.report.label_check import LabelCheck
-from tl_train.report.markup import render_html
+from tl_train.report.markup import render_html, svg_uri
 from tl_train.report.thumbnails import thumbnail_uri
 
 _MAX_THUMBNAILS = 12
@@ -85,7 +83,7 @@ class _Thumbnail:
 
 def render(page: Page) -> str:
     """The page as HTML; needs no other file and no network. The same page gives the same text."""
-    drawn = {caption: _svg_uri(figure) for caption, figure in page.figures.items()}
+    drawn = {caption: svg_uri(figure) for caption, figure in page.figures.items()}
     judged = _judged(page, page.evaluation) if page.evaluation else {}
     return render_html("report.html.j2", page=page, figures=drawn, **judged)
 
@@ -105,11 +103,11 @@ def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
         "before": evaluation.before(),
         "calibrated": evaluation.calibrated,
         "confusion": evaluation.confusion.tolist(),
-        "confusion_figure": _svg_uri(diagnostics.confusion(evaluation, page.labels)) if many else None,
+        "confusion_figure": svg_uri(diagnostics.confusion(evaluation, page.labels)) if many else None,
         "confusions": _confusions(evaluation, page.labels),
         "scores": worst_first[:_MAX_ROWS] if len(scores) > _MAX_ROWS else scores,
-        "reliability": _svg_uri(diagnostics.reliability(evaluation)),
-        "risk": _svg_uri(diagnostics.risk(evaluation, below)),
+        "reliability": svg_uri(diagnostics.reliability(evaluation)),
+        "risk": svg_uri(diagnostics.risk(evaluation, below)),
         "area": risk_coverage(evaluation.confidence, evaluation.right).area,
         "answered": None if below is None else _answered(evaluation, below),
         "most_wrong": _thumbnails(page, evaluation, wrong[np.argsort(true_probability[wrong], kind="stable")]),
@@ -151,8 +149,3 @@ def _thumbnails(page: Page, evaluation: Evaluation, order: npt.NDArray[np.int64]
             )
         )
     return shown
-
-
-def _svg_uri(figure: Figure) -> str:
-    """A figure as a data: URI. As an image of its own it shares no ids, styles or scripts with the page."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg(figure)).decode()}"

@@ -98,6 +98,11 @@ def compare(
         TlError: as `train`; or a configuration that holds no images back.
 
     """
+    for name, config in recipes.items():
+        if config.data.multi_label:
+            raise ConfigError(
+                f"{name}: runs with multi_label cannot be compared by their accuracy; train one at a time"
+            )
     progress = progress or Progress()
     found: list[RecipeResult] = []
     for name, config in recipes.items():

@@ -11,6 +11,7 @@ from tl_train.config.choices import TRAINS_STAGES
 from tl_train.errors import RunError, TrainingError
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head, fit_head_on
+from tl_train.head.fit_multi_label import fit_multi_label_head
 from tl_train.history import History
 from tl_train.progress import Progress
 from tl_train.run_folder.result import Tried
@@ -81,7 +82,8 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
     """
     mode = setup.config.model.mode
     started = time.perf_counter()
-    head = fit_head(setup, progress) if features_suffice(setup.config) else FittedHead([])
+    fit = fit_multi_label_head if setup.dataset.has_several else fit_head
+    head = fit(setup, progress) if features_suffice(setup.config) else FittedHead([])
     of_head = Learned(History(head.epochs, len(head.epochs)), head, time.perf_counter() - started)
     if mode == "head" and head.epochs:
         learned = of_head

@@ -7,11 +7,13 @@ import torch
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.data.samples import targets_of
 from tl_train.data.sources.reading import read_source
 from tl_train.errors import WeightsError
 from tl_train.familiarity.unknowns import unknown_files
 from tl_train.head.features import BackboneFeatures
 from tl_train.head.fit_head import features_suffice
+from tl_train.head.label_heads import check_label_counts
 from tl_train.models.architectures import find_architecture
 from tl_train.models.network import Network, build_network
 from tl_train.models.published import unchecked
@@ -45,6 +47,8 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
     preprocessor = Preprocessor(preprocess)
     features = BackboneFeatures.of(network, preprocessor, progress) if features_suffice(config) else None
     dataset = load_dataset(config, source, progress, features)
+    if dataset.has_several:
+        check_label_counts(targets_of(dataset.train, len(dataset.labels)), dataset.labels)
     return Setup(
         identity=Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads()),
         dataset=dataset,
@@ -67,6 +71,10 @@ def _say_unchecked(config: TrainConfig, progress: Progress) -> None:
 def prior_for(config: TrainConfig, network: Network, labels: tuple[str, ...], progress: Progress) -> Prior | None:
     """The prior that the configuration asks for; what came of `auto` is told."""
     wanted, weights = config.head.prior, config.model.weights
+    if config.data.multi_label:
+        if wanted == "auto":
+            progress.note("Prior: not used, each label's head is drawn to zero where images have several.")
+        return None
     if wanted == "auto" and weights == "none":
         progress.note("Prior: not used, random weights know no classes.")
         return None

@@ -16,12 +16,14 @@ from tl_train.progress import Progress
 from tl_train.run.choose_architecture import compare_architectures, with_chosen
 from tl_train.run.familiarity import fit_and_try
 from tl_train.run.judge import TrainedNetwork, calibrate, evaluate_held_out, suspects
+from tl_train.run.judge_labels import judged_labels
 from tl_train.run.learn import learn
 from tl_train.run.prepare import prepare
 from tl_train.run_folder.compared import ComparedArchitecture, load_compared, save_compared
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import save_run
+from tl_train.run_folder.save_multi_label import save_multi_label_run
 from tl_train.run_folder.suspects_file import write_fixes
 from tl_train.run_folder.workplace import Workplace
 from tl_train.setup import Setup
@@ -69,9 +71,13 @@ def train(
     learned = learn(setup, place.work.path, progress, deadline)
     seconds = time.perf_counter() - started
     return_freed_memory()
-    result = _judged(TrainedNetwork(setup, learned), out, compared, seconds, progress)
+    network = TrainedNetwork(setup, learned)
+    if setup.dataset.has_several:
+        result, save = judged_labels(network, out, seconds, progress), save_multi_label_run
+    else:
+        result, save = _judged(network, out, compared, seconds, progress), save_run
     if first:
-        save_run(result, place.work, setup, command)
+        save(result, place.work, setup, command)
         discard_checkpoints(place.work.path)
         place.finish()
     return result

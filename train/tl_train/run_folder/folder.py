@@ -20,12 +20,12 @@ from tl_train.history import Epoch
 from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.new_head import head_kind_of, put_new_head
 from tl_train.models.weight_files import read_weights
-from tl_train.run_folder.predictions import Prediction, read_predictions
+from tl_train.run_folder.predictions import Prediction, read_paths, read_predictions
 from tl_train.tables import read_csv
 from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.training.checkpoints import FOLDER as CHECKPOINTS
 
-FIGURES = ("classification", "probabilities", "curves", "penalty")
+FIGURES = ("classification", "probabilities", "curves", "penalty", "precision_recall")
 _METRICS_PARTS = ("held_out", "calibration", "run")
 _MAX_FAMILIARITY_BYTES = 10_000_000  # what tl-train writes has two megabytes at most
 
@@ -223,7 +223,7 @@ class RunFolder:
 
         """
         try:
-            return [prediction.path for prediction in self.predictions()]
+            return read_paths(self.predictions_file)
         except RunError as error:
             raise RunError(f"{error}; give images to verify on with --images") from error
 

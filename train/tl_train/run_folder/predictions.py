@@ -1,8 +1,9 @@
 """predictions.csv, the answers on the held-out images: writing it, and the images that have no file; reading it."""
 
+import contextlib
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -32,12 +33,28 @@ def read_predictions(listing: Path) -> list[Prediction]:
         RunError: no such file, or it is damaged; the remedy is left to the caller.
 
     """
-    try:
+    with _damage_explained(listing):
         return [
-            # an absolute path stays what it is
             Prediction(listing.parent / row["path"], plain_text(row["label"]), plain_text(row["predicted"]))
             for row in read_csv(listing)
         ]
+
+
+def read_paths(listing: Path) -> list[Path]:
+    """The files in predictions.csv, also of a run whose images may have several labels.
+
+    Raises:
+        RunError: as for `read_predictions`.
+
+    """
+    with _damage_explained(listing):
+        return [listing.parent / row["path"] for row in read_csv(listing)]  # an absolute path stays what it is
+
+
+@contextlib.contextmanager
+def _damage_explained(listing: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, KeyError, ValueError, TypeError) as error:  # TypeError: a row with too few cells
         raise RunError(f"{listing}: no list of held-out images ({first_line(error)})") from error
 

@@ -4,9 +4,12 @@ import dataclasses
 from pathlib import Path
 
 from tl_train.evaluation.calibration import Calibration
+from tl_train.evaluation.label_decisions import LabelDecisions
 from tl_train.evaluation.label_errors import LabelErrors
 from tl_train.evaluation.metrics import Evaluation
+from tl_train.evaluation.multi_label import LabelEvaluation
 from tl_train.familiarity.rejection import FittedFamiliarity
+from tl_train.head.label_heads import LabelHeads
 from tl_train.head.penalised import PenalisedHead
 from tl_train.history import Epoch
 from tl_train.prior.prior import Prior
@@ -32,6 +35,22 @@ class Tried:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class SeveralLabels:
+    """What came of a run whose images may have several labels.
+
+    Attributes:
+        evaluation: the answers on the held-out images; None where there are none.
+        decisions: temperature and threshold of each label.
+        heads: the fit of a head for each label, before any other training.
+
+    """
+
+    evaluation: LabelEvaluation | None
+    decisions: LabelDecisions
+    heads: LabelHeads | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class TrainResult:
     """A finished run.
 
@@ -52,6 +71,8 @@ class TrainResult:
         architectures: those that were compared; empty where the configuration names one.
         step_form: memory layout and precision of the steps on the whole network; "" without such steps.
         familiarity: how familiar images are to the model, and what that rejects; None where that was not asked.
+        several: what was found where images may have several labels; `evaluation` is None then, and `calibration` says
+            on what its temperatures and thresholds were fitted.
 
     """
 
@@ -71,3 +92,4 @@ class TrainResult:
     architectures: tuple[ComparedArchitecture, ...] = ()
     step_form: str = ""
     familiarity: FittedFamiliarity | None = None
+    several: SeveralLabels | None = None

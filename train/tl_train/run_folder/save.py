@@ -1,6 +1,5 @@
 """Writing everything that a finished run leaves in its folder."""
 
-import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +8,6 @@ from matplotlib.figure import Figure
 
 from tl_infer.model.contract import FamiliaritySpec, ModelSpec
 from tl_infer.system.files import write_bytes, write_text
-from tl_train.config import TrainConfig
-from tl_train.config.choices import TRAINS_STAGES, size_in_words
-from tl_train.data.dataset import Dataset
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.cross_validation import StrengthTried
 from tl_train.history import Epoch
@@ -20,6 +16,7 @@ from tl_train.report.drawing import png
 from tl_train.report.label_check import check_labels
 from tl_train.report.page import Page, render
 from tl_train.run_folder.compared import table
+from tl_train.run_folder.facts import facts, shown_facts
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.predictions import save_images, write_predictions
 from tl_train.run_folder.result import TrainResult
@@ -124,7 +121,7 @@ def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files:
         labels=result.labels,
         history=result.history,
         figures={_CAPTIONS[name]: figure for name, figure in drawn.items()},
-        facts=_shown_facts(result, setup),
+        facts=shown_facts(result, setup),
         evaluation=result.evaluation,
         calibration=result.calibration,
         familiarity=result.familiarity,
@@ -140,87 +137,11 @@ def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files:
     )
 
 
-def _shown_facts(result: TrainResult, setup: Setup) -> dict[str, object]:
-    """The facts as the page lists them; versions have a row of their own there, compared architectures a table."""
-    facts = _facts(result, setup)
-    del facts["versions"]
-    facts.pop("architectures", None)
-    # metrics.json keeps the name that earlier versions gave it
-    return {"images" if name == "pictures" else name: value for name, value in facts.items()}
-
-
 def _metrics(result: TrainResult, setup: Setup) -> dict[str, dict[str, object]]:
     held_out = measurements(result.evaluation, result.labels) if result.evaluation else {}
     return {
         "held_out": held_out,
         "calibration": dataclasses.asdict(result.calibration),
         "familiarity": {} if result.familiarity is None else result.familiarity.document(),
-        "run": _facts(result, setup),
+        "run": facts(result, setup),
     }
-
-
-def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
-    """How the run was made, for metrics.json and the report."""
-    config, dataset, identity, preprocess = setup.config, setup.dataset, setup.identity, setup.preprocessor.spec
-    total, learning = result.parameters
-    return {
-        "data": config.data.source,
-        "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
-        **_label_facts(result, dataset),
-        "architecture": config.model.arch,
-        "weights": setup.network.loaded.source,
-        "loaded_weights": str(setup.network.loaded),
-        "head": config.head.kind,
-        "mode": config.model.mode,
-        "input": f"{size_in_words(preprocess.size)} px, {preprocess.color}, {preprocess.fit}",
-        "training": _training(result, config),
-        **({"steps": result.step_form} if result.step_form else {}),
-        **({"tried": _tried(result)} if result.tried else {}),
-        **({"architectures": list(map(dataclasses.asdict, result.architectures))} if result.architectures else {}),
-        **_penalty(result),
-        "kept_epoch": result.kept_epoch,
-        "seed": config.seed,
-        "parameters": total,
-        "trained_parameters": learning,
-        "seconds": round(result.seconds, 2),
-        "threads": identity.threads,
-        "data_fingerprint": identity.data_fingerprint,
-        "versions": ", ".join(f"{name} {number}" for name, number in identity.versions.items()),
-    }
-
-
-def _label_facts(result: TrainResult, dataset: Dataset) -> dict[str, object]:
-    """What was corrected, and how many labels may be wrong."""
-    counted = collections.Counter(fix.action for fix in dataset.fixes)
-    fixes = f"{counted['relabel']} relabelled, {counted['drop']} dropped, {counted['keep']} kept; see fixes.csv"
-    errors = result.label_errors
-    return {
-        **({"label_fixes": fixes} if dataset.fixes else {}),
-        "suspects": "not looked for" if errors is None else len(errors.suspects),
-        **({"estimated_label_errors": errors.estimated} if errors else {}),
-    }
-
-
-def _training(result: TrainResult, config: TrainConfig) -> str:
-    kept_head = all(way.kept == (number == 0) for number, way in enumerate(result.tried))
-    if result.penalised is not None and config.model.mode in ("head", *TRAINS_STAGES) and kept_head:
-        return "head fitted at once, with a penalty"
-    steps = config.steps
-    return f"{len(result.history)} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
-
-
-def _penalty(result: TrainResult) -> dict[str, object]:
-    """The penalty of the head and what it draws the head to; nothing of a head trained by steps."""
-    if result.penalised is None:
-        return {}
-    towards = "zero" if result.prior is None else "; ".join(result.prior.describe())
-    return {"penalty": f"{result.penalised.strength:.3g}, chosen by cross-validation", "drawn_to": towards}
-
-
-def _tried(result: TrainResult) -> str:
-    """The ways to train that were compared, in a line each."""
-    lines = []
-    for way in result.tried:
-        figures = "" if way.judged is None else f"log-loss {way.judged[0]:.4f}, accuracy {way.judged[1]:.1%}, "
-        lines.append(f"{way.name}: {figures}{way.seconds:.0f} s{' (kept)' if way.kept else ''}")
-    return "; ".join(lines)

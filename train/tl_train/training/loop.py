@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from tl_train.config import TrainConfig
 from tl_train.data.batches import Batch
+from tl_train.training.losses import count_right, mean_loss
 from tl_train.training.optim import learning_rate, set_learning_rate
 
 if TYPE_CHECKING:
@@ -51,23 +51,22 @@ def train_one_epoch(
         schedule: for each step, the epochs done before it, as a fraction; decides the learning rate.
 
     Returns:
-        Mean loss and accuracy over the images of all processes.
+        Mean loss and accuracy over the images of all processes; see `count_right`.
 
     """
-    totals = torch.zeros(3, dtype=torch.float64)  # loss, correct, images
+    totals = torch.zeros(4, dtype=torch.float64)  # loss, images, right answers, answers
     smoothing, gradual = config.model.label_smoothing, config.model.mode == "gradual"
-    for done, (images, labels) in zip(schedule, stream, strict=True):
+    for done, (images, truth) in zip(schedule, stream, strict=True):
         set_learning_rate(step.optimizer, learning_rate(config.steps, done, gradual=gradual))
         logits = step.module(images)
-        loss = functional.cross_entropy(logits, labels, step.class_weights, label_smoothing=smoothing)
+        loss = mean_loss(logits, truth, step.class_weights, smoothing)
         step.fabric.backward(loss)
         step.optimizer.step()
         step.optimizer.zero_grad()
         if step.average is not None:
             step.average.update_parameters(step.module)
-        correct = (logits.argmax(dim=1) == labels).sum().item()
-        totals += torch.tensor([loss.item() * len(labels), correct, len(labels)], dtype=torch.float64)
+        totals += torch.tensor([loss.item() * len(truth), len(truth), *count_right(logits, truth)], dtype=torch.float64)
     summed = step.fabric.all_reduce(totals, reduce_op="sum")
     assert isinstance(summed, torch.Tensor)
-    loss_sum, correct_sum, count = summed.tolist()
-    return loss_sum / count, correct_sum / count
+    loss_sum, images_sum, right, answers = summed.tolist()
+    return loss_sum / images_sum, right / answers

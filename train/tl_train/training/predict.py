@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 
-from tl_train.data.batches import batches, load_batches
-from tl_train.data.samples import Sample, labels_of
+from tl_train.data.batches import batches, load_batches, truth_of
+from tl_train.data.samples import Sample
 from tl_train.models.network import Network
 from tl_train.preprocess.graph import Preprocessor
+from tl_train.training.losses import count_right, mean_loss
 
 # Small enough that the allocator keeps the largest activations between batches, instead of giving them back to the
 # kernel: at 224 px faster than batches of 32, in 0.6 GB less.
@@ -19,11 +19,10 @@ EVAL_BATCH_SIZE = 8
 
 
 def evaluate(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy over the samples."""
-    logits = torch.from_numpy(predict(module, samples, preprocessor))
-    labels = torch.from_numpy(labels_of(samples))
-    loss = functional.cross_entropy(logits, labels)
-    return loss.item(), float((logits.argmax(dim=1) == labels).double().mean())
+    """Mean loss and accuracy over the samples; see `mean_loss` and `count_right`."""
+    logits, truth = torch.from_numpy(predict(module, samples, preprocessor)), truth_of(samples)
+    right, answers = count_right(logits, truth)
+    return mean_loss(logits, truth).item(), right / answers
 
 
 def predict(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> npt.NDArray[np.float32]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from tl_infer.cli.output.formats import Columns, written_path
+from tl_infer.cli.output.label_sets import split
 from tl_infer.cli.output.rows import Row, Tally
 from tl_infer.cli.safetext import plain_text
 from tl_infer.errors import OutputPathError, first_line
@@ -100,9 +101,10 @@ def _csv_row(line: str, columns: Columns) -> Row:
     row = dict(zip(header, next(csv.reader([line])), strict=True))
     return Row(
         path=row["path"],
-        label=plain_text(row["label"]) or None,
+        label=None if columns.several else plain_text(row["label"]) or None,
+        labels=split(plain_text(row["labels"])) if columns.several else None,
         error=row["error"] or None,
-        abstained=row["abstained"] == "true",
+        abstained=row.get("abstained") == "true",
         reason=_reason(row.get("reason")),
     )
 
@@ -111,8 +113,14 @@ def _json_row(line: str, columns: Columns) -> Row:
     row = json.loads(line)
     if list(row) != columns.json_keys():
         raise ValueError(line)
-    reason = _reason(row.get("reason"))
-    return Row(path=row["path"], label=row["label"], error=row["error"], abstained=row["abstained"], reason=reason)
+    return Row(
+        path=row["path"],
+        label=row.get("label"),
+        labels=tuple(row["labels"]) if columns.several else None,
+        error=row["error"],
+        abstained=row.get("abstained", False),
+        reason=_reason(row.get("reason")),
+    )
 
 
 def _reason(found: str | None) -> Reason | None:

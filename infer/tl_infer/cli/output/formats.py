@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tl_infer.cli.output.label_sets import joined
 from tl_infer.cli.output.rows import Row
 from tl_infer.cli.safetext import json_line, printable, spreadsheet_path, spreadsheet_text
 
@@ -21,6 +22,7 @@ class Columns:
         top_k: how many classes are named; None for the probabilities of all.
         extra: further columns, out of `sorted_to` and `heatmap`.
         familiarity: whether the model tells it; two columns then say how familiar, and why the model abstained.
+        several: whether an image may have several labels; a column `labels` then has them all.
 
     """
 
@@ -28,16 +30,26 @@ class Columns:
     top_k: int | None = 1
     extra: tuple[str, ...] = ()
     familiarity: bool = False
+    several: bool = False
 
     def csv_header(self) -> list[str]:
         """The names of the columns of a CSV file."""
-        return ["path", "label", "probability", *self._csv_classes(), *self._abstaining(), "error", "ms", *self.extra]
+        answer = [self.answer, "probability", *self._csv_classes(), *self.abstaining()]
+        return ["path", *answer, "error", "ms", *self.extra]
 
     def json_keys(self) -> list[str]:
         """The keys of every object of a JSONL file."""
-        return ["path", "label", "probability", "top", *self._abstaining(), "error", "ms", *self.extra]
+        return ["path", self.answer, "probability", "top", *self.abstaining(), "error", "ms", *self.extra]
 
-    def _abstaining(self) -> list[str]:
+    @property
+    def answer(self) -> str:
+        """The name of the column with what the model says."""
+        return "labels" if self.several else "label"
+
+    def abstaining(self) -> list[str]:
+        """The columns that say whether the model abstained, and why."""
+        if self.several and not self.familiarity:  # no label is an answer, too
+            return []
         return ["abstained", "reason", "familiarity"] if self.familiarity else ["abstained"]
 
     def _csv_classes(self) -> list[str]:
@@ -82,15 +94,20 @@ def _csv_line(cells: Sequence[object]) -> str:
 def _csv_cells(row: Row, columns: Columns) -> list[object]:
     return [
         written_path(row.path, ".csv"),
-        _cell(row.label or ""),
+        _cell(joined(row.labels or ()) if columns.several else row.label or ""),
         _rounded(row.probability),
         *_csv_scores(row, columns),
-        "true" if row.abstained else "false",
-        *((row.reason or "", _rounded(row.familiarity)) if columns.familiarity else ()),
+        *map(_plain, _abstaining(row, columns).values()),
         _cell(row.error or ""),
         "" if row.ms is None else round(row.ms, 2),
         *(spreadsheet_text(written_path(getattr(row, name) or "", ".csv")) for name in columns.extra),
     ]
+
+
+def _abstaining(row: Row, columns: Columns) -> dict[str, object]:
+    """Whether the model abstained, and why, as far as the columns say so."""
+    values = {"abstained": row.abstained, "reason": row.reason, "familiarity": _json_rounded(row.familiarity)}
+    return {name: values[name] for name in columns.abstaining()}
 
 
 def _csv_scores(row: Row, columns: Columns) -> list[object]:
@@ -107,6 +124,11 @@ def _cell(text: str) -> str:
     return spreadsheet_text(printable(text))
 
 
+def _plain(value: object) -> object:
+    """As a cell has it: true and false in lower case, nothing as an empty cell."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else value
+
+
 def _rounded(share: float | None) -> object:
     return "" if share is None else round(share, 6)
 
@@ -118,11 +140,10 @@ def _json_rounded(share: float | None) -> float | None:
 def _json_values(row: Row, columns: Columns) -> dict[str, object]:
     return {
         "path": row.path,
-        "label": row.label,
+        columns.answer: list(row.labels or ()) if columns.several else row.label,
         "probability": _json_rounded(row.probability),
         "top": [{"label": score.label, "probability": round(score.probability, 6)} for score in row.top],
-        "abstained": row.abstained,
-        **({"reason": row.reason, "familiarity": _json_rounded(row.familiarity)} if columns.familiarity else {}),
+        **_abstaining(row, columns),
         "error": row.error,
         "ms": None if row.ms is None else round(row.ms, 2),
         **{name: getattr(row, name) for name in columns.extra},

@@ -19,6 +19,7 @@ class Row:
     Attributes:
         path: as it was given or found.
         label: the most probable class; None when the model abstained, or failed on the file.
+        labels: all that the image has, of a model that gives several; None of one that gives one, or for a failed file.
         probability: of the most probable class, 0..1, also when the model abstained; None for a failed file.
         top: the most probable classes, best first; empty for a failed file.
         abstained: the model gives no label.
@@ -33,6 +34,7 @@ class Row:
 
     path: str
     label: str | None = None
+    labels: tuple[str, ...] | None = None
     probability: float | None = None
     top: Sequence[Score] = ()
     abstained: bool = False
@@ -51,6 +53,7 @@ def make_row(path: str | Path, result: Classification | ImageError) -> Row:
     return Row(
         path=str(path),
         label=result.label,
+        labels=result.several,
         probability=result.probability,
         top=result.top,
         abstained=result.abstained,
@@ -62,24 +65,34 @@ def make_row(path: str | Path, result: Classification | ImageError) -> Row:
 
 @dataclasses.dataclass(slots=True)
 class Tally:
-    """How many files got each label, on how many the model abstained, and how many failed."""
+    """How many files got each label, on how many the model abstained, and how many failed.
 
+    Attributes:
+        files: all files counted.
+        labels: files of each label; a file may have several.
+        none: files that have no label, of a model that gives several.
+        unsure, unfamiliar: files on which the model abstained.
+        failed: files without an answer.
+
+    """
+
+    files: int = 0
     labels: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    none: int = 0
     unsure: int = 0
     unfamiliar: int = 0
     failed: int = 0
 
-    @property
-    def files(self) -> int:
-        """All files counted."""
-        return self.labels.total() + self.unsure + self.unfamiliar + self.failed
-
     def add(self, row: Row) -> None:
         """Count one file."""
+        self.files += 1
         if row.error is not None:
             self.failed += 1
         elif row.reason == "unfamiliar":
             self.unfamiliar += 1
+        elif row.labels is not None:
+            self.labels.update(row.labels)
+            self.none += not row.labels
         elif row.label is None:
             self.unsure += 1
         else:
@@ -92,7 +105,10 @@ class Tally:
             rest = counts[_MAX_LINES - 1 :]
             more = (f"({len(rest)} more classes)", sum(count for _, count in rest))
             counts = [*counts[: _MAX_LINES - 1], more]
-        others = (("(unsure)", self.unsure), ("(unfamiliar)", self.unfamiliar), ("(error)", self.failed))
+        others = (
+            ("(none)", self.none), ("(unsure)", self.unsure), ("(unfamiliar)", self.unfamiliar),
+            ("(error)", self.failed),
+        )  # fmt: skip
         counts += [(name, count) for name, count in others if count]
         width = max((len(name) for name, _ in counts), default=0)
         digits = len(f"{self.files:,}")

@@ -200,7 +200,7 @@ def test_paths_and_labels_are_found_in_either_normal_form(tmp_path, stored, list
 def test_a_column_per_class_is_refused_with_what_to_do(tmp_path):
     draw(tmp_path, "circle", 2)
     rows = [("image", "MEL", "NV", "age"), ("0", "1.0", "0.0", "50"), ("1", "0.0", "1.0", "60")]
-    with pytest.raises(DataError, match=r"for each of MEL, NV: several labels per image .* are not supported yet; if"):
+    with pytest.raises(DataError, match=r"for each of MEL, NV: several labels per image need --multi-label; if"):
         read(write_csv(tmp_path / "l.csv", rows))
 
 

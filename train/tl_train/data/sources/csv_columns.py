@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tl_infer.errors import and_more
+from tl_train.data.sources.class_names import normal_name
 from tl_train.data.sources.csv_text import Rows
 from tl_train.data.sources.parts import part_named
 from tl_train.errors import ConfigError, DataError
@@ -16,12 +17,16 @@ from tl_train.errors import ConfigError, DataError
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "path": ("path", "filename", "file", "image", "file_name", "filepath", "file_path", "image_path", "image_name"),
     "label": ("label", "class", "target", "category", "species"),
+    "labels": ("labels", "tags", "classes", "categories", "label", "class", "finding_labels"),
     "split": ("split", "part", "subset", "fold"),
     "group": ("group",),
 }
+_ROLES = ("path", "label", "split", "group")  # of a list of images with one label
 _IDS = ("image_id", "id")
-_CALLED = {"path": "the images", "label": "the labels", "split": "the parts", "group": "the groups"}
-_FLAGS = frozenset(("0", "1", "0.0", "1.0"))
+_CALLED = {"path": "the images", "label": "the labels", "labels": "the labels", "split": "the parts",
+           "group": "the groups"}  # fmt: skip
+_FLAGS = frozenset(("0", "1", "0.0", "1.0", "true", "false"))
+_MOSTLY = 0.5  # a number of something has a zero or one here and there; a label has little else
 _NAMED = 5  # how many columns a message names
 
 
@@ -39,6 +44,30 @@ class Columns:
         return {place for place in dataclasses.astuple(self) if place is not None}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LabelColumns:
+    """Places of the columns in a row of images with several labels; None for one that is not there.
+
+    Attributes:
+        path: of the image.
+        labels: of all labels in one cell; None where each has a column.
+        flags: of the columns with a zero or one for a label each; empty where `labels` has them.
+        split, group: of part and group.
+
+    """
+
+    path: int
+    labels: int | None
+    flags: tuple[int, ...]
+    split: int | None = None
+    group: int | None = None
+
+    def used(self) -> set[int]:
+        """The places of the columns that are there."""
+        others = (self.labels, self.split, self.group)
+        return {self.path, *self.flags, *(place for place in others if place is not None)}
+
+
 def parse_columns(text: str) -> dict[str, str]:
     """What `--csv-columns path=File,label=Name` says: role -> name of the column.
 
@@ -49,7 +78,7 @@ def parse_columns(text: str) -> dict[str, str]:
     given: dict[str, str] = {}
     for item in _items(text):
         role, equals, name = item.partition("=")
-        if not equals or not name or role not in _NAMES or role in given:
+        if not equals or not name or role not in _ROLES or role in given:
             raise ConfigError(
                 f"csv_columns: found '{text}', expected path=NAME,label=NAME, and if wanted split=NAME, group=NAME"
             )
@@ -86,8 +115,56 @@ def find_columns(where: Path, header: Sequence[str], rows: Rows, given: Mapping[
         DataError: a column is missing, or two could be meant; or there is a column per class.
 
     """
+    places = _places_of_roles(where, header, rows, given, _ROLES)
+    path, label = places["path"], places["label"]
+    if path is None or label is None:
+        if path is not None:
+            _refuse_flags(where, header, rows, {place for place in places.values() if place is not None})
+        raise DataError(f"{where}: row 1: {_missing('path' if path is None else 'label', header)}")
+    return Columns(path, label, places["split"], places["group"])
+
+
+def find_label_columns(where: Path, header: Sequence[str], rows: Rows, given: Mapping[str, str]) -> LabelColumns:
+    """The columns of a list of images with several labels, by the names in the header.
+
+    Where there is none for all labels, each column of mostly zeros and ones is that of a label.
+
+    Args:
+        where: the file, for messages.
+        header: names of the columns.
+        rows: the cells below it.
+        given: what `parse_columns` gave; `label` names the column of all labels.
+
+    Raises:
+        DataError: a column is missing, is there twice, or two could be meant.
+
+    """
+    given = {"labels" if role == "label" else role: name for role, name in given.items()}
+    places = _places_of_roles(where, header, rows, given, ("path", "labels", "split", "group"))
+    path, labels = places["path"], places["labels"]
+    if path is None:
+        raise DataError(f"{where}: row 1: {_missing('path', header)}")
+    others = {place for place in places.values() if place is not None}
+    flags = () if labels is not None else tuple(_flag_places(header, rows, others, _MOSTLY))
+    if labels is None and len(flags) < 2:
+        raise DataError(
+            f"{where}: row 1: no column for the labels; found {_shown(header)}, expected 'labels', with all labels of "
+            "an image, or --csv-columns label=NAME, or a column of zeros and ones for each of two or more labels"
+        )
+    names = [normal_name(header[place]) for place in flags]
+    for name in names:
+        if not name.strip() or names.count(name) > 1:
+            found = "twice" if name.strip() else "without a name"
+            raise DataError(f"{where}: row 1: a label's column '{name}' is there {found}; expected a name for each")
+    return LabelColumns(path, labels, flags, places["split"], places["group"])
+
+
+def _places_of_roles(
+    where: Path, header: Sequence[str], rows: Rows, given: Mapping[str, str], roles: Sequence[str]
+) -> dict[str, int | None]:
+    """Role -> the place of its column, None for one that is not there."""
     places: dict[str, int | None] = {}
-    for role in _NAMES:
+    for role in roles:
         found = candidates(role, header, given)
         if role == "split" and role not in given:
             found = [place for place in found if _names_parts(header[place], place, rows)]
@@ -96,12 +173,7 @@ def find_columns(where: Path, header: Sequence[str], rows: Rows, given: Mapping[
         if not found and role in given:
             raise DataError(f"{where}: row 1: no column '{given[role]}' (--csv-columns); found {_shown(header)}")
         places[role] = found[0] if found else None
-    path, label = places["path"], places["label"]
-    if path is None or label is None:
-        if path is not None:
-            _refuse_flags(where, header, rows, {place for place in places.values() if place is not None})
-        raise DataError(f"{where}: row 1: {_missing('path' if path is None else 'label', header)}")
-    return Columns(path, label, places["split"], places["group"])
+    return places
 
 
 def _places(header: Sequence[str], names: Sequence[str]) -> list[int]:
@@ -139,12 +211,21 @@ def _shown(header: Sequence[str]) -> str:
 
 def _refuse_flags(where: Path, header: Sequence[str], rows: Rows, used: set[int]) -> None:
     """Say what a table with a column of zeros and ones per class is."""
-    others = [place for place in range(len(header)) if place not in used]
-    flags = [place for place in others
-             if rows and all(len(cells) > place and cells[place].strip() in _FLAGS for _, cells in rows)]  # fmt: skip
+    flags = _flag_places(header, rows, used, 1)
     if len(flags) > 1:
         raise DataError(
             f"{where}: no column for {_CALLED['label']}, but a column of zeros and ones for each of "
-            f"{and_more([header[place] for place in flags], _NAMED)}: several labels per image (multi-label, one-hot) "
-            "are not supported yet; if each image has one, write its name into a column 'label'"
+            f"{and_more([header[place] for place in flags], _NAMED)}: several labels per image need "
+            "--multi-label; if each image has one, write its name into a column 'label'"
         )
+
+
+def _flag_places(header: Sequence[str], rows: Rows, used: set[int], least: float) -> list[int]:
+    """The columns beside the used ones that have zeros and ones in so large a share of the cells that are not empty."""
+    places = []
+    for place in range(len(header)):
+        cells = [row[place].strip().casefold() for _, row in rows if len(row) > place]
+        filled = [cell in _FLAGS for cell in cells if cell or least == 1]
+        if place not in used and filled and sum(filled) >= least * len(filled):
+            places.append(place)
+    return places

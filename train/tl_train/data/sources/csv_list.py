@@ -9,9 +9,10 @@ from tl_train.config.groups import DataConfig
 from tl_train.data.samples import Sample, Source
 from tl_train.data.sources.class_names import normal_name, unknown_class
 from tl_train.data.sources.csv_columns import Columns, candidates, find_columns, parse_columns
+from tl_train.data.sources.csv_rows import check_groups, image_in, part_in
 from tl_train.data.sources.csv_text import CsvText, Rows
 from tl_train.data.sources.image_files import ListedImages, is_image_name
-from tl_train.data.sources.parts import expected_words, part_named, source_of
+from tl_train.data.sources.parts import source_of
 from tl_train.errors import DataError
 from tl_train.progress import Progress
 
@@ -93,25 +94,16 @@ def _read_rows(
 
 
 def _read_row(where: str, number: int, cells: Sequence[str], columns: Columns, images: ListedImages) -> _Row:
-    label, entry = normal_name(cells[columns.label]), cells[columns.path]
+    label = normal_name(cells[columns.label])
     if not label.strip():
         raise DataError(f"{where}: the label is empty; expected a class name")
-    part = None
-    if columns.split is not None:
-        part = part_named(cells[columns.split])
-        if part is None:
-            raise DataError(f"{where}: split is '{cells[columns.split]}', expected {expected_words()}")
-    if not entry.strip():
-        raise DataError(f"{where}: the path is empty; expected an image")
-    try:
-        path = images.find(entry)
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error
+    part = None if columns.split is None else part_in(where, cells[columns.split])
+    path = image_in(where, cells[columns.path], images)
     return _Row(number, path, label, part, (columns.group is not None and cells[columns.group]) or None)
 
 
 def _source(path: Path, rows: Sequence[_Row], progress: Progress) -> Source:
-    _check_groups(path, rows)
+    check_groups(path, rows)
     labels = tuple(sorted({row.label for row in rows if row.part in (None, "train")}, key=natural_key))
     if len(labels) < 2:
         found = f"one class only ('{labels[0]}')" if labels else "no training images"
@@ -128,16 +120,3 @@ def _source(path: Path, rows: Sequence[_Row], progress: Progress) -> Source:
         sample = Sample(str(row.path), index[row.label], path=row.path.absolute(), group=row.group)
         parts.setdefault(row.part or "train", []).append(sample)
     return source_of(labels, parts, progress)
-
-
-def _check_groups(path: Path, rows: Sequence[_Row]) -> None:
-    first: dict[str, _Row] = {}
-    for row in rows:
-        if row.group is None or row.part is None:
-            continue
-        other = first.setdefault(row.group, row)
-        if other.part != row.part:
-            raise DataError(
-                f"{path}: row {row.number}: group '{row.group}' is in {row.part}, but in {other.part} in row "
-                f"{other.number}; expected all images of a group in one part"
-            )

@@ -14,6 +14,8 @@ from tl_train.data.sources.fixes import read_fixes
 from tl_train.data.sources.folders import read_folder
 from tl_train.data.sources.mat_file import MatLayout
 from tl_train.data.sources.mat_images import read_mat_images
+from tl_train.data.sources.multi_label_csv import read_multi_label_csv
+from tl_train.data.sources.multi_label_folders import with_all_labels
 from tl_train.errors import ConfigError, DataError
 from tl_train.progress import Progress
 
@@ -37,7 +39,8 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
     path = Path(data.source)
     kind = _kind(path, data.source)
     _check_options(data, kind)
-    source = _read(path, kind, data, progress).limited(data.limits)
+    read = _read_several if data.multi_label else _read
+    source = read(path, kind, data, progress).limited(data.limits)
     return dataclasses.replace(source, fixes=read_fixes(Path(data.fix), source)) if data.fix else source
 
 
@@ -54,6 +57,16 @@ def _read(path: Path, kind: str, data: DataConfig, progress: Progress) -> Source
         case "mat":
             return read_mat_images(path, MatLayout.parse(data.mat_keys, data.mat_shape, data.mat_order))
     raise DataError(f"{path}: a file; expected {_EXPECTED}")
+
+
+def _read_several(path: Path, kind: str, data: DataConfig, progress: Progress) -> Source:
+    """Images that may have several labels; limits count from the first reading on."""
+    match kind:
+        case "folder":
+            return with_all_labels(read_folder(path, data.parts, progress).limited(data.limits), progress)
+        case "csv":
+            return read_multi_label_csv(path, data, progress)
+    raise DataError(f"{data.source}: its images have one label each; multi_label needs a folder or a .csv file")
 
 
 def _kind(path: Path, given: str) -> str:

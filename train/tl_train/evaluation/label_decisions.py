@@ -1,0 +1,153 @@
+"""From logits to labels: a temperature for each label, and the probability from which on an image is given it.
+
+Both are fitted on images that the network was not fitted on; which these are is the caller's to say.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from tl_infer.errors import and_more
+from tl_train.evaluation.answers import Bools, Floats
+from tl_train.evaluation.calibration import PRIOR_STRENGTH, TEMPERATURE_BOUNDS
+from tl_train.evaluation.multi_label import LabelAnswers, binary_losses
+
+# A judgement: with fewer images that have the label, or that have it not, one more or less decides its threshold.
+MIN_OF_EACH = 5
+
+_DEFAULT_THRESHOLD = 0.5
+_DIGITS = 6  # significant
+_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class LabelDecisions:
+    """What was fitted for each label, and on what.
+
+    Attributes:
+        temperatures: float (C,), the logits are divided by these before the sigmoid; 1 where not fitted.
+        thresholds: float (C,), an image is given the label from this probability on.
+        images: how many images there were to fit on.
+        source: which images, in words.
+        notes: what could not be fitted and why, a sentence each.
+
+    """
+
+    temperatures: Floats
+    thresholds: Floats
+    images: int
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+def fit_decisions(
+    answers: LabelAnswers,
+    labels: Sequence[str],
+    *,
+    source: str,
+    precision: float | None = None,
+    may_sharpen: bool = True,
+) -> LabelDecisions:
+    """Fit temperature and threshold of each label.
+
+    Args:
+        answers: on images that the network was not fitted on; may be none.
+        labels: their names, for the notes.
+        source: which images these are, for reports.
+        precision: the lowest threshold with this precision, above 0, at most 1; None for the one with the best F1.
+        may_sharpen: whether a temperature below 1 is taken; see `tl_train.evaluation.calibration.fit_calibration`.
+
+    """
+    temperatures = np.ones(len(labels))
+    thresholds = np.full(len(labels), _DEFAULT_THRESHOLD)
+    too_few, out_of_reach = [], []
+    for place, label in enumerate(labels):
+        logits, truth = answers.of_label(place)
+        if min(truth.sum(), (~truth).sum()) < MIN_OF_EACH:
+            too_few.append(label)
+            continue
+        fitted = fit_label_temperature(logits, truth)
+        temperatures[place] = fitted if may_sharpen else max(1.0, fitted)
+        probabilities = 1 / (1 + np.exp(-logits / temperatures[place]))
+        found = best_f1_threshold(probabilities, truth)
+        if precision is not None:
+            reaching = precision_threshold(probabilities, truth, precision)
+            if reaching is None:
+                out_of_reach.append(label)
+            found = found if reaching is None else reaching
+        thresholds[place] = found
+    notes = []
+    if too_few:
+        notes.append(
+            f"Labels without a threshold of their own ({_DEFAULT_THRESHOLD:g}), and uncalibrated: "
+            f"{and_more(too_few, _NAMED)}; fewer than {MIN_OF_EACH} of the {source} have them, or have them not."
+        )
+    if out_of_reach:
+        notes.append(
+            f"Labels with the threshold of their best F1, as none gives a precision of {precision:g}: "
+            f"{and_more(out_of_reach, _NAMED)}."
+        )
+    return LabelDecisions(temperatures, thresholds, len(answers), source, tuple(notes))
+
+
+def fit_label_temperature(logits: Floats, truth: Bools) -> float:
+    """The temperature T with the least mean binary cross-entropy of sigmoid(logits / T).
+
+    With the same prior as that of a softmax; see `tl_train.evaluation.calibration.fit_temperature`.
+
+    Args:
+        logits: float (n,), finite.
+        truth: bool (n,), whether each image has the label.
+
+    """
+    low, high = map(math.log, TEMPERATURE_BOUNDS)
+
+    def loss(log_t: float) -> float:
+        inverse = math.exp(-log_t)
+        prior = PRIOR_STRENGTH * (inverse - 1 - math.log(inverse))
+        return float(binary_losses(logits * inverse, truth).mean() + prior / len(truth))
+
+    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
+    return math.exp(float(found.x))
+
+
+def best_f1_threshold(probabilities: Floats, truth: Bools) -> float:
+    """The threshold with the best F1; halfway between two probabilities that were seen, of equals the highest.
+
+    Args:
+        probabilities: float (n,).
+        truth: bool (n,), True at least once.
+
+    """
+    thresholds, right, given = _steps(probabilities, truth)
+    f1 = 2 * right / (given + truth.sum())
+    return float(thresholds[int(f1.argmax())])
+
+
+def precision_threshold(probabilities: Floats, truth: Bools, precision: float) -> float | None:
+    """The lowest threshold from which on so large a share of the images have the label; None where none does.
+
+    Args:
+        probabilities: float (n,).
+        truth: bool (n,).
+        precision: above 0, at most 1.
+
+    """
+    thresholds, right, given = _steps(probabilities, truth)
+    reaching = np.flatnonzero(right / given >= precision)
+    return float(thresholds[reaching[-1]]) if len(reaching) else None
+
+
+def _steps(probabilities: Floats, truth: Bools) -> tuple[Floats, Floats, Floats]:
+    """Thresholds, falling; of the images from each on, those with the label, and all."""
+    levels, place = np.unique(-probabilities, return_inverse=True)
+    levels = -levels
+    right: Floats = np.cumsum(np.bincount(place, weights=truth)).astype(np.float64)
+    given: Floats = np.cumsum(np.bincount(place)).astype(np.float64)
+    # As far from what is given the label as from what is not; below the last there is nothing but 0.
+    below = np.append(levels[1:], 0.0)
+    middle = np.array([float(f"{value:.{_DIGITS}g}") for value in (levels + below) / 2])
+    return middle, right, given
