@@ -64,7 +64,7 @@ def export(
     page = None if page is None else Path(page)
     _check_names(out, page, overwrite)
     runtime = None if page is None else browser_runtime(progress)
-    plain = Trained.load(run, options.images, options.verify_count)
+    plain = Trained.load(run, options.images, options.verify_count, options.formats)
     trained, added, metrics = _extended(plain, options, progress)
     formed, outputs = _proven_file(trained, options, progress)
     # The images of an added class are nobody's to give away.
