@@ -4,6 +4,7 @@ A file that declares 16 x 16 pixels can hold a coded picture of 16,384 x 16,384,
 """
 
 import dataclasses
+import struct
 from collections.abc import Iterator
 from typing import Final
 
@@ -57,8 +58,9 @@ class _Check:
             for each in self._images(items, number):
                 coded += self._check_coded(each)
         # A grid of cells is larger than the image by up to a row and a column; transparency has as many pixels again.
-        if coded > 4 * self.limits.max_pixels:
-            raise ImageTooLargeError(self.where, f"coded images of {coded} pixels, the limit is 4 times its own")
+        most = 4 * self.limits.max_pixels
+        if coded > most:
+            raise ImageTooLargeError(self.where, f"coded images of {coded} pixels, the limit is {most} in all")
 
     def _images(self, items: Items, number: int) -> Iterator[Item]:
         """The coded images that an image is made of, once its declared size is checked."""
@@ -82,9 +84,11 @@ class _Check:
 
     def _check_grid(self, item: Item, cells: int) -> None:
         layout = content(self.reader, item)
-        size = 4 if len(layout) > 1 and layout[1] & 1 else 2
-        rows, columns = (self.reader.number(place, 1, len(layout)) + 1 for place in (2, 3))
-        width, height = (self.reader.number(place, size, len(layout)) for place in (4, 4 + size))
+        form = ">BBII" if len(layout) > 1 and layout[1] & 1 else ">BBHH"
+        if len(layout) < 2 + struct.calcsize(form):
+            raise self.reader.damaged("the layout of its grid is too short")
+        rows, columns, width, height = struct.unpack_from(form, layout, 2)
+        rows, columns = rows + 1, columns + 1
         self.limits.check_pixels(width, height, self.where)
         if rows * columns != cells:
             raise self.reader.damaged(f"a grid of {rows} x {columns} cells has {cells}")

@@ -23,9 +23,9 @@ def coded_hevc(reader: Reader, configuration: Box, data: bytes) -> Coded:
 
     """
     settings = reader.data[configuration.start : configuration.end]
-    length_bytes = (reader.number(_LENGTH_PLACE, 1, len(settings)) if len(settings) > _LENGTH_PLACE else 3) & 3
+    length_bytes = 1 + (_number(reader, settings, _LENGTH_PLACE, 1)[0] & 3)
     width = height = pictures = slices = 0
-    for unit in (*_configured(reader, settings), *_units(reader, data, length_bytes + 1)):
+    for unit in (*_configured(reader, settings), *_units(reader, data, length_bytes)):
         kind = unit[0] >> 1 & 63 if unit else -1
         if kind == _PARAMETERS:
             size = _picture_size(unit)

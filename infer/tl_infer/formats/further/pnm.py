@@ -125,7 +125,7 @@ def _text_values(text: bytes, header: _Header, where: str) -> Values:
     if header.is_bitmap:  # digits without anything between them
         values = np.frombuffer(text.translate(None, _SPACES), np.uint8)[:count] - ord("0")
     else:
-        values = np.fromstring(text.decode("ascii"), np.int64, count, sep=" ") if count <= len(text) else np.empty(0)
+        values = np.fromstring(text.decode("ascii"), np.int64, sep=" ")[:count]
     if len(values) < count:
         raise ImageError(where, "damaged image: it is truncated: pixels are missing")
     if values.max() > header.most:

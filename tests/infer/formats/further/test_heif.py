@@ -58,7 +58,7 @@ def test_transparency_is_laid_over_white_and_grey_repeated(brand):
 def test_the_container_turns_the_image_and_exif_does_not_turn_it_again(brand, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = written(brand, photo(), exif=exif)  # which becomes a property of the container
+    data = written(brand, photo(), exif=exif.tobytes())  # which becomes a property of the container
     upright = np.rot90(np.asarray(photo()), {1: 0, 3: 2, 6: -1, 8: 1}[orientation]).astype(int)
     found = load_image(data, limits(brand))
     assert found.shape == upright.shape
@@ -144,7 +144,7 @@ def test_slices_of_a_heic_are_limited():
         ([(1, b"av99", b"", [])], [], "an image of the form 'av99': not supported"),
         ([(1, b"iovl", b"", [size_property(16, 16)])], [], "an image of the form 'iovl': not supported"),
         ([(1, b"grid", b"\0" * 8, [])], [], "an image does not say its size once"),
-        ([(1, b"grid", b"\0" * 3, [size_property(16, 16)])], [], "a box is shorter than what it holds"),
+        ([(1, b"grid", b"\0" * 3, [size_property(16, 16)])], [], "the layout of its grid is too short"),
         ([(1, b"grid", b"\0" * 8, [size_property(16, 16)])], [], "image of 0 x 0 pixels"),
         ([(1, b"grid", b"\0\0\0\0\0\x10\0\x10", [size_property(16, 16)])], [(b"dimg", 1, [9])], "no coded image"),
         ([(1, b"grid", b"\0\0\0\0\0\x10\0\x10", [size_property(16, 16)])], [(b"dimg", 1, [1])], "no coded image"),

@@ -32,9 +32,7 @@ def test_a_format_that_is_not_asked_for_is_named_with_the_option(name, tmp_path)
         assert len(str(found.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "ICO", "PCX", "SGI", "DDS", "ICNS", "PDF"]
-)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "ICO", "PCX", "SGI", "DDS", "PDF"])
 def test_no_other_file_is_taken_for_one(kind):
     assert further_format(encoded(photo(), kind)) is None
 
