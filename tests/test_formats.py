@@ -11,7 +11,8 @@ from support.loading import BY_STEPS
 from support.pictures import draw_shape
 from tl_export import ExportOptions, export
 from tl_infer import Classifier, ImageError, ImageTooLargeError, Limits, load_image
-from tl_train import ConfigError, DataError, TrainConfig, train
+from tl_train import TrainConfig, train
+from tl_train.errors import ConfigError, DataError
 from tl_train.run_folder.folder import RunFolder
 
 KINDS = ("ppm", "avif", "png", "tga", "jp2")
@@ -66,7 +67,7 @@ def test_an_export_takes_more_of_them_than_its_run(tiny_run, mixed, tmp_path):
 
 @pytest.mark.parametrize("text", ["ppm", "avif,jpg"])
 def test_unknown_names_are_configuration_errors(text):
-    with pytest.raises(ConfigError, match="formats: found '(ppm|jpg)', expected of avif, heic, jpeg2000, pnm, tga"):
+    with pytest.raises(ConfigError, match=r"formats: found '(ppm|jpg)', expected of avif, heic, jpeg2000, pnm, tga"):
         TrainConfig.of("somewhere", formats=text)
 
 

@@ -55,12 +55,13 @@ def images() -> list[bytes]:
 
 
 def further() -> list[bytes]:
-    """Files of every format that is read only if asked for; of HEIC those that need no encoder."""
+    """Files of every format that is read only if asked for; of HEIC, without its library, one without a picture."""
     rgba = _SMALL.convert("RGBA")
     rgba.putalpha(100)
     deep = Image.fromarray((np.arange(64, dtype=np.uint16) * 64).reshape(8, 8))
     size = further_files.size_property(24, 17)
     return [
+        *_heic(),
         *(_encoded(image, "AVIF", speed=10) for image in (_SMALL, rgba)), further_files.larger_inside(b"avif", 64),
         further_files.grid(b"avif", 2, 2, [2, 3, 4, 5], declared_px=128), further_files.hidden_frames(3),
         further_files.container(b"heic", [(1, b"hvc1", bytes(40), [size, further_files.box(b"hvcC", bytes(40))])]),
@@ -73,6 +74,21 @@ def further() -> list[bytes]:
         b"P5 3 1 4095\n\0\0\x08\x00\x0f\xff",
         *(_encoded(image, "TGA") for image in (_SMALL, rgba, _SMALL.convert("L"), _SMALL.quantize(4))),
         _encoded(rgba, "TGA", compression="tga_rle"), further_files.tga(10, 24, 65_535, 65_535),
+    ]  # fmt: skip
+
+
+def _heic() -> list[bytes]:
+    try:
+        import pillow_heif
+    except ImportError:
+        return []
+    pillow_heif.register_heif_opener()
+    rgba = _SMALL.convert("RGBA")
+    rgba.putalpha(100)
+    return [
+        *(_encoded(image, "HEIF") for image in (_SMALL, rgba, _SMALL.convert("L"))),
+        _encoded(_SMALL, "HEIF", chroma=444, quality=-1), further_files.larger_inside(b"heic", 64),
+        further_files.grid(b"heic", 2, 2, [2, 3, 4, 5], declared_px=128), further_files.repeated_slices(3),
     ]  # fmt: skip
 
 

@@ -225,12 +225,16 @@ def _read_properties(reader: Reader, box: Box, items: Items) -> None:
 def _read_references(reader: Reader, box: Box, items: Items) -> None:
     cursor = Cursor(reader, box)
     size = 2 if cursor.version == 0 else 4
+    seen: set[tuple[bytes, int]] = set()
     for entry in reader.boxes(cursor.position, box.end):
         source = reader.number(entry.start, size, entry.end)
         count = reader.number(entry.start + size, 2, entry.end)
         reader.count(count)
         first = entry.start + size + 2
         targets = tuple(reader.number(first + size * index, size, entry.end) for index in range(count))
+        if (entry.kind, source) in seen:  # libraries could take the one or the other
+            raise reader.damaged(f"the references {_printable(entry.kind)} of item {source} are there twice")
+        seen.add((entry.kind, source))
         items.references.append((entry.kind, source, targets))
 
 

@@ -3,14 +3,13 @@
 A file that declares 16 x 16 pixels can hold a coded picture of 16,384 x 16,384, or a grid of thousands of cells.
 """
 
-import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final
 
 from tl_infer.errors import ImageError, ImageTooLargeError
 from tl_infer.formats.further.av1 import Coded, coded_av1
-from tl_infer.formats.further.boxes import Cursor, Item, Items, Reader, content, read_items
+from tl_infer.formats.further.boxes import Cursor, Item, Reader, content, read_items
 from tl_infer.formats.further.hevc import coded_hevc
 from tl_infer.limits import Limits
 
@@ -37,88 +36,91 @@ def check_container(kind: str, data: bytes, where: str, limits: Limits) -> None:
     _Check(kind, Reader(data, where), where, limits).run()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class _Check:
-    kind: str
-    reader: Reader
-    where: str
-    limits: Limits
+    """Looks at one file; each item is looked at once, however often it is referred to."""
+
+    def __init__(self, kind: str, reader: Reader, where: str, limits: Limits) -> None:
+        self._kind = kind
+        self._reader = reader
+        self._where = where
+        self._limits = limits
+        self._items = read_items(reader)
+        self._cells = {source: targets for kind, source, targets in self._items.references if kind == _CELL_OF}
+        self._pixels: dict[int, int] = {}
 
     def run(self) -> None:
-        items = read_items(self.reader)
-        decoded = [items.primary]
-        for kind, source, targets in items.references:
-            # Cells can have transparency of their own.
-            if kind == _AUXILIARY and source not in decoded and source in items.items:
-                decoded.append(source)
-            elif kind == _CELL_OF and source == items.primary and len(set(targets)) < len(targets):
-                raise self.reader.damaged("a cell of its grid is there twice")
-        coded = 0
-        for number in decoded:
-            for each in self._images(items, number):
-                coded += self._check_coded(each)
+        """Raise ImageError for what is missing or too much."""
+        # Cells can have transparency of their own.
+        others = {source for kind, source, _ in self._items.references if kind == _AUXILIARY}
+        decoded = [self._items.primary, *sorted(others & self._items.items.keys() - {self._items.primary})]
+        coded = sum(self._coded_pixels(part) for number in decoded for part in self._parts(number))
         # A grid of cells is larger than the image by up to a row and a column; transparency has as many pixels again.
-        most = 4 * self.limits.max_pixels
+        most = 4 * self._limits.max_pixels
         if coded > most:
-            raise ImageTooLargeError(self.where, f"coded images of {coded} pixels, the limit is {most} in all")
+            raise ImageTooLargeError(self._where, f"coded images of {coded} pixels, the limit is {most} in all")
 
-    def _images(self, items: Items, number: int) -> Iterator[Item]:
-        """The coded images that an image is made of, once its declared size is checked."""
-        if number not in items.items:
-            raise self.reader.damaged("without an image")
-        item = items.items[number]
-        if item.kind in _CODED[self.kind]:
-            yield item
-            return
+    def _parts(self, number: int) -> Sequence[int]:
+        """The numbers of the coded images that an image is made of, once its declared size is checked."""
+        item = self._items.items.get(number)
+        if item is None:
+            raise self._reader.damaged("without an image")
+        if item.kind in _CODED[self._kind]:
+            return (number,)
         if item.kind != _GRID:
             form = item.kind.decode("ascii", "replace")
-            raise ImageError(self.where, f"an image of the form {form!r}: not supported in {self.kind.upper()} files")
+            raise ImageError(self._where, f"an image of the form {form!r}: not supported in {self._kind.upper()} files")
         self._declared_size(item)
-        cells = [target for kind, source, targets in items.references if (kind, source) == (_CELL_OF, number)
-                 for target in targets]  # fmt: skip
+        cells = self._cells.get(number, ())
         self._check_grid(item, len(cells))
+        if len(set(cells)) < len(cells):
+            raise self._reader.damaged("a cell of its grid is there twice")
         for cell in cells:
-            if cell not in items.items or items.items[cell].kind not in _CODED[self.kind]:
-                raise self.reader.damaged("a cell of its grid is no coded image")
-            yield items.items[cell]
+            if cell not in self._items.items or self._items.items[cell].kind not in _CODED[self._kind]:
+                raise self._reader.damaged("a cell of its grid is no coded image")
+        return cells
 
     def _check_grid(self, item: Item, cells: int) -> None:
-        layout = content(self.reader, item)
+        layout = content(self._reader, item)
         form = ">BBII" if len(layout) > 1 and layout[1] & 1 else ">BBHH"
         if len(layout) < 2 + struct.calcsize(form):
-            raise self.reader.damaged("the layout of its grid is too short")
+            raise self._reader.damaged("the layout of its grid is too short")
         rows, columns, width, height = struct.unpack_from(form, layout, 2)
         rows, columns = rows + 1, columns + 1
-        self.limits.check_pixels(width, height, self.where)
+        self._limits.check_pixels(width, height, self._where)
         if rows * columns != cells:
-            raise self.reader.damaged(f"a grid of {rows} x {columns} cells has {cells}")
+            raise self._reader.damaged(f"a grid of {rows} x {columns} cells has {cells}")
 
     def _declared_size(self, item: Item) -> tuple[int, int]:
         sizes = [box for box in item.properties if box.kind == b"ispe"]
         if len(sizes) != 1:
-            raise self.reader.damaged("an image does not say its size once")
-        cursor = Cursor(self.reader, sizes[0])
+            raise self._reader.damaged("an image does not say its size once")
+        cursor = Cursor(self._reader, sizes[0])
         width, height = cursor.number(4), cursor.number(4)
-        self.limits.check_pixels(width, height, self.where)
+        self._limits.check_pixels(width, height, self._where)
         return width, height
 
+    def _coded_pixels(self, number: int) -> int:
+        """How many pixels decoding a coded image goes over, once that is checked."""
+        if number not in self._pixels:
+            self._pixels[number] = self._check_coded(self._items.items[number])
+        return self._pixels[number]
+
     def _check_coded(self, item: Item) -> int:
-        """How many pixels decoding one goes over at most."""
         width, height = self._declared_size(item)
         found = self._coded(item)
         if found.width > width + _ROUNDING_PX or found.height > height + _ROUNDING_PX:
             raise ImageTooLargeError(
-                self.where, f"{found.width} x {found.height} pixels where {width} x {height} are declared"
+                self._where, f"{found.width} x {found.height} pixels where {width} x {height} are declared"
             )
-        if found.passes > self.limits.max_scans:
-            raise ImageError(self.where, f"an image of {found.passes} slices, the limit is {self.limits.max_scans}")
+        if found.passes > self._limits.max_scans:
+            raise ImageError(self._where, f"an image of {found.passes} slices, the limit is {self._limits.max_scans}")
         return width * height
 
     def _coded(self, item: Item) -> Coded:
-        data = content(self.reader, item)
-        if self.kind == "avif":
-            return coded_av1(self.reader, data)
+        data = content(self._reader, item)
+        if self._kind == "avif":
+            return coded_av1(self._reader, data)
         settings = [box for box in item.properties if box.kind == b"hvcC"]
         if len(settings) != 1:
-            raise self.reader.damaged("an image without one configuration")
-        return coded_hevc(self.reader, settings[0], data)
+            raise self._reader.damaged("an image without one configuration")
+        return coded_hevc(self._reader, settings[0], data)
