@@ -2,7 +2,7 @@
 //
 // docs/model-file.md is the specification. The file is a program: run only model files that you trust.
 //
-//     cc -O2 -o classify classify.c $(pkg-config --cflags --libs libonnxruntime libpng)     (Debian 13: libonnxruntime-dev)
+//     cc -O2 -o classify classify.c $(pkg-config --cflags --libs libonnxruntime libpng)     (libonnxruntime-dev, libpng-dev)
 //     djpeg photo.jpg | ./classify MODEL.onnx -
 //     ./classify MODEL.onnx IMAGE.ppm...
 //
