@@ -10,6 +10,7 @@ import click
 from tl_export.options import ExportOptions, GoldenSource, Precision
 from tl_infer.cli.console import printable, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
+from tl_infer.limits import parse_formats
 
 _EPILOG = """\b
 Exit codes: 0 written and proven, 1 fatal (nothing is written then), 2 wrong usage, 130 interrupted.
@@ -47,6 +48,7 @@ class _CommandLine:
     max_drop: float | None
     golden: GoldenSource
     add_class: tuple[str, Path] | None
+    formats: str
     overwrite: bool
     check: Path | None
     check_run: Path | None
@@ -78,6 +80,8 @@ class _CommandLine:
             raise click.UsageError("--images with --check needs --run DIR: without the run nothing can be compared.")
         if self.check_run is None and self.add_class is not None:
             raise click.UsageError("--add-class with --check needs --run DIR, the run that the class was added to.")
+        if self.formats:
+            raise click.UsageError("--check reads the formats that the run was trained on: give no --formats.")
         if self.fp16_weights or self.int8 or self.max_drop is not None or self.golden != _DEFAULTS.golden:
             raise click.UsageError("--check takes the file as it is: give no --fp16-weights, --int8 or --golden.")
 
@@ -97,6 +101,7 @@ class _CommandLine:
                 add_class=self.add_class,
                 images=self.images,
                 verify_count=self.verify_count,
+                formats=parse_formats(self.formats),
             )
         except ValueError as error:
             field, _, problem = str(error).partition(": ")
@@ -165,6 +170,13 @@ class _CommandLine:
     metavar="NAME DIR",
     help="Add a class without training, from the five or more images in DIR; the card says what the others lose by it. "
     "Needs the run's training images.",
+)
+@click.option(
+    "--formats",
+    default="",
+    metavar="A,B",
+    help="Also read images of these formats, besides those of the run: avif, heic (needs the extra heif), jpeg2000, "
+    "pnm (PPM, PGM, PBM), tga.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.option(

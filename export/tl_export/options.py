@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from tl_infer.limits import Limits
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES
 
 OPTIONAL_OUTPUTS = (LOGITS, EMBEDDING, HEATMAP)
@@ -36,6 +37,7 @@ class ExportOptions:
             int8.
         images: image files and folders to verify on; the run's held-out images when empty.
         verify_count: how many of them to verify on, evenly spread; None for all.
+        formats: of images, read besides those of the run, as `tl_infer.Limits.formats`.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -49,6 +51,7 @@ class ExportOptions:
     add_class: tuple[str, str | os.PathLike[str]] | None = None
     images: Sequence[str | os.PathLike[str]] = ()
     verify_count: int | None = None
+    formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in self.outputs:
@@ -62,6 +65,7 @@ class ExportOptions:
         _check(alone, "add_class", "precision int8", "fp32 or fp16-weights: int8 is judged on images of all classes")
         count = self.verify_count
         _check(count is None or count >= 1, "verify_count", count, "1 or more, or None for all")
+        Limits(formats=self.formats)  # which checks them
 
 
 def _check(holds: bool, field: str, found: object, expected: str) -> None:

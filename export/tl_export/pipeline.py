@@ -64,7 +64,7 @@ def export(
     page = None if page is None else Path(page)
     _check_names(out, page, overwrite)
     runtime = None if page is None else browser_runtime(progress)
-    plain = Trained.load(run, options.images, options.verify_count)
+    plain = Trained.load(run, options.images, options.verify_count, options.formats)
     if plain.spec.task == "multi":
         _check_multi_label(plain.run, options, page)
     trained, added, metrics = _extended(plain, options, progress)

@@ -57,7 +57,8 @@ class Classifier:
         """Open a model and try it on one image; on any provider but the CPU, also run its self-test.
 
         Args:
-            model: path, bytes, or binary file open for reading, of a model made by tl-export.
+            model: path, bytes, or binary file open for reading, of a model made by tl-export; or a text
+                `hf://ORG/REPO@COMMIT/FILE.onnx#sha256=DIGEST`, a file on the Hugging Face hub (extra `hub`).
             threads: processors to use; None for all that the process may use.
             providers: in order of preference, of cpu, cuda, coreml, openvino, directml; None for the CPU.
             sha256: the SHA-256 that the file must have, 64 hexadecimal digits; None accepts any.
@@ -65,7 +66,8 @@ class Classifier:
             for_many: prepare for `classify_many` first; saves memory and time if nothing else is called.
 
         Raises:
-            ModelFileError: no such file, damaged, not made by tl-export, with external data, or not that of `sha256`.
+            ModelFileError: no such file, damaged, not made by tl-export, with external data, not that of `sha256`, or
+                not to be had from the hub.
             ProviderError: a provider is not in the installed onnxruntime, or does not start.
             SelfTestError: another provider than the CPU gives other answers than the file says.
             TypeError: `model` is of none of the types above.

@@ -4,6 +4,8 @@ It limits itself before the first file: memory, no files written, no core dump, 
 process that started it is gone. This is a limit on damage, not a sandbox: it can read what its user can.
 """
 
+import functools
+import importlib
 import mmap
 import os
 import resource
@@ -12,7 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from tl_infer.errors import ImageError, ImageTooLargeError
 from tl_infer.images import decode
@@ -40,6 +42,7 @@ def main(memory: int, memory_bytes: int, max_bytes: int, alarm_s: int) -> None:
 
     """
     Image.init()  # imports every format before memory is limited
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread counts against the memory; other images have processes
     shared = mmap.mmap(memory, memory_bytes)
     limit = _address_space() + max_bytes
     for kind, most in ((resource.RLIMIT_AS, limit), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
@@ -64,6 +67,8 @@ def main(memory: int, memory_bytes: int, max_bytes: int, alarm_s: int) -> None:
 def _answer(request: Request, shared: mmap.mmap) -> Answer:
     tally = DepthTally()
     try:
+        if "heic" in request.limits.formats:
+            _limit_heif_threads()
         data = shared[: request.file_bytes]
         pixels = decode(data, "", request.limits, request.fast_for_px, tally if request.tallied else None)
         np.frombuffer(shared, np.uint8, pixels.size)[:] = pixels.reshape(-1)
@@ -74,6 +79,11 @@ def _answer(request: Request, shared: mmap.mmap) -> Answer:
             return Answer(NO_MEMORY)
         return Answer(REFUSED, text=error.reason)
     return Answer(PIXELS, pixels.shape[0], pixels.shape[1], next(iter(tally.counts()), 0))
+
+
+@functools.cache
+def _limit_heif_threads() -> None:
+    importlib.import_module("pillow_heif.options").DECODE_THREADS = 1  # type: ignore[attr-defined]
 
 
 def _address_space() -> int:

@@ -6,6 +6,9 @@ byte, unless a bit depth is given), grey repeated to RGB.
 """
 
 import contextlib
+import dataclasses
+import importlib.metadata
+import importlib.util
 import io
 import os
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ from PIL import Image
 
 from tl_infer.errors import ImageError, first_line
 from tl_infer.formats.checks import TIFF, check_file
+from tl_infer.formats.further.recognise import check_allowed, further_format, open_further
 from tl_infer.formats.jpeg import Outline
 from tl_infer.formats.jpeg_data import load_whole
 from tl_infer.isolation.pool import DecodingPool, shared_pool
@@ -31,13 +35,25 @@ from tl_infer.system.files import open_regular
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
+
+def _heif_version() -> str:
+    """Of the library for HEIC images, if it is installed."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return ""
+    try:
+        return f", pillow-heif {importlib.metadata.version('pillow-heif')}"
+    except importlib.metadata.PackageNotFoundError:  # it is there without what pip notes of it
+        return ", pillow-heif"
+
+
 # Names what decides the pixels of a file, for caches: these rules, and the library behind them.
-DECODER: Final = f"rules 2, Pillow {PIL.__version__}"
+DECODER: Final = f"rules 3, Pillow {PIL.__version__}{_heif_version()}"
 
 # Pillow's name of each format we decode. EPS stays out: reading it would start Ghostscript.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 _EXIF_ORIENTATION: Final = 0x0112
+_DECLARE_DEPTH: Final = ("JPEG2000",)  # how many bits are used, to which Pillow scales
 
 
 def load_image(
@@ -110,6 +126,8 @@ def decode(
         with image:
             if fast_for_px is not None and image.format == "JPEG":
                 image.draft(None, (fast_for_px, fast_for_px))
+            if image.format in _DECLARE_DEPTH:
+                return _from_file(image, data, outline, where, dataclasses.replace(limits, bit_depth=None))
             if not is_sixteen_bit(image):
                 return _from_file(image, data, outline, where, limits)
             if limits.depth < FULL_DEPTH:
@@ -134,15 +152,26 @@ def open_image(data: bytes, where: str, limits: Limits = DEFAULT_LIMITS) -> Imag
 def _opened(data: bytes, where: str, limits: Limits) -> tuple[Image.Image, Outline | None]:
     if not data:
         raise ImageError(where, "the file is empty")
-    outline = check_file(data, where, limits)
+    further = further_format(data)
+    if further is not None:
+        check_allowed(further, where, limits)
+    outline = check_file(data, where, limits, further)
     if data.startswith(TIFF):
         silence_libtiff()
-    try:
-        image = _open(io.BytesIO(data))
-    except Exception as error:
-        raise ImageError(where, f"not an image in a known format ({', '.join(FORMATS)})") from error
+    if further is not None:
+        with _failing_as("damaged image", where):
+            image = open_further(further, data, where, limits)
+    else:
+        image = _open_usual(data, where)
     limits.check_pixels(image.width, image.height, where)
     return image, outline
+
+
+def _open_usual(data: bytes, where: str) -> Image.Image:
+    try:
+        return _open(io.BytesIO(data))
+    except Exception as error:
+        raise ImageError(where, f"not an image in a known format ({', '.join(FORMATS)})") from error
 
 
 def _open(file: BinaryIO) -> Image.Image:

@@ -55,6 +55,17 @@ def long_tag(count: int) -> bytes:
     return tiff(_grey(16, 16, *layout, compression=1), bytes(256))
 
 
+def bands(count: int, extra: Sequence[int] | None, colour_space: int = 2, value: int = 100) -> bytes:
+    """A file of so many bands, all of one value; `extra` is what those behind the colours are declared as."""
+    strip = bytes([value]) * (count * 4)
+    declared: list[Entry] = [] if extra is None else [(338, 3, extra)]
+    entries: list[Entry] = [
+        (256, 4, [2]), (257, 4, [2]), (258, 3, [8] * count), (259, 3, [1]), (262, 3, [colour_space]), (273, 4, [8]),
+        (277, 3, [count]), (278, 4, [2]), (279, 4, [len(strip)]),
+    ]  # fmt: skip
+    return tiff(entries + declared, strip)
+
+
 def many_odd_tags(count: int) -> bytes:
     """Tags whose values lie behind the end: Pillow warned of each, 12,000 lines from one file."""
     strip = bytes(256)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from attacks import gif_and_bmp_files, jpeg_files, model_files, png_files, tiff_files
+from attacks import further_files, gif_and_bmp_files, jpeg_files, model_files, png_files, tiff_files
 from attacks.jpeg_files import photo
 from support import onnx_bytes
 
@@ -51,6 +51,44 @@ def images() -> list[bytes]:
         tiff_files.two_widths(16, 20), tiff_files.long_tag(20), tiff_files.many_odd_tags(5),
         gif_and_bmp_files.many_comments(9), gif_and_bmp_files.run_length_encoded(9, 5), png_files.many_chunks(5),
         png_files.cut_and_ended(_encoded(_SMALL, "PNG"), 300),
+    ]  # fmt: skip
+
+
+def further() -> list[bytes]:
+    """Files of every format that is read only if asked for; of HEIC, without its library, one without a picture."""
+    rgba = _SMALL.convert("RGBA")
+    rgba.putalpha(100)
+    deep = Image.fromarray((np.arange(64, dtype=np.uint16) * 64).reshape(8, 8))
+    size = further_files.size_property(24, 17)
+    return [
+        *_heic(),
+        *(_encoded(image, "AVIF", speed=10) for image in (_SMALL, rgba)), further_files.larger_inside(b"avif", 64),
+        further_files.grid(b"avif", 2, 2, [2, 3, 4, 5], declared_px=128), further_files.hidden_frames(3),
+        further_files.container(b"heic", [(1, b"hvc1", bytes(40), [size, further_files.box(b"hvcC", bytes(40))])]),
+        *(_encoded(image, "JPEG2000") for image in (_SMALL, rgba, deep, _SMALL.convert("L"))),
+        _encoded(_SMALL, "JPEG2000", no_jp2=True, tile_size=(16, 16)), further_files.jpeg2000(),
+        further_files.jpeg2000(precinct=0), further_files.jpeg2000(layers=65_535),
+        further_files.many_boxes(3), further_files.many_header_boxes(3),
+        *(_encoded(image, "PPM") for image in (_SMALL, deep, _SMALL.convert("L"), _SMALL.convert("1"))),
+        b"P1 4 1\n01 10", b"P2\n3 2\n255\n0 1 100\n254\t255  7\n", b"P3 1 1 7 1 2 3",
+        b"P5 3 1 4095\n\0\0\x08\x00\x0f\xff",
+        *(_encoded(image, "TGA") for image in (_SMALL, rgba, _SMALL.convert("L"), _SMALL.quantize(4))),
+        _encoded(rgba, "TGA", compression="tga_rle"), further_files.tga(10, 24, 65_535, 65_535),
+    ]  # fmt: skip
+
+
+def _heic() -> list[bytes]:
+    try:
+        import pillow_heif
+    except ImportError:
+        return []
+    pillow_heif.register_heif_opener()
+    rgba = _SMALL.convert("RGBA")
+    rgba.putalpha(100)
+    return [
+        *(_encoded(image, "HEIF") for image in (_SMALL, rgba, _SMALL.convert("L"))),
+        _encoded(_SMALL, "HEIF", chroma=444, quality=-1), further_files.larger_inside(b"heic", 64),
+        further_files.grid(b"heic", 2, 2, [2, 3, 4, 5], declared_px=128), further_files.repeated_slices(3),
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,11 +13,15 @@ import numpy as np
 from fuzz import corpus
 from tl_infer import Classifier, ImageError, Limits, ModelFileError, ModelSpec, load_image
 from tl_infer.formats.jpeg import read_outline
+from tl_infer.limits import FURTHER_FORMATS
 from tl_infer.model.golden import GoldenSet
 from tl_infer.model.wire import has_external_data
 
 _LIMITS = Limits(max_pixels=1_000_000)
 _SCANS = 20
+_LIBRARIES = {"heic": "pillow_heif"}  # without which a format is not asked for
+_AVAILABLE = tuple(name for name in FURTHER_FORMATS if importlib.util.find_spec(_LIBRARIES.get(name, "PIL")))
+_WITH_FURTHER = dataclasses.replace(_LIMITS, formats=_AVAILABLE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +50,17 @@ def images(data: bytes) -> None:
             assert pixels.ndim == 3
             assert pixels.flags.c_contiguous
             assert pixels.shape[0] * pixels.shape[1] <= _LIMITS.max_pixels
+
+
+def further(data: bytes) -> None:
+    """As `images`, with all formats that are read only if asked for."""
+    try:
+        pixels = load_image(data, _WITH_FURTHER)
+    except ImageError as error:
+        _expect(len(error.reason.splitlines()) == 1, error.reason)
+    else:
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[0] * pixels.shape[1] <= _LIMITS.max_pixels
 
 
 def jpeg(data: bytes) -> None:
@@ -123,10 +139,11 @@ def _file(name: str, data: bytes) -> Iterator[Path]:
 
 TARGETS = {
     "images": Target(images, corpus.images),
+    "further": Target(further, corpus.further),
     "jpeg": Target(jpeg, corpus.jpeg),
     "wire": Target(wire, corpus.models),
     "records": Target(records, corpus.records),
     "csv": Target(csv, corpus.csv),
     "toml": Target(toml, corpus.toml),
 }
-RUNTIME_TARGETS = ("images", "jpeg", "wire", "records")  # that need nothing but the runtime
+RUNTIME_TARGETS = ("images", "further", "jpeg", "wire", "records")  # that need nothing but the runtime

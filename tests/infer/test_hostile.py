@@ -87,7 +87,7 @@ def test_the_content_decides_not_the_name(tmp_path, kind):
     assert load_image(path).shape == (48, 64, 3)
 
 
-@pytest.mark.parametrize("kind", ["PPM", "ICO", "TGA", "PCX", "SGI", "DDS", "PDF", "EPS", "JPEG2000", "ICNS"])
+@pytest.mark.parametrize("kind", ["ICO", "PCX", "SGI", "DDS", "PDF", "EPS", "ICNS"])
 def test_other_formats_that_pillow_knows_are_refused(kind):
     with pytest.raises(ImageError, match="not an image in a known format"):
         load_image(encoded(Image.new("RGB", (64, 64)), kind))

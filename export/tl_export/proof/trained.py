@@ -33,13 +33,16 @@ class Trained:
         return self.route.spec
 
     @staticmethod
-    def load(run: Path, images: Sequence[str | os.PathLike[str]] = (), count: int | None = None) -> "Trained":
+    def load(
+        run: Path, images: Sequence[str | os.PathLike[str]] = (), count: int | None = None, formats: Sequence[str] = ()
+    ) -> "Trained":
         """Read a run.
 
         Args:
             run: folder that tl-train wrote.
             images: image files and folders to compare on; the run's held-out images when empty.
             count: compare on that many of them, evenly spread; on all for None.
+            formats: of images, read besides those of the run.
 
         Raises:
             TypeError: `images` is a single path, not a list of them.
@@ -49,5 +52,7 @@ class Trained:
         if isinstance(images, str | os.PathLike):
             raise TypeError(f"images: found {os.fspath(images)!r}, expected a list of paths")
         folder = RunFolder(run)
-        route = TorchRoute(*folder.load_model(), folder.config().data.limits, folder.familiarity())
+        limits = folder.config().data.limits
+        limits = dataclasses.replace(limits, formats=tuple(dict.fromkeys((*limits.formats, *formats))))
+        route = TorchRoute(*folder.load_model(), limits, folder.familiarity())
         return Trained(folder, route, evenly(find_files(images) if images else folder.held_out_files(), count))

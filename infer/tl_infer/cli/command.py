@@ -8,7 +8,7 @@ import click
 
 from tl_infer.cli.console import run_program, work_begins
 from tl_infer.cli.options import Options
-from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits
+from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits, parse_formats
 
 _EPILOG = """\b
 Exit codes: 0 all classified, 1 fatal, 2 wrong usage, 3 some files failed,
@@ -58,6 +58,13 @@ def _check_sha256(_context: click.Context, _parameter: click.Parameter, value: s
     return value
 
 
+def _parse_formats(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    try:
+        return Limits(formats=parse_formats(value)).formats
+    except ValueError as error:
+        raise click.BadParameter(str(error).removeprefix("formats: ")) from error
+
+
 def _check_paths(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """An empty argument is an unset variable of the shell; as a path it would be the current folder."""
     if "" in value:
@@ -69,15 +76,24 @@ def _check_paths(_context: click.Context, _parameter: click.Parameter, value: tu
 
 _LIMITS = {"max_pixels": "max_pixels", "max_file_size": "max_file_bytes", "max_side": "max_side_px",
            "max_scans": "max_scans", "fast_decode": "fast_decode", "bit_depth": "bit_depth", "isolate": "isolate",
-           "max_seconds": "max_seconds"}  # fmt: skip
+           "max_seconds": "max_seconds", "formats": "formats"}  # fmt: skip
 _PATH = click.Path(path_type=Path)
+
+
+class _Model(click.Path):
+    """A path, or a text that begins with `hf://`, which a Path would change."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if str(value).startswith("hf://") else super().convert(value, param, ctx)
+
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _COUNT = click.IntRange(min=1)
 
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tl-toolkit", prog_name="tl-infer")
-@click.argument("model", type=_PATH)
+@click.argument("model", type=_Model(path_type=Path))
 @click.argument("paths", metavar="PATH...", nargs=-1, callback=_check_paths)
 @click.option("-0", "--null", "nul", is_flag=True, help="Paths on standard input are separated by NUL.")
 @click.option("--out", type=_FILE, callback=_check_out,
@@ -118,6 +134,9 @@ _COUNT = click.IntRange(min=1)
               help="Refuse images wider or taller than this.")  # fmt: skip
 @click.option("--max-scans", type=_COUNT, default=DEFAULT_LIMITS.max_scans, show_default=True,
               help="Refuse progressive JPEGs with more scans.")  # fmt: skip
+@click.option("--formats", metavar="A,B", default="", callback=_parse_formats,
+              help="Also read images of these formats: avif, heic (needs the extra heif), jpeg2000, "
+                   "pnm (PPM, PGM, PBM), tga.")  # fmt: skip
 @click.option("--isolate", is_flag=True,
               help="Decode in processes of their own, for files from strangers: one that crashes or takes more than "
                    "2 GB of memory is an error, and the others are classified.")  # fmt: skip
@@ -130,6 +149,7 @@ _COUNT = click.IntRange(min=1)
 def command(**options: Any) -> int:
     """Classify images with MODEL, a file made by tl-export.
 
+    MODEL may be hf://ORG/REPO@COMMIT/FILE.onnx#sha256=DIGEST, a file on the Hugging Face hub.
     Each PATH is an image, a folder, a quoted pattern ('photos/*.jpg'), or - for paths on standard input, one file
     each. Folders are read with all their sub-folders, in natural order, skipping names that begin with a dot. Every
     file gives one row; a file that is not an image gives a row with the error, and the others are classified. Rows go

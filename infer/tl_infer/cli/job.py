@@ -183,7 +183,8 @@ class Job:
                 "max_side_px": limits.max_side_px,
                 "max_scans": limits.max_scans,
             }
-            | ({} if limits.bit_depth is None else {"bit_depth": limits.bit_depth}),
+            | ({} if limits.bit_depth is None else {"bit_depth": limits.bit_depth})
+            | ({"formats": list(limits.formats)} if limits.formats else {}),
             "sort-into": None if options.sort_into is None else [options.sort_mode, str(options.sort_into)],
             "heatmaps": None if options.heatmaps is None else str(options.heatmaps),
         }

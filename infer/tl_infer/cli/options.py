@@ -13,7 +13,7 @@ class Options:
     """What the command line says.
 
     Attributes:
-        model: the model file.
+        model: the model file, or where it is on the hub.
         paths: files, folders and patterns, as `Inputs` takes them.
         nul: paths on standard input are separated by NUL.
         out: where the rows go; ends in `.csv` or `.jsonl`.
@@ -33,7 +33,7 @@ class Options:
 
     """
 
-    model: Path
+    model: Path | str
     paths: tuple[str, ...] = ()
     nul: bool = False
     out: Path | None = None

@@ -3,6 +3,7 @@
 from PIL import ImageFile
 
 from tl_infer.formats.bmp import check_encoding
+from tl_infer.formats.further.recognise import check_further
 from tl_infer.formats.gif import check_blocks
 from tl_infer.formats.jpeg import Outline, read_outline
 from tl_infer.formats.png import check_chunks
@@ -13,8 +14,14 @@ _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 
 
-def check_file(data: bytes, where: str, limits: Limits) -> Outline | None:
+def check_file(data: bytes, where: str, limits: Limits, further: str | None = None) -> Outline | None:
     """Look for too much, and for truncated data, unless the program has told Pillow to take that too.
+
+    Args:
+        data: the file.
+        where: what errors call it.
+        limits: on what it may hold.
+        further: its format, if it is one of those that are read only if asked for.
 
     Returns:
         The outline of a JPEG; None for any other file.
@@ -23,9 +30,11 @@ def check_file(data: bytes, where: str, limits: Limits) -> Outline | None:
         ImageError: the file holds more than the limits allow, or less than it says.
 
     """
-    if data.startswith(_JPEG):
+    if further is not None:
+        check_further(further, data, where, limits)
+    elif data.startswith(_JPEG):
         return read_outline(data, where, limits.max_scans)
-    if data.startswith(_PNG) and not ImageFile.LOAD_TRUNCATED_IMAGES:
+    elif data.startswith(_PNG) and not ImageFile.LOAD_TRUNCATED_IMAGES:
         check_chunks(data, where, limits)
     elif data.startswith(TIFF):
         check_layout(data, where, limits)

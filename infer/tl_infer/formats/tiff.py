@@ -17,17 +17,20 @@ MAX_ENTRIES: Final = 65_535  # what the 32-bit form can have
 MAX_VALUES: Final = 1_000_000  # of a tag, besides the places of strips and tiles; a 16-bit palette has 196,608
 
 _WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _PLANES = 256, 257, 259, 277, 284
+_COLOUR_SPACE, _EXTRA_SAMPLES = 262, 338
 _STRIPS, _ROWS, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
 _JPEG_TABLES = 347
 _JPEG, _JPEG_BYTES = 513, 514  # of the old kind of JPEG compression
 _LAYOUT: Final = frozenset((
     _WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _PLANES, _STRIPS, _ROWS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILES,
-    _TILE_BYTES, _JPEG_TABLES, _JPEG, _JPEG_BYTES,
+    _TILE_BYTES, _JPEG_TABLES, _JPEG, _JPEG_BYTES, _COLOUR_SPACE, _EXTRA_SAMPLES,
 ))  # fmt: skip
 _PLACES: Final = frozenset((_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES))
 _UNCOMPRESSED, _OLD_JPEG, _NEW_JPEG = 1, 6, 7
 _MOST_SAMPLES = 6  # that Pillow decodes
+_COLOURS: Final = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}  # of a colour space; grey and a palette have one
+_ALPHA: Final = (1, 2)  # kinds of extra samples: premultiplied, and not
 
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
@@ -98,7 +101,7 @@ def check_layout(data: bytes, where: str, limits: Limits) -> None:
     reader = _Reader(data, where)
     layout: dict[int, _Entry] = {}
     for entry in reader.entries():
-        if entry.tag not in _LAYOUT:
+        if entry.tag not in _LAYOUT - {_EXTRA_SAMPLES} and entry.count > MAX_VALUES:
             raise ImageError(where, f"TIFF tag {entry.tag} has {entry.count} values, the limit is {MAX_VALUES}")
         if entry.tag in layout:  # Pillow and libtiff could take different ones
             raise reader.damaged(f"TIFF tag {entry.tag} is there twice")
@@ -107,6 +110,7 @@ def check_layout(data: bytes, where: str, limits: Limits) -> None:
     if _WIDTH not in single or _HEIGHT not in single:
         raise reader.damaged("a TIFF without a width or height")
     limits.check_pixels(single[_WIDTH], single[_HEIGHT], where)
+    _check_bands(single, where)
     most = _most_pieces(reader, single, where, limits)
     for tag in _PLACES & layout.keys():
         if layout[tag].count > most:
@@ -120,6 +124,19 @@ def check_layout(data: bytes, where: str, limits: Limits) -> None:
                 raise reader.damaged("it is truncated: a strip or tile of the TIFF lies behind the end")
             if jpeg is not None:
                 jpeg.check(data[start : end if end > start else len(data)])
+
+
+def _check_bands(single: dict[int, int], where: str) -> None:
+    """Refuse bands that are neither colour nor declared as alpha: Pillow lays some over white, and drops others."""
+    bands, colours = single.get(_SAMPLES, 1), _COLOURS.get(single.get(_COLOUR_SPACE, 0), 1)
+    extra = bands - colours
+    if extra < 1 or (extra == 1 and single.get(_EXTRA_SAMPLES, 0) in _ALPHA):
+        return
+    raise ImageError(
+        where,
+        f"a TIFF of {bands} bands, of which {extra} {'is' if extra == 1 else 'are'} neither colour nor declared as "
+        f"alpha (tag ExtraSamples); save it with its {colours} colour band{'s' if colours > 1 else ''} alone",
+    )
 
 
 def _first(reader: _Reader, entry: _Entry) -> int:

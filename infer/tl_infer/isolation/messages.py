@@ -7,11 +7,11 @@ import dataclasses
 import struct
 from typing import Final, Self
 
-from tl_infer.limits import Limits
+from tl_infer.limits import FURTHER_FORMATS, Limits
 
 READY, PIXELS, REFUSED, TOO_LARGE, NO_MEMORY = range(5)
 
-_REQUEST: Final = struct.Struct("<QQqQQQBB")
+_REQUEST: Final = struct.Struct("<QQqQQQBBB")
 _ANSWER: Final = struct.Struct("<BIIBH")
 _TEXT_BYTES: Final = 480
 REQUEST_BYTES: Final = _REQUEST.size
@@ -41,13 +41,17 @@ class Request:
         """As bytes."""
         limits, fast = self.limits, -1 if self.fast_for_px is None else self.fast_for_px
         numbers = (limits.max_pixels, limits.max_side_px, limits.max_scans, limits.bit_depth or 0)
-        return _REQUEST.pack(self.file_bytes, self.memory_bytes, fast, *numbers, self.tallied)
+        formats = sum(1 << bit for bit, name in enumerate(FURTHER_FORMATS) if name in limits.formats)
+        return _REQUEST.pack(self.file_bytes, self.memory_bytes, fast, *numbers, formats, self.tallied)
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """From bytes."""
-        file_bytes, memory_bytes, fast, pixels, side_px, scans, depth, tallied = _REQUEST.unpack(data)
-        limits = Limits(max_pixels=pixels, max_side_px=side_px, max_scans=scans, bit_depth=depth or None)
+        file_bytes, memory_bytes, fast, pixels, side_px, scans, depth, bits, tallied = _REQUEST.unpack(data)
+        formats = tuple(name for bit, name in enumerate(FURTHER_FORMATS) if bits >> bit & 1)
+        limits = Limits(
+            max_pixels=pixels, max_side_px=side_px, max_scans=scans, bit_depth=depth or None, formats=formats
+        )
         return cls(file_bytes, memory_bytes, None if fast < 0 else fast, limits, bool(tallied))
 
 

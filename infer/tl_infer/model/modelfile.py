@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tl_infer.errors import ModelFileError, first_line
+from tl_infer.model.hub import PREFIX, HubFile
 from tl_infer.model.wire import has_external_data
 from tl_infer.system.files import open_regular
 
@@ -41,24 +42,35 @@ def read_model(source: ModelSource, sha256: str | None = None) -> ModelFile:
     """Read a model.
 
     Args:
-        source: path, bytes, or a binary file open for reading, which is read to its end and left open.
+        source: path, a text that begins with `hf://` (see `HubFile`), bytes, or a binary file open for reading, which
+            is read to its end and left open.
         sha256: what the SHA-256 of the file must be, 64 hexadecimal digits.
 
     Raises:
-        ModelFileError: no such file, not a regular file, empty, too large, another SHA-256, or with external data.
+        ModelFileError: no such file, not a regular file, empty, too large, another SHA-256, with external data, or not
+            to be had from the hub.
         TypeError: `source` is of none of the types above.
         ValueError: `sha256` is not a SHA-256.
 
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise ValueError(f"sha256: found {sha256[:80]!r}, expected 64 hexadecimal digits")
+    pinned = sha256
+    if isinstance(source, str) and source.startswith(PREFIX):
+        on_hub = HubFile.parse(source)
+        pinned, source = on_hub.sha256, on_hub.local_path()
     model = _read(source)
+    _check_digest(model, pinned)
+    _check_digest(model, sha256)
+    _refuse_external_data(model)
+    return model
+
+
+def _check_digest(model: ModelFile, sha256: str | None) -> None:
     if sha256 is not None and model.sha256 != sha256.lower():
         raise ModelFileError(
             f"{model.where}: its SHA-256 is {model.sha256}, expected {sha256.lower()}; this is not the file you pinned"
         )
-    _refuse_external_data(model)
-    return model
 
 
 def _read(source: ModelSource) -> ModelFile:

@@ -46,6 +46,39 @@ def test_a_layout_that_does_not_fit_is_refused(data, message):
         load_image(data)
 
 
+@pytest.mark.parametrize(
+    ("count", "extra", "colour_space", "found"),
+    [
+        (4, [0], 2, "4 bands, of which 1 is neither colour nor declared as alpha"),  # Pillow drops it
+        (4, None, 2, "4 bands, of which 1 is neither"),  # Pillow takes it for alpha
+        (4, [999], 2, "4 bands, of which 1 is neither"),
+        (5, [0, 0], 2, "5 bands, of which 2 are neither"),
+        (5, [2, 0], 2, "5 bands, of which 2 are neither"),
+        (5, [0], 5, "5 bands, of which 1 is neither"),
+        (2, [0], 1, "2 bands, of which 1 is neither"),
+        (12, [0] * 9, 2, "12 bands, of which 9 are neither"),
+    ],
+)
+def test_a_band_that_is_neither_colour_nor_alpha_is_refused(count, extra, colour_space, found):
+    with pytest.raises(ImageError, match=found) as error:
+        load_image(tiff_files.bands(count, extra, colour_space))
+    assert "(tag ExtraSamples); save it with its" in error.value.reason
+
+
+@pytest.mark.parametrize(
+    ("count", "extra", "colour_space", "expected"),
+    [
+        (3, None, 2, [100, 100, 100]),
+        (4, [2], 2, [194, 194, 194]),  # (100 * 100 + 255 * 155) / 255
+        (2, [2], 1, [194, 194, 194]),
+        (4, [1], 2, [255, 255, 255]),  # white, once it is no longer multiplied
+        (4, None, 5, [94, 94, 94]),  # CMYK
+    ],
+)
+def test_bands_that_are_declared_are_read(count, extra, colour_space, expected):
+    assert load_image(tiff_files.bands(count, extra, colour_space))[0, 0].tolist() == expected
+
+
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_a_cut_file_is_refused(compression):
     whole = encoded(compression=compression)

@@ -154,7 +154,8 @@ def test_limits_out_of_range_are_refused(values, message):
 
 
 def test_messages_keep_what_they_are_made_of():
-    request = Request(5, 100, None, Limits(max_pixels=7, max_side_px=6, max_scans=5, bit_depth=12), True)
+    limits = Limits(max_pixels=7, max_side_px=6, max_scans=5, bit_depth=12, formats=("avif", "tga"))
+    request = Request(5, 100, None, limits, True)
     assert Request.unpack(request.pack()) == request
     answer = Answer(2, 3, 4, 12, "a reason with \N{SNOWMAN}")
     assert Answer.unpack(answer.pack()) == answer
@@ -169,12 +170,17 @@ def test_messages_keep_what_they_are_made_of():
         ("PNG", {"compress_level": 1}, 8),
         ("TIFF", {"compression": "packbits"}, 8),
         ("WEBP", {"method": 0}, 20),
+        ("AVIF", {"speed": 10}, 12),
+        ("JPEG2000", {"num_resolutions": 3}, 28),
+        ("PPM", {}, 8),
+        ("TGA", {}, 8),
     ],
 )
 def test_decoding_takes_no_more_memory_than_documented(kind, options, bytes_a_pixel):
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((3000, 3000)).convert("RGB").save(buffer, kind, **options)
     most = bytes_a_pixel * 3000**2 + 2 * len(buffer.getvalue()) + 10_000_000
-    pool = DecodingPool(Limits(isolate=True, max_bytes=most, max_seconds=600), processes=1)
+    limits = Limits(isolate=True, max_bytes=most, max_seconds=600, formats=("avif", "jpeg2000", "pnm", "tga"))
+    pool = DecodingPool(limits, processes=1)
     assert decoded(pool, buffer.getvalue()).shape == (3000, 3000, 3)
     pool.close()

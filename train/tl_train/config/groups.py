@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MIN_DEPTH, Limits
+from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MIN_DEPTH, Limits, parse_formats
 from tl_infer.model.contract import MAX_SIDE_PX, Anchor, Color, Fit, Resample
 from tl_train.config.choices import (
     DEFAULT_SEPARATOR,
@@ -90,6 +90,11 @@ class DataConfig:
         metavar="BITS",
         help="Significant bits in 16-bit images, e.g. 12 for a 12-bit camera; stored in the exported file.",
     )
+    formats: str = option(
+        "", metavar="A,B", shown="",
+        help="Also read images of these formats: avif, heic (needs the extra heif), jpeg2000, "
+        "pnm (PPM, PGM, PBM), tga.",
+    )  # fmt: skip
     mat_keys: str = option("", metavar="A,B", shown="", help="Variables of a .mat file, one per class.")
     mat_shape: str = option("", metavar="HxW", shown="", help="Height and width of an image in a .mat file: 64x64.")
     mat_order: MatOrder = option(
@@ -108,12 +113,17 @@ class DataConfig:
             check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         in_range = MIN_DEPTH <= self.bit_depth <= FULL_DEPTH
         check(in_range, "bit_depth", self.bit_depth, f"{MIN_DEPTH} to {FULL_DEPTH}")
+        try:
+            Limits(formats=parse_formats(self.formats))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     @property
     def limits(self) -> Limits:
         """What decoding an image may take, and how 16-bit images are scaled."""
         bit_depth = None if self.bit_depth == FULL_DEPTH else self.bit_depth
-        return Limits(max_pixels=self.max_pixels, max_side_px=self.max_side, bit_depth=bit_depth)
+        formats = parse_formats(self.formats)
+        return Limits(max_pixels=self.max_pixels, max_side_px=self.max_side, bit_depth=bit_depth, formats=formats)
 
     @property
     def val_share(self) -> float:

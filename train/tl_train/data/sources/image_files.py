@@ -9,10 +9,11 @@ from tl_infer.errors import first_line
 from tl_infer.system.finding import natural_key
 from tl_train.errors import DataError
 
-# Also of formats that are not read: such files are somebody's images all the same.
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
-)
+# Also of formats that are read only if asked for: such files are somebody's images all the same.
+IMAGE_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".hif",
+    ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".tga",
+))  # fmt: skip
 
 
 def is_image_name(name: str) -> bool:
