@@ -13,6 +13,9 @@ ALL_OUTPUTS = (PROBABILITIES, *OPTIONAL_OUTPUTS)
 
 GoldenSource = Literal["pictures", "synthetic"]
 
+# What int8 is kept by: no loss above the allowance was shown; a smaller one was shown; nothing, it is only measured.
+Gate = Literal["shown", "strict", "none"]
+
 
 class Precision(enum.StrEnum):
     """How a file stores its network; the value is its name in reports."""
@@ -30,6 +33,8 @@ class ExportOptions:
         outputs: the outputs to include, where the network has them; `probabilities` is always included.
         precision: how the network is stored, a `Precision` or its value. `int8` only where it passes its gates.
         max_drop: the accuracy that int8 may lose, as a share (0.005 is half a point), 0..1.
+        gate: `shown` refuses int8 where a greater loss was shown, `strict` keeps it only where a smaller one was shown,
+            `none` keeps it whatever was measured.
         golden: what the golden samples are: small copies of held-out images, or patterns that tl-export draws.
         images: image files and folders to verify on; the run's held-out images when empty.
         verify_count: how many of them to verify on, evenly spread; None for all.
@@ -42,6 +47,7 @@ class ExportOptions:
     outputs: Sequence[str] = ALL_OUTPUTS
     precision: Precision = Precision.FP32
     max_drop: float = 0.005
+    gate: Gate = "shown"
     golden: GoldenSource = "pictures"
     images: Sequence[str | os.PathLike[str]] = ()
     verify_count: int | None = None
@@ -53,6 +59,7 @@ class ExportOptions:
         _check(self.precision in stored, "precision", f"'{self.precision}'", " or ".join(stored))
         object.__setattr__(self, "precision", Precision(self.precision))
         _check(0 <= self.max_drop <= 1, "max_drop", self.max_drop, "0 to 1, as a share")
+        _check(self.gate in get_args(Gate), "gate", f"'{self.gate}'", " or ".join(get_args(Gate)))
         _check(self.golden in get_args(GoldenSource), "golden", f"'{self.golden}'", " or ".join(get_args(GoldenSource)))
         count = self.verify_count
         _check(count is None or count >= 1, "verify_count", count, "1 or more, or None for all")

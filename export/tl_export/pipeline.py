@@ -18,6 +18,7 @@ from tl_export.proof.proof import parity_json
 from tl_export.proof.trained import Trained
 from tl_export.results import ExportResult
 from tl_export.smaller.form import Formed, give_form
+from tl_export.smaller.gates import Allowance
 from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.system.files import replacing
 from tl_train.errors import TracingError
@@ -82,7 +83,7 @@ def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -
         raise ExportError(str(error)) from error
     whole = assemble(network, spec, (PROBABILITIES, *traced))
     set_spec(whole, spec, bit_depth=route.limits.bit_depth)
-    formed = give_form(whole, options.precision, trained, progress, max_drop=options.max_drop)
+    formed = give_form(whole, options.precision, trained, progress, Allowance(options.max_drop, options.gate))
     outputs = (PROBABILITIES, *chosen)
     leave_outputs(formed.file, outputs)
     return formed, outputs
@@ -103,7 +104,7 @@ def _golden_samples(formed: Formed, trained: Trained, options: ExportOptions, pr
 def _completed(formed: Formed, trained: Trained, golden: Golden) -> ModelSpec:
     """The spec with the proof and what was measured; written into the file, whose graph stays the one proven."""
     metrics = {**trained.spec.metrics, **formed.metrics()}
-    spec = dataclasses.replace(trained.spec, parity=formed.proof.summary(), metrics=metrics)
+    spec = dataclasses.replace(formed.spec(trained.spec), parity=formed.proof.summary(), metrics=metrics)
     set_spec(formed.file, spec, golden.samples, trained.route.limits.bit_depth)
     return spec
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tl_train.config import TrainConfig
+from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample, labels_of
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
@@ -15,13 +17,16 @@ from tl_train.run.learn import Learned
 from tl_train.setup import Setup
 from tl_train.training.predict import predict
 
+# What calibrated a head where there are no images to spare, in words.
+CROSS_FITTED = "training images, each judged by a head fitted without it"
+
 
 def calibrate(setup: Setup, learned: Learned) -> Calibration:
     """Temperature and threshold, from images that the model was neither trained on nor selected by."""
     dataset, cross_fitted = setup.dataset, learned.head.cross_fitted
-    samples, source = _calibration_images(setup)
+    samples, source = calibration_images(setup.config, dataset)
     if learned.backbone_is_frozen and cross_fitted is not None and len(samples) < MIN_IMAGES <= len(dataset.train):
-        source = "training images, each judged by a head fitted without it"
+        source = CROSS_FITTED
         return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
     logits = _logits(setup, learned, samples) if samples else np.zeros((0, 2), np.float32)
     return fit_calibration(Answers(logits, labels_of(samples)), source=source)
@@ -36,9 +41,8 @@ def evaluate_held_out(setup: Setup, learned: Learned, calibration: Calibration) 
     return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
 
 
-def _calibration_images(setup: Setup) -> tuple[Sequence[Sample], str]:
+def calibration_images(config: TrainConfig, dataset: Dataset) -> tuple[Sequence[Sample], str]:
     """Images that were not trained on, chose no weights and give no accuracy, with what to call them."""
-    config, dataset = setup.config, setup.dataset
     if config.steps.patience is not None:
         return (), "images beside the validation images, which chose the epoch,"
     if config.steps.redraw_val:

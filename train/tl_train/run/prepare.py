@@ -12,7 +12,8 @@ from tl_train.errors import WeightsError
 from tl_train.head.features import BackboneFeatures
 from tl_train.head.fit_head import features_suffice
 from tl_train.models.architectures import find_architecture
-from tl_train.models.network import Network, build_network
+from tl_train.models.network import build_network
+from tl_train.models.starting_weights import WeightAndBias
 from tl_train.preflight.preflight import preflight
 from tl_train.preprocess.graph import Preprocessor, spec_for
 from tl_train.prior.prior import Prior, find_prior
@@ -45,12 +46,19 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
         findings=preflight(dataset),
         preprocessor=preprocessor,
         network=network,
-        prior=_find_prior(config, network, dataset.labels, progress),
+        prior=prior_of(config, network.pretrained_head, dataset.labels, progress),
     )
 
 
-def _find_prior(config: TrainConfig, network: Network, labels: tuple[str, ...], progress: Progress) -> Prior | None:
-    """The prior that the configuration asks for; what came of `auto` is told."""
+def prior_of(
+    config: TrainConfig, pretrained_head: WeightAndBias | None, labels: tuple[str, ...], progress: Progress
+) -> Prior | None:
+    """The prior that the configuration asks for; what came of `auto` is told.
+
+    Raises:
+        TlError: a prior was asked for that there is none of, or the weights have no ImageNet head.
+
+    """
     wanted, weights = config.head.prior, config.model.weights
     if wanted == "auto" and weights == "none":
         progress.note("Prior: not used, random weights know no classes.")
@@ -62,9 +70,9 @@ def _find_prior(config: TrainConfig, network: Network, labels: tuple[str, ...], 
     for line in finding.notes:
         progress.note(line)
     if finding.prior is not None:
-        if network.pretrained_head is None:
+        if pretrained_head is None:
             raise WeightsError(f"weights {weights}: no pretrained head, so they know no classes; use --prior none")
-        finding.prior.check_head(network.pretrained_head)
+        finding.prior.check_head(pretrained_head)
     return finding.prior
 
 
