@@ -19,8 +19,9 @@ from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.contract import EMBEDDING, HEATMAP, PROBABILITIES, ModelSpec
 from tl_infer.model.engine import Engine
 from tl_infer.model.modelfile import ModelSource, read_model
+from tl_infer.model.opening import CPU, check_providers
 from tl_infer.model.selftest import run_self_test, sample_image
-from tl_infer.model.session import CPU, Session, check_providers
+from tl_infer.model.session import Session
 from tl_infer.request import Request
 from tl_infer.results import Classification, SelfTest, Vector
 from tl_infer.sixteen_bit import DepthTally

@@ -16,31 +16,25 @@ import PIL
 from PIL import Image
 
 from tl_infer.errors import ImageError, first_line
-from tl_infer.jpeg import has_more_scans
+from tl_infer.formats.checks import TIFF, check_file
+from tl_infer.formats.jpeg import Outline
+from tl_infer.formats.jpeg_data import load_whole
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
-from tl_infer.sixteen_bit import DepthTally, colour_levels, grey_levels, is_grey, is_sixteen_bit
+from tl_infer.quiet import quiet, silence_libtiff
+from tl_infer.rgb import to_upright_rgb
+from tl_infer.sixteen_bit import DepthTally, colour_levels, is_grey, is_sixteen_bit
 from tl_infer.system.files import open_regular
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 # Names what decides the pixels of a file, for caches: these rules, and the library behind them.
-DECODER: Final = f"rules 1, Pillow {PIL.__version__}"
+DECODER: Final = f"rules 2, Pillow {PIL.__version__}"
 
 # Pillow's name of each format we decode. EPS stays out: reading it would start Ghostscript.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 _EXIF_ORIENTATION: Final = 0x0112
-_UPRIGHT: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_BAND_PX: Final = 256
 
 
 def load_image(
@@ -71,7 +65,7 @@ def load_image(
     if isinstance(source, np.ndarray):
         return _from_array(source, limits)
     if isinstance(source, Image.Image):
-        return _from_pil(source, "PIL image", limits)
+        return _from_pil(source, limits)
     if isinstance(source, bytes):
         return decode(source, f"{len(source)} bytes", limits, fast_for_px, tally)
     if isinstance(source, str | os.PathLike):
@@ -101,37 +95,44 @@ def decode(
     tally: DepthTally | None = None,
 ) -> Pixels:
     """The upright RGB pixels in a file's bytes, as `load_image`; `where` is what errors call it."""
-    with open_image(data, where, limits) as image:
-        if has_more_scans(data, limits.max_scans):
-            raise ImageError(where, f"a JPEG of more than {limits.max_scans} scans, the limit")
-        if fast_for_px is not None and image.format == "JPEG":
-            image.draft(None, (fast_for_px, fast_for_px))
-        if not is_sixteen_bit(image):
-            return _from_pil(image, where, limits)
-        if limits.depth < FULL_DEPTH:
-            with open_image(data, where, limits) as again:
-                return _from_pil(image, where, limits, again)
-        pixels = _from_pil(image, where, limits)
-        if tally is not None:
-            tally.add(int(pixels.max()))
-        return pixels
+    with quiet():
+        image, outline = _opened(data, where, limits)
+        with image:
+            if fast_for_px is not None and image.format == "JPEG":
+                image.draft(None, (fast_for_px, fast_for_px))
+            if not is_sixteen_bit(image):
+                return _from_file(image, data, outline, where, limits)
+            if limits.depth < FULL_DEPTH:
+                return _from_deep_file(image, data, where, limits)
+            pixels = _from_file(image, data, outline, where, limits)
+    if tally is not None:
+        tally.add(int(pixels.max()))
+    return pixels
 
 
 def open_image(data: bytes, where: str, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
     """A file's image as Pillow opens it, its size checked, its pixels not yet loaded.
 
     Raises:
-        ImageError: not an image, or over a limit.
+        ImageError: not an image, truncated, or over a limit.
 
     """
+    with quiet():
+        return _opened(data, where, limits)[0]
+
+
+def _opened(data: bytes, where: str, limits: Limits) -> tuple[Image.Image, Outline | None]:
     if not data:
         raise ImageError(where, "the file is empty")
+    outline = check_file(data, where, limits)
+    if data.startswith(TIFF):
+        silence_libtiff()
     try:
         image = _open(io.BytesIO(data))
     except Exception as error:
         raise ImageError(where, f"not an image in a known format ({', '.join(FORMATS)})") from error
     limits.check_pixels(image.width, image.height, where)
-    return image
+    return image, outline
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -147,24 +148,51 @@ def _open(file: BinaryIO) -> Image.Image:
     raise ValueError("no format accepts the file")
 
 
-def _from_pil(image: Image.Image, where: str, limits: Limits, again: Image.Image | None = None) -> Pixels:
-    """The upright RGB pixels of an image; of one with 16 bits a channel and a bit depth, it is there twice."""
-    limits.check_pixels(image.width, image.height, where)
+def _from_file(image: Image.Image, data: bytes, outline: Outline | None, where: str, limits: Limits) -> Pixels:
     try:
-        colours = image if again is None or is_grey(image) else colour_levels(image, again, limits.depth, where)
-        image.load()
+        if outline is not None and image.format in ("JPEG", "MPO"):
+            load_whole(image, data, outline, where)
+        else:
+            image.load()
     except ImageError:
         raise
     except Exception as error:
         raise ImageError(where, f"damaged image: {first_line(error)}") from error
-    turn = _UPRIGHT.get(_orientation(image))
+    return _upright(image, image, where, limits)
+
+
+def _from_deep_file(image: Image.Image, data: bytes, where: str, limits: Limits) -> Pixels:
+    """Of a file with 16 bits a channel and a bit depth: colours are decoded twice."""
+    with _opened(data, where, limits)[0] as again:
+        try:
+            colours = image if is_grey(image) else colour_levels(image, again, limits.depth, where)
+            image.load()
+        except ImageError:
+            raise
+        except Exception as error:
+            raise ImageError(where, f"damaged image: {first_line(error)}") from error
+        return _upright(image, colours, where, limits)
+
+
+def _from_pil(image: Image.Image, limits: Limits) -> Pixels:
+    where = "PIL image"
+    limits.check_pixels(image.width, image.height, where)
+    with quiet():
+        try:
+            image.load()
+        except Exception as error:
+            raise ImageError(where, f"damaged image: {first_line(error)}") from error
+        return _upright(image, image, where, limits)
+
+
+def _upright(image: Image.Image, colours: Image.Image, where: str, limits: Limits) -> Pixels:
+    """The upright pixels of an image that is loaded; `colours` is the same with 8 bits a channel, or itself."""
     try:
-        rgb = _to_rgb(colours, where, limits.depth)
+        return to_upright_rgb(colours, _orientation(image), limits.depth, where)
     except ImageError:
         raise
     except Exception as error:
         raise ImageError(where, f"cannot convert mode {image.mode} to RGB: {first_line(error)}") from error
-    return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8, order="C")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -178,36 +206,6 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image, where: str, bit_depth: int) -> Image.Image:
-    if is_grey(image):
-        return Image.fromarray(grey_levels(np.asarray(image), bit_depth, where)).convert("RGB")
-    if image.mode == "F":
-        return Image.fromarray(_scale_floats(np.asarray(image), where)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        return _over_white(image)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    if image.mode in ("La", "PA"):  # Pillow converts these to RGBA only by way of LA
-        image = image.convert("LA" if image.mode == "La" else "RGBA")
-    rgba = image.convert("RGBA")
-    opaque = Image.new("RGB", rgba.size)
-    for top in range(0, rgba.height, _BAND_PX):  # in bands: three more whole images would take a lot of memory
-        band = rgba.crop((0, top, rgba.width, min(top + _BAND_PX, rgba.height)))
-        white = Image.new("RGBA", band.size, (255, 255, 255, 255))
-        opaque.paste(Image.alpha_composite(white, band).convert("RGB"), (0, top))
-    return opaque
-
-
-def _scale_floats(values: npt.NDArray[Any], where: str) -> Pixels:
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 1):  # NaN fails this too
-        raise ImageError(where, f"float image with values from {low:g} to {high:g}, expected 0 to 1")
-    scaled: Pixels = np.rint(values * 255).astype(np.uint8)
-    return scaled
-
-
 def _from_array(array: npt.NDArray[Any], limits: Limits) -> Pixels:
     where = f"array {array.dtype} {array.shape}"
     if array.dtype != np.uint8:
@@ -218,5 +216,5 @@ def _from_array(array: npt.NDArray[Any], limits: Limits) -> Pixels:
     if array.ndim == 2:
         array = np.repeat(array[:, :, np.newaxis], 3, axis=2)
     if array.shape[2] == 4:
-        array = np.asarray(_over_white(Image.fromarray(array)))
+        array = to_upright_rgb(Image.fromarray(array), 1, FULL_DEPTH, where)
     return np.ascontiguousarray(array)

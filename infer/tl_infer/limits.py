@@ -16,8 +16,9 @@ class Limits:
 
     Attributes:
         max_file_bytes: size of the file, bytes; does not apply to bytes, which are in memory already.
-        max_pixels: width times height, pixels. Decoding takes about 10 bytes of memory for each, with transparency 14,
-            and 4 more if EXIF turns the image; the result takes three.
+        max_pixels: width times height, pixels; of a TIFF also of all its tiles. Decoding takes about 8 bytes of memory
+            for each besides the file, of a progressive JPEG 12, of WebP 20, of 16-bit colour with a bit depth 44; the
+            result takes three of them.
         max_side_px: width and height, pixels; resizing an image of extreme shape would need memory out of proportion
             to its pixels.
         max_scans: passes over a progressive JPEG; encoders write about ten, and each costs as much time as an image.

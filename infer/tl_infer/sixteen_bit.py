@@ -44,10 +44,26 @@ def grey_levels(values: Values, bit_depth: int, where: str) -> Levels:
         ImageError: a value needs more bits.
 
     """
-    low, high, most = int(values.min()), int(values.max()), 2**bit_depth - 1
+    check_values(int(values.min()), int(values.max()), bit_depth, where)
+    return scale_values(values, bit_depth)
+
+
+def check_values(low: int, high: int, bit_depth: int, where: str) -> None:
+    """Refuse an image whose values go from `low` to `high`.
+
+    Raises:
+        ImageError: a value needs more bits.
+
+    """
+    most = 2**bit_depth - 1
     if low < 0 or high > most:
         given = "" if bit_depth == FULL_DEPTH else f" with a bit depth of {bit_depth}"
         raise ImageError(where, f"integer image with values from {low} to {high}, expected 0 to {most}{given}")
+
+
+def scale_values(values: Values, bit_depth: int) -> Levels:
+    """Values of at most so many bits to 0..255, rounded."""
+    most = 2**bit_depth - 1
     levels: Levels = ((values.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
     return levels
 

@@ -29,7 +29,7 @@ def weights_of(run):
 def test_a_run_leaves_all_that_is_promised(tiny_run, shapes):
     assert {path.name for path in tiny_run.iterdir()} == {
         "config.toml", "spec.json", "weights.safetensors", "history.csv", "metrics.json", "predictions.csv",
-        "classification.png", "probabilities.png", "curves.png", "report.html", "preflight.json",
+        "classification.png", "probabilities.png", "curves.png", "report.html", "preflight.json", "suspects.csv",
     }  # fmt: skip
     assert tomllib.loads((tiny_run / "config.toml").read_text())["data"] == str(shapes)
     with (tiny_run / "history.csv").open() as file:

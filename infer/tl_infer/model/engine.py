@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from tl_infer.errors import ClosedError
 from tl_infer.model.modelfile import ModelFile
-from tl_infer.model.session import CPU, Session
+from tl_infer.model.opening import CPU
+from tl_infer.model.session import Session
 
 # Sessions of a parent process. The fork did not copy their threads, so freeing them would hang.
 _left_behind: list[Session] = []

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import math
+import re
 import reprlib
 import types
 from collections.abc import Callable, Mapping
@@ -12,6 +13,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from tl_infer.errors import ModelFileError
 
 Record = TypeVar("Record")
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read(kind: type[Record], value: object, error: Callable[[str], Exception]) -> Record:
@@ -58,11 +61,20 @@ def read_metadata(kind: type[Record], text: str, key: str, version: int) -> Reco
 
     """
     try:
+        return _read_document(kind, text, key, version)
+    except RecursionError as error:
+        raise ModelFileError(f"{key}: not valid JSON: nested too deep") from error
+
+
+def _read_document(kind: type[Record], text: str, key: str, version: int) -> Record:
+    try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelFileError(f"{key}: not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise ModelFileError(f"{key}: found {brief(document)}, expected an object")
+    if _SURROGATE.search(text) and not _is_text(document):
+        raise ModelFileError(f"{key}: found half of a surrogate pair, expected Unicode text")
     found = document.pop("version", None)
     if found != version or isinstance(found, bool):
         raise ModelFileError(
@@ -175,6 +187,15 @@ def _check(holds: bool, path: str, value: Any, expected: str) -> Any:
     if not holds:
         raise ValueError(f"{path}: found {brief(value)}, expected {expected}".removeprefix(": "))
     return value
+
+
+def _is_text(document: object) -> bool:
+    """Whether all strings can be written to a file."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Opening a model: the only module of the runtime that names onnxruntime."""
+"""An open model: its metadata checked, pixels in, arrays out."""
 
 from collections.abc import Callable, Sequence
 from typing import Self, TypeVar
@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from tl_infer.errors import ModelFileError, ProviderError, first_line
+from tl_infer.errors import ModelFileError, first_line
+from tl_infer.model.answers import wrong_answer
 from tl_infer.model.contract import (
     EMBEDDING,
     HEATMAP,
@@ -20,24 +21,10 @@ from tl_infer.model.contract import (
 )
 from tl_infer.model.golden import GOLDEN_KEY, GoldenSet
 from tl_infer.model.modelfile import ModelFile
+from tl_infer.model.opening import CPU, open_session
 
 _Given = TypeVar("_Given")
 _Parsed = TypeVar("_Parsed")
-
-CPU = "cpu"
-_PROVIDERS = {
-    CPU: "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "directml": "DmlExecutionProvider",
-}
-_PACKAGES = {
-    "cuda": "onnxruntime-gpu",
-    "openvino": "onnxruntime-openvino",
-    "directml": "onnxruntime-directml",
-    "coreml": "onnxruntime for macOS",
-}
 
 
 class Session:
@@ -68,7 +55,7 @@ class Session:
 
         """
         self._where = model.where
-        self._session = _open(model, threads, providers, optimized)
+        self._session = open_session(model, threads, providers, optimized)
         metadata = self._read_metadata()
         self.spec = self._parsed(ModelSpec.from_json, metadata[SPEC_KEY])
         self.bit_depth = self._parsed(read_bit_depth, metadata)
@@ -77,6 +64,7 @@ class Session:
             classes = len(self.spec.labels)
             self.golden = self._parsed(lambda text: GoldenSet.from_json(text, classes), metadata[GOLDEN_KEY])
         self.outputs = self._check_signature()
+        self._embedding_columns: int | None = None  # the first answer's
         # Outputs that were not asked for are not computed.
         self._run_options = ort.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
@@ -109,7 +97,8 @@ class Session:
             One float32 array per name, first axis N.
 
         Raises:
-            ModelFileError: the graph failed, or an output has values that are not finite numbers.
+            ModelFileError: the graph failed, or an output has the wrong shape or values that are not finite or not
+                probabilities.
 
         """
         try:
@@ -119,30 +108,21 @@ class Session:
         except Exception as error:
             raise ModelFileError(f"{self._where}: the model failed: {first_line(error)}") from error
         for name, values in zip(outputs, results, strict=True):
-            if not np.isfinite(values).all():
-                raise ModelFileError(f"{self._where}: output '{name}' has values that are not finite numbers")
+            columns = self._embedding_columns if name == EMBEDDING else len(self.spec.labels)
+            if problem := wrong_answer(name, values, len(images), columns):
+                raise ModelFileError(f"{self._where}: output '{name}' {problem}")
+            if name == EMBEDDING:
+                self._embedding_columns = values.shape[1]
         return results
 
     def check_answers(self, image: npt.NDArray[np.uint8]) -> None:
         """Run one image (H, W, 3) and check every output against the contract; what a file declares can be untrue.
 
         Raises:
-            ModelFileError: the graph fails, or an output has the wrong shape or values that are not finite or not
-                probabilities.
+            ModelFileError: as for `run`.
 
         """
-        found = dict(zip(self.outputs, self.run(image[np.newaxis], self.outputs), strict=True))
-        ranks = {PROBABILITIES: 2, LOGITS: 2, EMBEDDING: 2, HEATMAP: 4}
-        for name, values in found.items():
-            columns = values.shape[1] if name == EMBEDDING and values.ndim == 2 else len(self.spec.labels)
-            if values.ndim != ranks[name] or values.shape[:2] != (1, columns) or values.size == 0:
-                raise ModelFileError(
-                    f"{self._where}: output '{name}' has shape {values.shape} for one image and "
-                    f"{len(self.spec.labels)} labels; export the model again with tl-export"
-                )
-        probabilities = found[PROBABILITIES]
-        if probabilities.min() < 0 or abs(float(probabilities.sum()) - 1) > 1e-3:
-            raise ModelFileError(f"{self._where}: output '{PROBABILITIES}' does not hold probabilities that sum to 1")
+        self.run(image[np.newaxis], self.outputs)
 
     def _read_metadata(self) -> dict[str, str]:
         try:
@@ -164,13 +144,22 @@ class Session:
         except ModelFileError as error:
             raise ModelFileError(f"{self._where}: {error}") from error
 
+    def _declared(self) -> tuple[dict[str, tuple[str, list[int | str | None]]], ...]:
+        """Type and shape of each input and each output, by name."""
+        try:
+            return tuple(
+                {node.name: (node.type, node.shape) for node in nodes}
+                for nodes in (self._session.get_inputs(), self._session.get_outputs())
+            )
+        except UnicodeDecodeError as error:
+            raise ModelFileError(f"{self._where}: damaged: a name is not valid UTF-8") from error
+
     def _check_signature(self) -> tuple[str, ...]:
         """Check the file's inputs and outputs against the contract and the labels."""
-        inputs = {node.name: (node.type, node.shape) for node in self._session.get_inputs()}
+        inputs, outputs = self._declared()
         kind, shape = inputs.get(INPUT_NAME, ("nothing", []))
         if len(inputs) != 1 or kind != "tensor(uint8)" or len(shape) != 4 or shape[3] != 3:
             raise ModelFileError(f"{self._where}: inputs {inputs}, expected one '{INPUT_NAME}' of uint8 [N, H, W, 3]")
-        outputs = {node.name: (node.type, node.shape) for node in self._session.get_outputs()}
         for name, form in ((PROBABILITIES, "[N, C]"), (LOGITS, "[N, C]"), (EMBEDDING, "[N, D]"),
                            (HEATMAP, "[N, C, h, w]")):  # fmt: skip
             if name != PROBABILITIES and name not in outputs:  # tl-export --outputs may have left it out
@@ -184,56 +173,3 @@ class Session:
                     "export the model again with tl-export"
                 )
         return tuple(name for name in (PROBABILITIES, LOGITS, EMBEDDING, HEATMAP) if name in outputs)
-
-
-def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Check providers, by short names (`cuda`) or onnxruntime's (`CUDAExecutionProvider`), in order of preference.
-
-    Returns:
-        Short names, if there are any; `("cpu",)` for None.
-
-    Raises:
-        ProviderError: the installed onnxruntime does not have one of them, or there is no name at all.
-
-    """
-    if names is None:
-        return (CPU,)
-    if isinstance(names, str) or not names:
-        raise ProviderError(f"providers: found {names!r}, expected a list of names as ['cuda']")
-    short = {long: name for name, long in _PROVIDERS.items()}
-    installed = [short.get(long, long) for long in ort.get_available_providers()]
-    checked = []
-    for name in names:
-        checked.append(short.get(name, name if name in installed else name.lower()))
-        if checked[-1] not in installed:
-            package = _PACKAGES.get(checked[-1])
-            remedy = f"; install {package} instead of onnxruntime" if package else ""
-            raise ProviderError(
-                f"provider '{name}': the installed onnxruntime {ort.__version__} has {', '.join(installed)}{remedy}"
-            )
-    return tuple(checked)
-
-
-def _open(model: ModelFile, threads: int, providers: Sequence[str], optimized: bool) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    if not optimized:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Waiting threads sleep instead of taking a core from the program that embeds us.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # onnxruntime would also accept its own format, which was not searched for external data.
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    options.log_severity_level = 4  # what fails is raised; a library does not write to its host's stderr
-    wanted = [_PROVIDERS.get(name, name) for name in providers]
-    try:
-        session = ort.InferenceSession(model.data, options, providers=wanted)
-    except Exception as error:
-        raise ModelFileError(
-            f"{model.where}: damaged or not an ONNX model, expected a file made by tl-export: {first_line(error)}"
-        ) from error
-    session.disable_fallback()  # a provider that fails on an image is an error, not silently another provider
-    for name, long in zip(providers, wanted, strict=True):
-        if long not in session.get_providers():
-            raise ProviderError(f"provider '{name}': is installed but does not start; a driver or library is missing")
-    return session

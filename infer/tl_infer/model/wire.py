@@ -37,7 +37,7 @@ def has_external_data(model: bytes) -> bool:
         for field, value_start, value_end in _fields(model, start, end):
             if schema is _TENSOR and field == _EXTERNAL_DATA:
                 return True
-            if schema is _TENSOR and field == _DATA_LOCATION and model[value_start] != 0:
+            if schema is _TENSOR and field == _DATA_LOCATION and any(model[value_start:value_end]):
                 return True
             if field in schema:
                 open_messages.append((value_start, value_end, schema[field]))

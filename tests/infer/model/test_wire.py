@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attacks import model_files
 from support import onnx_bytes
 from tl_infer.model.wire import has_external_data
 
@@ -53,3 +54,7 @@ def test_any_bytes_end_in_an_answer_or_a_value_error(data):
 def test_a_cut_file_is_damaged():
     with pytest.raises(ValueError, match="a field that ends after the file"):
         has_external_data(MODEL[:-5])
+
+
+def test_an_empty_location_at_the_end_is_none():
+    assert not has_external_data(model_files.EMPTY_LOCATION)

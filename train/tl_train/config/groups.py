@@ -75,6 +75,11 @@ class DataConfig:
     images_root: str = option(
         "", metavar="DIR", shown="", help="Folder that the paths in a CSV file are relative to, if not the file's own."
     )
+    fix: str = option(
+        "", metavar="FILE", shown="",
+        help="Corrections of labels: an earlier run's suspects.csv with keep, relabel or drop in its column action; "
+        "relabel takes the class in the column suggested. The images and their folders stay as they are.",
+    )  # fmt: skip
     skip_bad: bool = option(False, help="Skip unreadable images instead of stopping.")
     no_cache: bool = option(False, help="Do not read or write the cache.")
     max_pixels: int = option(DEFAULT_LIMITS.max_pixels, help="Refuse images with more pixels.")

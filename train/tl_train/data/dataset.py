@@ -11,7 +11,7 @@ from tl_infer.errors import ImageError, ImageTooLargeError, and_more
 from tl_train.config import TrainConfig
 from tl_train.config.groups import DataConfig
 from tl_train.data.looks import Look, Looks
-from tl_train.data.samples import PARTS, Sample, Source
+from tl_train.data.samples import PARTS, Fix, Sample, Source
 from tl_train.data.split import TEST_SPLIT_SEED, split
 from tl_train.data.survey import PerImage, survey
 from tl_train.errors import DataError
@@ -31,6 +31,7 @@ class Dataset:
         looks: the fingerprint of each image; see `LOOK`. A sample's row is `sample.row`.
         features: float32 (N, D), of each image; None where none were computed.
         remarks: what deserves a warning; see `Source`.
+        fixes: what was decided about labels; the samples have the labels that were decided on.
 
     """
 
@@ -42,6 +43,7 @@ class Dataset:
     looks: Looks
     features: npt.NDArray[np.float32] | None = None
     remarks: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = ()
 
     def part(self, name: str) -> Sequence[Sample]:
         """The samples of one of `PARTS`."""
@@ -58,6 +60,7 @@ def load_dataset(config: TrainConfig, source: Source, progress: Progress, featur
     A bad image is known before the first training step. Test images that the source does not bring are split off the
     training images. Validation images are too, where they are needed or asked for: a penalised head takes no steps that
     could be watched, and is calibrated by cross-fitting; what its source gives for training, all of it may learn from.
+    Labels are corrected after the split, so that the same images are held out with corrections and without.
 
     Args:
         config: fractions of the splits, seed, what to do with bad images, whether to use the cache.
@@ -86,10 +89,24 @@ def load_dataset(config: TrainConfig, source: Source, progress: Progress, featur
     if val is None:
         is_needed = config.takes_steps or source.test is None or config.data.val_split is not None
         train, val = split(train, labels, config.data.val_share if is_needed else 0.0, config.seed)
-    _check_trainable(train, labels)
+    train, val, test = (corrected(part, source.fixes) for part in (train, val, test))
+    _check_trainable(train, labels, config.data.fix)
     looks, *others = found.values
     features_of_all = others[0] if others else None
-    return Dataset(labels, train, val, test, tuple(found.broken), looks, features_of_all, source.remarks)
+    return Dataset(labels, train, val, test, tuple(found.broken), looks, features_of_all, source.remarks, source.fixes)
+
+
+def corrected(samples: Sequence[Sample], fixes: Sequence[Fix]) -> list[Sample]:
+    """The samples with the labels that were decided on, without those that were dropped."""
+    decided = {fix.name: fix for fix in fixes}
+    kept = []
+    for sample in samples:
+        fix = decided.get(sample.name)
+        if fix is None:
+            kept.append(sample)
+        elif fix.action != "drop":
+            kept.append(dataclasses.replace(sample, label=fix.new_label))
+    return kept
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -120,8 +137,9 @@ def _report_broken(broken: Sequence[ImageError], skip_bad: bool, progress: Progr
         progress.note(f"Skipped: {error}")
 
 
-def _check_trainable(train: Sequence[Sample], labels: Sequence[str]) -> None:
+def _check_trainable(train: Sequence[Sample], labels: Sequence[str], fix: str) -> None:
     present = {sample.label for sample in train}
     for label, name in enumerate(labels):
         if label not in present:
-            raise DataError(f"class '{name}': no readable training image; add images or remove the class")
+            after = f" after the corrections of {fix}" if fix else ""
+            raise DataError(f"class '{name}': no readable training image{after}; add images or remove the class")

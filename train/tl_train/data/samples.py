@@ -1,8 +1,9 @@
-"""`Sample`, one labelled image; `Source`, what was found before splitting."""
+"""`Sample`, one labelled image; `Fix`, what was decided about its label; `Source`, what was found before splitting."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
 from tl_train.cache.content import content_key
 
 PARTS = ("train", "val", "test")
+
+Action = Literal["keep", "relabel", "drop"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +39,11 @@ class Sample:
     group: str | None = None
     row: int = -1
     limits: Limits = DEFAULT_LIMITS
+
+    @property
+    def where(self) -> str:
+        """How people find it: the absolute path of its file, or its name."""
+        return self.name if self.path is None else str(self.path)
 
     def load(self) -> Pixels:
         """The image: uint8 (H, W, 3).
@@ -77,6 +85,26 @@ def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
     return np.array([sample.label for sample in samples], dtype=np.int64)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fix:
+    """What was decided about the label of one image.
+
+    Attributes:
+        name: of the sample.
+        where: as its `Sample.where`.
+        action: keep its label, give it another, or leave the image out.
+        label: the one that the source gives it, as an index.
+        new_label: the one that it is to have; `label` unless the action is `relabel`.
+
+    """
+
+    name: str
+    where: str
+    action: Action
+    label: int
+    new_label: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """What a source of images holds, as far as it says itself which images belong to which part.
@@ -86,6 +114,7 @@ class Source:
         train: the training images; also those that validation and test images are still to be taken from.
         val, test: the source's own validation and test images; None where it has none, so they are split off.
         remarks: what deserves a warning, such as images that belong to no class.
+        fixes: what was decided about labels; the samples still have those of the source.
 
     """
 
@@ -94,6 +123,7 @@ class Source:
     val: Sequence[Sample] | None = None
     test: Sequence[Sample] | None = None
     remarks: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = ()
 
     def limited(self, limits: Limits) -> "Source":
         """The same images, to be decoded within other limits."""

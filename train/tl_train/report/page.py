@@ -2,14 +2,12 @@
 
 import base64
 import dataclasses
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from PIL import Image
 
 from tl_infer.images import Pixels
 from tl_train.evaluation.calibration import Calibration
@@ -18,10 +16,11 @@ from tl_train.evaluation.reliability import risk_coverage
 from tl_train.history import Epoch
 from tl_train.report import diagnostics
 from tl_train.report.drawing import svg
+from tl_train.report.label_check import LabelCheck
 from tl_train.report.markup import render_html
+from tl_train.report.thumbnails import thumbnail_uri
 
 _MAX_THUMBNAILS = 12
-_THUMBNAIL_PX = 168
 _MAX_MATRIX = 20  # more classes than this are drawn instead of listed
 _MAX_ROWS = 200
 _MAX_CONFUSIONS = 12
@@ -42,6 +41,7 @@ class Page:
         calibration: what was fitted for them.
         names: of the held-out images, for the reader to find them.
         load: the pixels of the held-out image with that index.
+        label_check: training images whose label may be wrong, and duplicates; None leaves the section out.
         warnings: findings about the data that the reader should act on.
         notes: other things worth knowing, such as where the head started from.
         config: the configuration file's text.
@@ -59,6 +59,7 @@ class Page:
     calibration: Calibration | None = None
     names: Sequence[str] = ()
     load: Callable[[int], Pixels] | None = None
+    label_check: LabelCheck | None = None
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
     config: str = ""
@@ -132,7 +133,7 @@ def _thumbnails(page: Page, evaluation: Evaluation, order: npt.NDArray[np.int64]
     shown = []
     for index in map(int, order[:_MAX_THUMBNAILS]):
         true, predicted = int(evaluation.truth[index]), int(evaluation.predicted[index])
-        source, pixelated = _thumbnail_uri(page.load(index))
+        source, pixelated = thumbnail_uri(page.load(index))
         shown.append(
             _Thumbnail(
                 name=page.names[index],
@@ -145,19 +146,6 @@ def _thumbnails(page: Page, evaluation: Evaluation, order: npt.NDArray[np.int64]
             )
         )
     return shown
-
-
-def _thumbnail_uri(pixels: Pixels) -> tuple[str, bool]:
-    """A small copy as a data: URI, and whether it is so small that its pixels shall be seen."""
-    image = Image.fromarray(pixels)
-    tiny = max(image.size) <= _THUMBNAIL_PX // 2
-    buffer = io.BytesIO()
-    if tiny:
-        image.save(buffer, format="PNG")
-        return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}", True
-    image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    image.save(buffer, format="JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", False
 
 
 def _svg_uri(figure: Figure) -> str:

@@ -10,6 +10,7 @@ from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample, labels_of
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
+from tl_train.evaluation.label_errors import LabelErrors, find_label_errors
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.features import part_of
 from tl_train.head.steps import head_logits
@@ -39,6 +40,16 @@ def evaluate_held_out(setup: Setup, learned: Learned, calibration: Calibration) 
         return None
     answers = Answers(_logits(setup, learned, samples), labels_of(samples))
     return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
+
+
+def suspects(setup: Setup, learned: Learned) -> LabelErrors | None:
+    """Training images whose label may be wrong; None without a head that was cross-fitted before any other training."""
+    train, logits = setup.dataset.train, learned.head.cross_fitted
+    if logits is None:
+        return None
+    decided = {fix.name for fix in setup.dataset.fixes}
+    settled = [index for index, sample in enumerate(train) if sample.name in decided]
+    return find_label_errors(Answers(logits, labels_of(train)), settled)
 
 
 def calibration_images(config: TrainConfig, dataset: Dataset) -> tuple[Sequence[Sample], str]:

@@ -1,5 +1,6 @@
 """`train(config, out)`: one training run from images to a folder with the model, its figures and its report."""
 
+import collections
 import time
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from tl_train.models.weight_files import read_weights
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
-from tl_train.run.judge import calibrate, evaluate_held_out
+from tl_train.run.judge import calibrate, evaluate_held_out, suspects
 from tl_train.run.learn import learn
 from tl_train.run.prepare import prepare
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import save_run
+from tl_train.run_folder.suspects_file import write_fixes
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
 from tl_train.training.processes import is_first_process
@@ -55,6 +57,7 @@ def train(
     if first and not resume:
         RunFolder(out).start(config)
         _report_preflight(setup.findings, out, progress)
+        _report_fixes(setup, RunFolder(out), progress)
     progress.note(_opening(setup))
     if first and resume:
         _go_on(setup, RunFolder(out), progress)
@@ -77,6 +80,7 @@ def train(
         prior=setup.prior,
         penalised=learned.head.penalised,
         tried=learned.tried(),
+        label_errors=suspects(setup, learned),
         interrupted=learned.interrupted,
     )
     if first:
@@ -122,6 +126,19 @@ def _go_on(setup: Setup, run: RunFolder, progress: Progress) -> None:
 
         checkpoint_finished(setup, read_weights(run.weights_file), run.history(), run.path)
     setup.config.save(run.config_file)
+
+
+def _report_fixes(setup: Setup, run: RunFolder, progress: Progress) -> None:
+    """Record what was decided about labels, before anything is learned from it."""
+    fixes = setup.dataset.fixes
+    if not fixes:
+        return
+    counted = collections.Counter(fix.action for fix in fixes)
+    progress.note(
+        f"{setup.config.data.fix}: {counted['relabel']} image(s) relabelled, {counted['drop']} dropped, "
+        f"{counted['keep']} kept as they are"
+    )
+    write_fixes(run.fixes_file, setup.dataset)
 
 
 def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:

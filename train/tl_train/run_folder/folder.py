@@ -39,6 +39,8 @@ class RunFolder:
         history_file: a row per epoch.
         metrics_file: everything that was measured; written last, so a run that has it is finished.
         predictions_file: a row per held-out image.
+        suspects_file: training images to look at: labels that may be wrong, duplicates.
+        fixes_file: corrections of labels that the run was trained with.
         images_folder: held-out images that had no file of their own.
         report_file: the page for people.
         preflight_file: what a look at the data told.
@@ -56,6 +58,8 @@ class RunFolder:
         self.history_file = path / "history.csv"
         self.metrics_file = path / "metrics.json"
         self.predictions_file = path / "predictions.csv"
+        self.suspects_file = path / "suspects.csv"
+        self.fixes_file = path / "fixes.csv"
         self.images_folder = path / "held_out"
         self.report_file = path / "report.html"
         self.preflight_file = path / "preflight.json"
@@ -84,6 +88,8 @@ class RunFolder:
         if resume:
             self._check_resumable(config, existing)
             return
+        if config.data.fix and self.path.resolve() in Path(config.data.fix).resolve().parents:
+            raise RunError(f"{config.data.fix}: lies in {self}, which the run would replace; choose another --out")
         if existing and self.config_file.name not in existing:
             raise RunError(f"{self}: holds other files ({existing[0]}, ...); choose a new folder for the run")
         if self.metrics_file.name in existing and not overwrite:
@@ -108,7 +114,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             for file in (
                 self.metrics_file, self.spec_file, self.weights_file, self.history_file, self.predictions_file,
-                self.report_file, self.preflight_file, self.prior_file, self.penalty_file, *exported,
+                self.report_file, self.preflight_file, self.prior_file, self.penalty_file,
+                self.suspects_file, self.fixes_file, *exported,
                 *map(self.figure_file, FIGURES),
             ):  # fmt: skip
                 file.unlink(missing_ok=True)

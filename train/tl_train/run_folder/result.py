@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from tl_train.evaluation.calibration import Calibration
+from tl_train.evaluation.label_errors import LabelErrors
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.penalised import PenalisedHead
 from tl_train.history import Epoch
@@ -44,6 +45,7 @@ class TrainResult:
         prior: ImageNet classes that the class names stand for; None without a prior.
         penalised: the penalised fit of the head; None when it was trained by steps.
         tried: the ways to train that were compared, in order; empty where there was but one.
+        label_errors: training images whose label may be wrong; None where no head was cross-fitted.
         interrupted: Ctrl-C ended the training early, and the best so far was kept.
 
     """
@@ -59,4 +61,5 @@ class TrainResult:
     prior: Prior | None = None
     penalised: PenalisedHead | None = None
     tried: tuple[Tried, ...] = ()
+    label_errors: LabelErrors | None = None
     interrupted: bool = False

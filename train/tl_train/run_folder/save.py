@@ -1,5 +1,6 @@
 """Writing everything that a finished run leaves in its folder."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,15 +11,18 @@ from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.config.groups import TRAINS_STAGES, size_in_words
+from tl_train.data.dataset import Dataset
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.cross_validation import StrengthTried
 from tl_train.history import Epoch
 from tl_train.report import figures
 from tl_train.report.drawing import png
+from tl_train.report.label_check import check_labels
 from tl_train.report.page import Page, render
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.predictions import save_images, write_predictions
 from tl_train.run_folder.result import TrainResult
+from tl_train.run_folder.suspects_file import write_suspects
 from tl_train.setup import Setup
 from tl_train.tables import write_csv
 
@@ -48,6 +52,7 @@ def save_run(result: TrainResult, setup: Setup, command: str) -> None:
     epochs = [dataclasses.astuple(row) for row in result.history]
     write_csv(run.history_file, [field.name for field in dataclasses.fields(Epoch)], epochs)
     _save_head_fit(run, result)
+    write_suspects(run.suspects_file, setup.dataset, result.label_errors, setup.findings)
     files = _save_answers(run, result, setup)
     drawn = _draw(result)
     for name, figure in drawn.items():
@@ -116,6 +121,7 @@ def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files:
         calibration=result.calibration,
         names=list(map(str, files)),
         load=lambda index: held_out[index].load(),
+        label_check=check_labels(setup.dataset, result.label_errors, setup.findings),
         config=RunFolder(result.out).config_file.read_text(encoding="utf-8"),
         versions=setup.identity.versions,
         warnings=setup.findings.warnings,
@@ -144,6 +150,7 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
     return {
         "data": config.data.source,
         "pictures": f"{len(dataset.train)} train, {len(dataset.val)} validation, {len(dataset.test)} test",
+        **_label_facts(result, dataset),
         "architecture": config.model.arch,
         "weights": setup.network.loaded.source,
         "loaded_weights": str(setup.network.loaded),
@@ -161,6 +168,18 @@ def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:
         "threads": identity.threads,
         "data_fingerprint": identity.data_fingerprint,
         "versions": ", ".join(f"{name} {number}" for name, number in identity.versions.items()),
+    }
+
+
+def _label_facts(result: TrainResult, dataset: Dataset) -> dict[str, object]:
+    """What was corrected, and how many labels may be wrong."""
+    counted = collections.Counter(fix.action for fix in dataset.fixes)
+    fixes = f"{counted['relabel']} relabelled, {counted['drop']} dropped, {counted['keep']} kept; see fixes.csv"
+    errors = result.label_errors
+    return {
+        **({"label_fixes": fixes} if dataset.fixes else {}),
+        "suspects": "not looked for" if errors is None else len(errors.suspects),
+        **({"estimated_label_errors": errors.estimated} if errors else {}),
     }
 
 

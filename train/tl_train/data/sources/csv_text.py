@@ -28,15 +28,20 @@ class CsvText:
 
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, expected: str = "a list of images", errors: str = "strict") -> None:
         """Read the file.
+
+        Args:
+            path: of the file.
+            expected: what it should be, for messages.
+            errors: how to read bytes that are not UTF-8; see `bytes.decode`.
 
         Raises:
             DataError: not a regular file, not readable, too large, or not text in UTF-8.
 
         """
         self.path = path
-        text = _read(path)
+        text = _read(path, expected, errors)
         said = _SEPARATOR_LINE.match(text)
         self.delimiters = (said[1],) if said else tuple(DELIMITERS)
         self._text = text[said.end() :] if said else text
@@ -75,14 +80,14 @@ class CsvText:
                 yield number, cells
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, expected: str, errors: str) -> str:
     try:
         with open_regular(path, MAX_LIST_BYTES) as file:
-            return file.read(MAX_LIST_BYTES).decode("utf-8-sig")
+            return file.read(MAX_LIST_BYTES).decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {first_line(error)}; expected a list of images") from error
+        raise DataError(f"{path}: cannot be read: {first_line(error)}; expected {expected}") from error
 
 
 def _in_words(error: csv.Error, delimiter: str) -> str:

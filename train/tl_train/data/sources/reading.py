@@ -1,5 +1,6 @@
 """`read_source(config)`: the images that a configuration names, wherever they come from."""
 
+import dataclasses
 import stat
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tl_train.config.groups import DataConfig
 from tl_train.data.samples import Source
 from tl_train.data.sources.built_in import cats_dogs, digits
 from tl_train.data.sources.csv_list import read_csv
+from tl_train.data.sources.fixes import read_fixes
 from tl_train.data.sources.folders import read_folder
 from tl_train.data.sources.mat_file import MatLayout
 from tl_train.data.sources.mat_images import read_mat_images
@@ -26,7 +28,8 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
 
     Raises:
         ConfigError: options for `.mat` or CSV files are missing, or given for something else.
-        DataError: no such data, no classes, an empty class, a list or file that cannot be understood.
+        DataError: no such data, no classes, an empty class, a list or file that cannot be understood, corrections that
+            do not fit the images.
         DownloadError: a built-in set could not be fetched.
 
     """
@@ -34,7 +37,8 @@ def read_source(config: TrainConfig, progress: Progress) -> Source:
     path = Path(data.source)
     kind = _kind(path, data.source)
     _check_options(data, kind)
-    return _read(path, kind, data, progress).limited(data.limits)
+    source = _read(path, kind, data, progress).limited(data.limits)
+    return dataclasses.replace(source, fixes=read_fixes(Path(data.fix), source)) if data.fix else source
 
 
 def _read(path: Path, kind: str, data: DataConfig, progress: Progress) -> Source:

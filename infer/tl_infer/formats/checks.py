@@ -1,0 +1,30 @@
+"""What is looked at in a file before Pillow opens it, by its format."""
+
+from PIL import ImageFile
+
+from tl_infer.formats.jpeg import Outline, read_outline
+from tl_infer.formats.png import check_chunks
+from tl_infer.formats.tiff import check_layout
+from tl_infer.limits import Limits
+
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
+
+
+def check_file(data: bytes, where: str, limits: Limits) -> Outline | None:
+    """Look for too much, and for truncated data, unless the program has told Pillow to take that too.
+
+    Returns:
+        The outline of a JPEG; None for any other file.
+
+    Raises:
+        ImageError: the file holds more than the limits allow, or less than it says.
+
+    """
+    if data.startswith(_JPEG):
+        return read_outline(data, where, limits.max_scans)
+    if data.startswith(_PNG) and not ImageFile.LOAD_TRUNCATED_IMAGES:
+        check_chunks(data, where, limits)
+    elif data.startswith(TIFF):
+        check_layout(data, where, limits)
+    return None

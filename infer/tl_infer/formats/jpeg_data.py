@@ -1,0 +1,78 @@
+"""Decoding a JPEG's coded data so that missing data shows.
+
+libjpeg fills in what is missing with grey as soon as it sees an end marker, and Pillow drops its warning. So the end
+marker is held back: without it libjpeg waits for more data, and what it still wants says whether the image is whole.
+"""
+
+from typing import Any, Final
+
+from PIL import Image, ImageFile
+
+from tl_infer.errors import ImageError
+from tl_infer.formats.jpeg import END_OF_IMAGE, Outline, missing_part
+from tl_infer.formats.jpeg_filler import filler
+
+_ONE_MORE: Final = b"\xaa"
+
+
+def load_whole(image: Image.Image, data: bytes, outline: Outline, where: str) -> None:
+    """Load the pixels of a JPEG that Pillow has opened from `data`.
+
+    Raises:
+        ImageError: a part is missing.
+        Exception: Pillow's, of damage.
+
+    """
+    if ImageFile.LOAD_TRUNCATED_IMAGES or outline.frame is None or not outline.frame.is_huffman:
+        image.load()
+        return
+    if outline.end is None:
+        raise ImageError(where, "damaged image: it is truncated: there is no end marker")
+    if missing := missing_part(outline, data):
+        raise ImageError(where, f"damaged image: it is truncated: {missing}")
+    assert isinstance(image, ImageFile.ImageFile)
+    image.load_prepare()
+    (name, extents, _offset, arguments) = image.tile[0]
+    decoder = Image._getdecoder(image.mode, name, arguments, image.decoderconfig)
+    try:
+        decoder.setimage(image.im, extents)
+        if not _is_whole(decoder, data, outline):
+            raise ImageError(where, "damaged image: it is truncated: coded data is missing")
+    finally:
+        decoder.cleanup()
+    image.tile = []
+
+
+def _is_whole(decoder: Any, data: bytes, outline: Outline) -> bool:
+    """Decode everything; whether the coded data sufficed."""
+    used = _decode(decoder, memoryview(data)[: outline.end])
+    if used is None:
+        return True
+    rest = data[used : outline.end] + filler(outline.scans[-1].tables)
+    used = _decode(decoder, rest)
+    if used is None or len(outline.scans) == 1:
+        return used is None
+    # Of several scans no line comes out before the end marker. After the last one everything is skipped up to a marker,
+    # inside of it the decoder waits for more than one byte.
+    for _ in range(2):
+        if used != len(rest):
+            return False
+        rest = _ONE_MORE
+        used = _decode(decoder, rest)
+    if used != len(rest):
+        return False
+    used = _decode(decoder, END_OF_IMAGE)
+    return used is None
+
+
+def _decode(decoder: Any, data: bytes | memoryview) -> int | None:
+    """How many bytes were used, or None if the image is finished.
+
+    Raises:
+        OSError: the data is damaged.
+
+    """
+    used, error = decoder.decode(data)
+    if error < 0:
+        raise OSError("broken data stream when reading image file")
+    return int(used) if used >= 0 else None
