@@ -60,11 +60,16 @@ class RunImages:
             progress: shows what goes on.
 
         Raises:
-            TlError: the data can no longer be read, or the run held no images out.
+            TlError: the data can no longer be read or have other classes, or the run held no images out.
 
         """
         config, held_out = run.config(), held_out_pictures(run)
         dataset = load_dataset(config, read_source(config, progress), progress)
+        if dataset.labels != spec.labels:
+            raise ExportError(
+                f"{config.data.source}: found the classes {list(dataset.labels)}, the run learned {list(spec.labels)}; "
+                "put the data back as they were, or export without --int8"
+            )
         if fingerprint(dataset) != spec.data_fingerprint:
             progress.note(f"{run}: the data changed since the training; calibrating int8 on what is there now")
         return RunImages(config, dataset, held_out)

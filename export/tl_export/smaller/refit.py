@@ -96,7 +96,8 @@ class HeadRefit:
         with self._progress.counter("Fitting the head to int8") as report:
             found = problem.fit(CachedPart(features, self._truth), report)
         network = with_head(int8, found.weight, found.bias)
-        assert network is not None, "a head that replaced another is all that its heatmap is made of"
+        if network is None:
+            return self._as_trained(int8)
         calibration = self._calibrate(network, found.cross_fitted)
         return Refitted(network, self._calibrated(calibration), "the head fitted again", found.cross_fitted)
 
@@ -109,9 +110,13 @@ class HeadRefit:
         weight, bias = ridge(seen[1], (seen[0] - seen[1]) @ head.weight.T)
         network = with_head(int8, head.weight + weight, head.bias + bias)
         if network is None:
-            return Refitted(int8, self._calibrated(self._calibrate(int8, None)), "the head as it was trained")
+            return self._as_trained(int8)
         how = "the head corrected towards float32's logits"
         return Refitted(network, self._calibrated(self._calibrate(network, None)), how)
+
+    def _as_trained(self, int8: onnx.ModelProto) -> Refitted:
+        """Of a heatmap that is made of other weights than the head's, as behind an appended head."""
+        return Refitted(int8, self._calibrated(self._calibrate(int8, None)), "the head as it was trained")
 
     def _calibrate(self, network: onnx.ModelProto, cross_fitted: Logits | None) -> Calibration | None:
         """As in training, on the same images; None where those have nothing to say of this network."""
