@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := artifacts/demo
 
-.PHONY: demo test lint test-runtime test-lowest callers clean
+.PHONY: demo test lint test-runtime test-lowest fuzz callers clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
-	$(BIN)/tl-train digits --out $(DEMO)/run --mode full --size 96 --batch-size 32 --epochs 3
+	$(BIN)/tl-train digits --out $(DEMO)/run --mode full --size 64 --batch-size 32 --epochs 6 --schedule cosine
 	$(BIN)/tl-export $(DEMO)/run --out $(DEMO)/digits.onnx
 	$(BIN)/tl-infer $(DEMO)/digits.onnx $(DEMO)/run/held_out --out $(DEMO)/results.csv
 	@echo
@@ -18,8 +18,9 @@ demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no downlo
 	@$(BIN)/python -c 'import json; held_out = json.load(open("$(DEMO)/run/metrics.json"))["held_out"]; \
 	print("Accuracy on the {pictures} held-out pictures: {accuracy:.2%}".format(**held_out))'
 
+# A process per core, each with one thread: the tests start many small programs, which gain little from threads.
 test: $(VENV)/.dev lint  ## Everything that must hold
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -40,7 +41,12 @@ test-lowest:  ## The suite with the oldest versions that pyproject.toml allows
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/pip install --quiet --disable-pip-version-check uv
 	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
-	build/lowest/bin/pytest
+	OMP_NUM_THREADS=1 build/lowest/bin/pytest --numprocesses auto --dist worksteal
+
+SECONDS := 60
+
+fuzz: $(VENV)/.dev  ## Every parser with changed files, for SECONDS in all, from SEED or another one each time; what breaks one is kept in artifacts/fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 callers:  ## What the JavaScript caller needs (Node.js 20.9, npm); without it its tests are skipped
 	cd examples/callers && npm ci --ignore-scripts --no-audit --no-fund

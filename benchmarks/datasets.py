@@ -1,16 +1,19 @@
-"""Accuracy, log-loss, time and memory of each way to train on several sets of images, as rows of a Markdown table.
+"""Accuracy, log-loss, time and memory of each way to train on several sets of images: a Markdown table, and a figure.
 
-    python benchmarks/datasets.py cats-dogs digits photos/ [--recipe auto --recipe head ...] [--seeds 3] [--figure FILE]
+    python benchmarks/datasets.py cats-dogs digits photos/ [--way auto --way head ...] [--seeds 3] [--figure FILE]
 
-Each run is `tl-train` in a process of its own, without the cache, on images that are in the disk's cache. The accuracy
-is that of the images that tl-train holds out and uses for nothing else; the first row of each set is scikit-learn's
-logistic regression, with its defaults, on the same features.
+Every way runs in a process of its own, without the cache of tl-train. The accuracy is that of the images that tl-train
+holds out and uses for nothing else; the same for all. `linear probe` is scikit-learn's logistic regression with its
+defaults on the features of the frozen network; `fastai N` and `timm N` (others.py) fine-tune N epochs from the same
+weights; `partial N` trains the last stages for N epochs. Seconds are those of the whole process, and of the processor
+in all its threads and children: these hold on a busy machine too.
 """
 
 import argparse
 import dataclasses
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,128 +22,154 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from PIL import Image
 
 from tl_train import TrainConfig
 from tl_train.evaluation.metrics import wilson_interval
-from tl_train.head.features import part_of
 from tl_train.progress import Progress
 from tl_train.run.prepare import prepare
 
-RECIPES = ("head", "partial", "auto", "gradual", "full")
+HERE = Path(__file__).parent
 # What `full` needs to be a fair standard fine-tuning: the chapter's own settings are far from it.
-OPTIONS = {
-    "full": [
-        "--mode", "full", "--optimizer", "adamw", "--schedule", "cosine", "--warmup-epochs", "0.5", "--lr", "3e-4",
-        "--batch-size", "32", "--epochs", "8", "--augment", "light",
-    ]
-}  # fmt: skip
+STANDARD = [
+    "--mode", "full", "--optimizer", "adamw", "--schedule", "cosine", "--warmup-epochs", "0.5", "--lr", "3e-4",
+    "--batch-size", "32", "--epochs", "8", "--augment", "light",
+]  # fmt: skip
+WAYS = {
+    "linear probe": [],
+    "head": ["--mode", "head"],
+    "partial 1": ["--mode", "partial", "--epochs", "1"],
+    "partial 2": ["--mode", "partial", "--epochs", "2"],
+    "partial 4": ["--mode", "partial", "--epochs", "4"],
+    "partial 8": ["--mode", "partial", "--epochs", "8"],
+    "auto": ["--mode", "auto"],
+    "gradual": ["--recipe", "gradual"],
+    "full": STANDARD,
+    "fastai 4": ["fastai", "--epochs", "4"],
+    "fastai 8": ["fastai", "--epochs", "8"],
+    "timm 8": ["timm", "--epochs", "8"],
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Row:
-    """What came of one way on one set, over the seeds.
+class Outcome:
+    """What came of one way with one seed.
 
     Attributes:
-        name: of the way.
-        accuracy: of each seed, 0..1.
-        interval: 95%, of the first seed.
-        log_loss: of each seed, nats.
-        seconds: of each seed, the whole process.
-        memory_mb: the most of all seeds.
+        accuracy: 0..1.
+        log_loss: nats.
+        seconds: of the process.
+        processor_s: user and system time, children included.
+        memory_mb: the most resident.
 
     """
 
-    name: str
-    accuracy: Sequence[float]
-    interval: tuple[float, float]
-    log_loss: Sequence[float]
-    seconds: Sequence[float]
+    accuracy: float
+    log_loss: float
+    seconds: float
+    processor_s: float
     memory_mb: float
 
-    def __str__(self) -> str:
-        low, high = self.interval
-        spread = f" ({min(self.accuracy):.1%} to {max(self.accuracy):.1%})" if len(self.accuracy) > 1 else ""
-        return (
-            f"| {self.name} | {statistics.fmean(self.accuracy):.1%}{spread} | {low:.1%} to {high:.1%} "
-            f"| {statistics.fmean(self.log_loss):.3f} | {statistics.median(self.seconds):.0f} | {self.memory_mb:.0f} |"
-        )
 
-
-def linear_probe(data: str) -> Row:
-    """scikit-learn's logistic regression on the features of the training images."""
-    started = time.perf_counter()
-    setup = prepare(TrainConfig.of(data, mode="head", no_cache=True), Progress())
-    train, test = (part_of(setup.dataset, part) for part in (setup.dataset.train, setup.dataset.held_out()[1]))
-    model = LogisticRegression(max_iter=1000).fit(train.features, train.labels)
-    probabilities = model.predict_proba(test.features)
-    right = int((probabilities.argmax(axis=1) == test.labels).sum())
-    interval = wilson_interval(right, len(test.labels))
-    loss = log_loss(test.labels, probabilities, labels=np.arange(len(setup.dataset.labels)))
-    accuracy = right / len(test.labels)
-    return Row("linear probe", [accuracy], (interval.low, interval.high), [loss], [time.perf_counter() - started], 0)
-
-
-def run(data: str, recipe: str, seeds: int) -> Row:
-    """tl-train, once for each seed."""
-    found, seconds, memory_mb = [], [], 0.0
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            options = OPTIONS.get(recipe, ["--recipe", recipe])
-            command = [sys.executable, "-m", "tl_train", data, "--out", f"{folder}/run", "--no-cache", *options]
+def run(way: str, data: str, parts: Path, seed: int) -> Outcome:
+    """Train that way on `data`, which `parts` has as folders."""
+    with tempfile.TemporaryDirectory() as folder:
+        if way == "linear probe":
+            command = [sys.executable, str(HERE / "probe.py"), data]
+        elif way.startswith(("fastai", "timm")):
+            tool, *options = WAYS[way]
+            command = [sys.executable, str(HERE / "others.py"), tool, str(parts), *options, "--seed", str(seed)]
+        else:
+            command = [sys.executable, "-m", "tl_train", data, "--out", f"{folder}/run", "--no-cache"]
+            command += [*WAYS[way], "--seed", str(seed)]
+        with Path(folder, "printed").open("w+b") as printed:
             started = time.perf_counter()
-            process = subprocess.Popen(
-                [*command, "--seed", str(seed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            process = subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
             _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - started
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
                 raise SystemExit(f"failed: {' '.join(command)}")
-            seconds.append(time.perf_counter() - started)
-            memory_mb = max(memory_mb, usage.ru_maxrss / 1000)
-            found.append(json.loads(Path(folder, "run", "metrics.json").read_text(encoding="utf-8"))["held_out"])
-    low, high = found[0]["accuracy_interval"]
-    accuracy = [one["accuracy"] for one in found]
-    return Row(recipe, accuracy, (low, high), [one["log_loss"] for one in found], seconds, memory_mb)
+            printed.seek(0)
+            lines = printed.read().splitlines()
+        metrics = Path(folder, "run", "metrics.json")
+        found = json.loads(metrics.read_bytes())["held_out"] if metrics.exists() else json.loads(lines[-1])
+    used = usage.ru_utime + usage.ru_stime
+    return Outcome(found["accuracy"], found["log_loss"], seconds, used, usage.ru_maxrss / 1000)
 
 
-def draw(rows: dict[str, list[Row]], path: Path) -> None:
-    """Accuracy against time, a panel for each set."""
+def as_folders(data: str, folder: Path) -> int:
+    """Put the images of a set into `train/` and `test/` as tl-train splits them; returns how many there are to test."""
+    dataset = prepare(TrainConfig.of(data, mode="head"), Progress()).dataset
+    for part, samples in (("train", [*dataset.train, *dataset.val]), ("test", dataset.held_out()[1])):
+        for number, sample in enumerate(samples):
+            place = folder / part / dataset.labels[sample.label]
+            place.mkdir(parents=True, exist_ok=True)
+            if sample.path is None:
+                Image.fromarray(sample.load()).save(place / f"{number}.png")
+            else:
+                shutil.copy(sample.path, place / f"{number}{sample.path.suffix}")
+    return len(dataset.held_out()[1])
+
+
+def row(way: str, outcomes: Sequence[Outcome], images: int) -> str:
+    """A row of the table."""
+    accuracy = [outcome.accuracy for outcome in outcomes]
+    interval = wilson_interval(round(statistics.fmean(accuracy) * images), images)
+    spread = f" ({min(accuracy):.1%} to {max(accuracy):.1%})" if len(accuracy) > 1 else ""
+    loss = statistics.fmean(outcome.log_loss for outcome in outcomes)
+    seconds, processor_s = (
+        statistics.median(getattr(outcome, name) for outcome in outcomes) for name in ("seconds", "processor_s")
+    )
+    memory_mb = max(outcome.memory_mb for outcome in outcomes)
+    return (
+        f"| {way} | {statistics.fmean(accuracy):.1%}{spread} | {interval.low:.1%} to {interval.high:.1%} "
+        f"| {loss:.3f} | {seconds:.0f} | {processor_s:.0f} | {memory_mb:.0f} |"
+    )
+
+
+def draw(found: dict[str, dict[str, list[Outcome]]], path: Path) -> None:
+    """Accuracy against processor time, a panel for each set."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * len(rows), 4.2), layout="constrained")
-    for axes, (data, ways) in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True):
-        for way in ways:
-            x, y = statistics.median(way.seconds), statistics.fmean(way.accuracy)
-            axes.errorbar(x, y, yerr=[[y - min(way.accuracy)], [max(way.accuracy) - y]], fmt="o", capsize=3)
-            axes.annotate(way.name, (x, y), textcoords="offset points", xytext=(6, 6))
-        axes.set(
-            title=Path(data).name, xlabel="seconds, whole process", ylabel="accuracy of held-out images", xscale="log"
-        )
+    figure = Figure(figsize=(4.8 * len(found), 4.4), layout="constrained")
+    for axes, (data, ways) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
+        for kind, marker in (("linear probe", "x"), ("head", "s"), ("partial", "o"), ("auto", "*"), ("", "^")):
+            for way, outcomes in ways.items():
+                if next(k for k in ("linear probe", "head", "partial", "auto", "") if way.startswith(k)) != kind:
+                    continue
+                x = statistics.median(outcome.processor_s for outcome in outcomes)
+                accuracy = [100 * outcome.accuracy for outcome in outcomes]
+                y = statistics.fmean(accuracy)
+                axes.errorbar(x, y, yerr=[[y - min(accuracy)], [max(accuracy) - y]], fmt=marker, capsize=3)
+                axes.annotate(way, (x, y), textcoords="offset points", xytext=(6, 5), fontsize=8)
+        axes.set(title=Path(data).name, xlabel="processor seconds, whole run", xscale="log")
+        axes.set_ylabel("accuracy on held-out images, %")
         axes.margins(0.2)
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="+")
-    parser.add_argument("--recipe", action="append", choices=RECIPES)
+    parser.add_argument("--way", action="append", choices=WAYS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
-    rows: dict[str, list[Row]] = {}
+    found: dict[str, dict[str, list[Outcome]]] = {}
     for data in options.data:
-        print(f"\n{data}\n\n| | accuracy | 95% interval | log-loss | s | MB |\n| --- | --- | --- | --- | --- | --- |")
-        rows[data] = []
-        for recipe in (None, *(options.recipe or RECIPES)):
-            rows[data].append(linear_probe(data) if recipe is None else run(data, recipe, options.seeds))
-            print(rows[data][-1], flush=True)
+        found[data] = {}
+        print(f"\n{data}\n\n| | accuracy | 95% interval | log-loss | s | processor s | MB |\n|{' --- |' * 7}")
+        with tempfile.TemporaryDirectory() as folder:
+            images = as_folders(data, Path(folder))
+            for way in options.way or WAYS:
+                seeds = 1 if way == "linear probe" else options.seeds
+                found[data][way] = [run(way, data, Path(folder), seed) for seed in range(seeds)]
+                print(row(way, found[data][way], images), flush=True)
     if options.figure:
-        draw(rows, options.figure)
+        draw(found, options.figure)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,16 @@
 The names below load their modules when first used, so that `tl-export --help` starts at once.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+import importlib
+
+import tl_train as tl_train  # first of all, because it keeps libraries from reporting to their makers
+
+TYPE_CHECKING = False  # typing's own, without loading it: the programs handle signals as soon as they can
 if TYPE_CHECKING:
+    from typing import Any
+
     from tl_export.errors import ExportError, VerificationError
     from tl_export.options import ExportOptions, Precision
     from tl_export.pipeline import export

@@ -1,6 +1,6 @@
 """`python -m tl_export`."""
 
-from tl_export.cli import main
+from tl_export.start import main
 
 if __name__ == "__main__":
     main()

@@ -1,14 +1,16 @@
 """The program `tl-export`."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from tl_export.options import ExportOptions, Gate, GoldenSource, Precision
-from tl_infer.cli.console import printable, require_extra, run_program
+from tl_infer.cli.console import printable, require_extra, run_program, work_begins
+from tl_infer.cli.streams import summary
+from tl_train.training.waiting import wait_without_spinning
 
 _EPILOG = """\b
 Exit codes: 0 written and proven, 1 fatal (nothing is written then), 2 wrong usage, 130 interrupted.
@@ -180,7 +182,17 @@ def command(**given: Any) -> None:
     line = _CommandLine(**given)
     options = line.export_options()
     require_extra("export", _MODULES)
-    for text in _export(line, options) if line.check is None else _check(line, line.check):
+    wait_without_spinning()
+    if line.check is not None:
+        _show(_check(line, line.check))
+        return
+    lines = _export(line, options)
+    with summary():
+        _show(lines)
+
+
+def _show(lines: Iterable[str]) -> None:
+    for text in lines:
         click.echo(printable(text))
 
 
@@ -190,6 +202,7 @@ def _export(line: _CommandLine, options: ExportOptions) -> Iterator[str]:
     from tl_train.progress import TerminalProgress
 
     assert line.run is not None
+    work_begins()
     return export_lines(export(line.run, line.out, options, overwrite=line.overwrite, progress=TerminalProgress()))
 
 
@@ -198,6 +211,7 @@ def _check(line: _CommandLine, model: Path) -> Iterator[str]:
     from tl_export.summary import check_lines
     from tl_train.progress import TerminalProgress
 
+    work_begins()
     result = check(
         model, line.check_run, images=line.images, verify_count=line.verify_count, progress=TerminalProgress()
     )
@@ -205,5 +219,5 @@ def _check(line: _CommandLine, model: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Entry point of `tl-export`."""
+    """Run `tl-export`; its entry point is in `start`."""
     run_program(command)

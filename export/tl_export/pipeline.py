@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tl_export.card import model_card
+from tl_export.companions import card_path, digest_lines, parity_path
 from tl_export.errors import ExportError
 from tl_export.graph.assemble import assemble, leave_outputs, set_spec
 from tl_export.graph.taps import TappedNetwork, chosen_outputs
@@ -21,6 +22,7 @@ from tl_export.smaller.form import Formed, give_form
 from tl_export.smaller.gates import Allowance
 from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.system.files import replacing
+from tl_infer.system.temporaries import remove_stale
 from tl_train.errors import TracingError
 from tl_train.models.trace import trace
 from tl_train.progress import Progress
@@ -62,9 +64,11 @@ def export(
     spec = _completed(formed, trained, golden)
     data = formed.file.SerializeToString()
     result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8)
-    parity = parity_json(formed.proof, golden.document(), hashlib.sha256(data).hexdigest(), run, formed.document())
-    card = model_card(result, spec, trained, metrics)
-    _write({out: data, parity_path(out): _utf8(parity), card_path(out): _utf8(card)})
+    sha256 = hashlib.sha256(data).hexdigest()
+    parity = _utf8(parity_json(formed.proof, golden.document(), sha256, run, formed.document()))
+    digests = {out.name: sha256, parity_path(out).name: hashlib.sha256(parity).hexdigest()}
+    card = model_card(result, spec, trained, metrics) + digest_lines(digests)
+    _write({out: data, parity_path(out): parity, card_path(out): _utf8(card)})
     return result
 
 
@@ -109,16 +113,6 @@ def _completed(formed: Formed, trained: Trained, golden: Golden) -> ModelSpec:
     return spec
 
 
-def parity_path(out: Path) -> Path:
-    """Where the proof of the model file `out` is written."""
-    return out.with_name(f"{out.stem}.parity.json")
-
-
-def card_path(out: Path) -> Path:
-    """Where the model card of the model file `out` is written."""
-    return out.with_name(f"{out.stem}.md")
-
-
 def _check_names(out: Path, overwrite: bool) -> None:
     """Say early what would only fail after minutes of work."""
     if not out.parent.is_dir():
@@ -143,6 +137,8 @@ def _write(contents: Mapping[Path, bytes]) -> None:
         OutputPathError: a file cannot be written.
 
     """
+    for folder in {path.parent for path in contents}:
+        remove_stale(folder)
     with contextlib.ExitStack() as stack:
         for path, data in contents.items():
             file = stack.enter_context(replacing(path))

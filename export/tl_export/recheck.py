@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from tl_export.companions import check_companions
 from tl_export.errors import VerificationError
 from tl_export.options import ALL_OUTPUTS
 from tl_export.proof.precision import RULES, precision_of
@@ -48,13 +49,14 @@ def check(
     session = Session(opened, threads=1)  # inputs, outputs and spec fit each other, or this raises
     graph = onnx.load_model_from_string(opened.data)  # the session has read it already, so it is whole
     opset = _check_structure(graph, session.spec, opened.where)
+    companions = check_companions(Path(model), opened.sha256)
     golden = run_self_test(session, opened.where)
     precision = precision_of(graph)
     proof = None
     if run is not None:
         trained = Trained.load(Path(run), images, verify_count)
         proof = verify(trained, opened.data, progress or Progress(), RULES[precision])
-    return CheckResult(opset, tuple(output.name for output in graph.graph.output), precision, golden, proof)
+    return CheckResult(opset, tuple(output.name for output in graph.graph.output), precision, golden, companions, proof)
 
 
 def _check_structure(model: onnx.ModelProto, spec: ModelSpec, where: str) -> int:

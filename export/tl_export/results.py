@@ -47,6 +47,7 @@ class CheckResult:
         outputs: the names of its outputs, in order.
         precision: how it stores its network.
         golden: what its golden samples showed.
+        companions: names of the files beside it, proof and card, which belong to it.
         proof: against the PyTorch model; None without a run.
 
     """
@@ -55,4 +56,5 @@ class CheckResult:
     outputs: tuple[str, ...]
     precision: Precision
     golden: SelfTest
+    companions: tuple[str, ...]
     proof: Proof | None

@@ -29,6 +29,8 @@ def check_lines(model: str, result: CheckResult) -> Iterator[str]:
         f"Golden samples: {golden.samples}, largest difference {golden.max_difference:.1e}, "
         f"allowed {golden.tolerance:g}"
     )
+    if result.companions:
+        yield f"Beside it, of the same export: {', '.join(result.companions)}"
     if result.proof is not None:
         yield from proof_lines(result.proof)
     yield f"Check passed: {model}"

@@ -4,15 +4,19 @@ The names below load their modules when first used, so that `--help`, and progra
 at once.
 """
 
+from __future__ import annotations
+
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing's own, without loading it: the programs handle signals as soon as they can
 # onnxruntime 1.29 and later report to their maker unless this is set before the library is loaded; a host program that
 # has set it has decided for itself.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from tl_infer.classifier import Classifier
     from tl_infer.errors import (
         ClosedError,

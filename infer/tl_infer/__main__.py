@@ -1,5 +1,5 @@
 """`python -m tl_infer` is `tl-infer`."""
 
-from tl_infer.cli.command import main
+from tl_infer.cli.start import main
 
 main()

@@ -15,6 +15,7 @@ from PIL import Image
 from tl_infer.errors import ImageError, ModelFileError
 from tl_infer.heatmaps import draw_overlay
 from tl_infer.images import ImageSource, Pixels, load_image
+from tl_infer.isolation.pool import DecodingPool
 from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.contract import EMBEDDING, HEATMAP, PROBABILITIES, ModelSpec
 from tl_infer.model.engine import Engine
@@ -34,9 +35,8 @@ _BATCH = 16  # images in one run of `classify_batch`: memory stays bounded, and 
 class Classifier:
     """A model file made by tl-export, ready to classify.
 
-    Thread-safe, can be pickled, and closes itself at the end of a `with` block. Works in forked processes, as
-    `multiprocessing` makes them; a child of a bare `os.fork` must end with `os._exit`, because onnxruntime's own
-    exit handler hangs in a process forked after a model was opened (seen with 1.32).
+    Thread-safe, can be pickled, and closes itself at the end of a `with` block. Works in forked processes, however
+    they end.
 
     Attributes:
         spec: what the file says about itself.
@@ -80,6 +80,7 @@ class Classifier:
         self.spec: ModelSpec = first.spec
         self.limits = limits if limits.bit_depth else dataclasses.replace(limits, bit_depth=first.bit_depth)
         self._tally = DepthTally()
+        self._pool = DecodingPool(self.limits, max(processors, available_threads())) if limits.isolate else None
         self._outputs = first.outputs
         first.check_answers(sample_image(first.golden))
         if names != (CPU,):
@@ -172,7 +173,9 @@ class Classifier:
         """
         request = self._request(top_k, threshold, embedding, heatmap)
         answer = functools.partial(self._answer_or_error, self._engine.for_many(), request)
-        return ordered_map(answer, images, self._engine.threads)
+        # While another process decodes, a thread only waits.
+        waiting = 1 if self._pool is None else 2
+        return ordered_map(answer, images, waiting * self._engine.threads)
 
     def classify_batch(
         self, array: npt.NDArray[np.uint8], top_k: int | None = 1, *, threshold: float | None = None
@@ -256,8 +259,10 @@ class Classifier:
         return run_self_test(self._engine.for_one(), self._engine.model.where)
 
     def close(self) -> None:
-        """Free the memory of the model; further calls raise `ClosedError`."""
+        """Free the memory of the model and end its processes; further calls raise `ClosedError`."""
         self._engine.close()
+        if self._pool is not None:
+            self._pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -293,7 +298,7 @@ class Classifier:
     def _load(self, image: ImageSource) -> Pixels:
         needed_px = 2 * max(*self.spec.preprocess.size, self.spec.preprocess.resize_px or 0)
         fast_for_px = needed_px if self.limits.fast_decode else None
-        return load_image(image, self.limits, fast_for_px=fast_for_px, tally=self._tally)
+        return load_image(image, self.limits, fast_for_px=fast_for_px, tally=self._tally, pool=self._pool)
 
     def _classify(self, session: Session, request: Request, image: ImageSource) -> Classification:
         started = time.perf_counter()

@@ -19,6 +19,7 @@ from tl_infer.errors import ImageError, first_line
 from tl_infer.formats.checks import TIFF, check_file
 from tl_infer.formats.jpeg import Outline
 from tl_infer.formats.jpeg_data import load_whole
+from tl_infer.isolation.pool import DecodingPool, shared_pool
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
 from tl_infer.quiet import quiet, silence_libtiff
 from tl_infer.rgb import to_upright_rgb
@@ -43,6 +44,7 @@ def load_image(
     *,
     fast_for_px: int | None = None,
     tally: DepthTally | None = None,
+    pool: DecodingPool | None = None,
 ) -> Pixels:
     """Decode an image to upright RGB.
 
@@ -52,6 +54,7 @@ def load_image(
         fast_for_px: decode a JPEG at a half, a quarter or an eighth of its size if both sides keep at least so many
             pixels; much faster for large photos, but other pixels. None decodes at full size.
         tally: counts files of 16 bits a channel, where all 16 are taken for used.
+        pool: of processes that decode, if the limits say `isolate`; None for one that all callers share.
 
     Returns:
         uint8 array (H, W, 3), C-contiguous; for an array that is one already, that array.
@@ -59,6 +62,7 @@ def load_image(
     Raises:
         ImageError: not an image, damaged, over a limit, or in a form without a defined conversion. The message begins
             with the path, or with what was given.
+        TlError: the limits say `isolate`, and no process can be started.
         TypeError: `source` is of none of the types above.
 
     """
@@ -67,10 +71,14 @@ def load_image(
     if isinstance(source, Image.Image):
         return _from_pil(source, limits)
     if isinstance(source, bytes):
-        return decode(source, f"{len(source)} bytes", limits, fast_for_px, tally)
-    if isinstance(source, str | os.PathLike):
-        return decode(read_file(Path(source), limits), str(source), limits, fast_for_px, tally)
-    raise TypeError(f"expected a path, bytes, PIL image or array, found {type(source).__name__}")
+        data, where = source, f"{len(source)} bytes"
+    elif isinstance(source, str | os.PathLike):
+        data, where = read_file(Path(source), limits), str(source)
+    else:
+        raise TypeError(f"expected a path, bytes, PIL image or array, found {type(source).__name__}")
+    if limits.isolate:
+        return (pool or shared_pool(limits)).decode(data, where, fast_for_px, tally)
+    return decode(data, where, limits, fast_for_px, tally)
 
 
 def read_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

@@ -1,6 +1,7 @@
 """What decoding an image may take, and how 16-bit images are scaled."""
 
 import dataclasses
+import importlib.util
 from typing import Final
 
 from tl_infer.errors import ImageError, ImageTooLargeError
@@ -8,6 +9,8 @@ from tl_infer.errors import ImageError, ImageTooLargeError
 # Of images with 16 bits a channel.
 FULL_DEPTH: Final = 16
 MIN_DEPTH: Final = 8
+
+MAX_SECONDS: Final = 86_400
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,9 +29,14 @@ class Limits:
             much faster, and the answers change a little.
         bit_depth: how many of their 16 bits images of 16 bits a channel use, 8 to 16, as cameras of 10 or 12 bits
             store them; a value that needs more is an error. None: for a `Classifier` what its model says, else 16.
+        isolate: decode files and their bytes in other processes, which may crash or be stopped: one error, and the next
+            image is unharmed. For services that take files from strangers. Not on Windows.
+        max_seconds: how long such a process may take for one image.
+        max_bytes: memory (address space) that it may take for decoding, beyond what it starts with.
 
     Raises:
-        ValueError: a maximum below 1, or a bit depth out of range; the message begins with its name.
+        ValueError: a maximum below 1, a bit depth out of range, or `isolate` where it is not possible; the message
+            begins with its name.
 
     """
 
@@ -38,13 +46,20 @@ class Limits:
     max_scans: int = 100
     fast_decode: bool = False
     bit_depth: int | None = None
+    isolate: bool = False
+    max_seconds: float = 10.0
+    max_bytes: int = 2_000_000_000
 
     def __post_init__(self) -> None:
-        for name in ("max_file_bytes", "max_pixels", "max_side_px", "max_scans"):
+        for name in ("max_file_bytes", "max_pixels", "max_side_px", "max_scans", "max_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected 1 or more")
         if self.bit_depth is not None and not MIN_DEPTH <= self.bit_depth <= FULL_DEPTH:
             raise ValueError(f"bit_depth: found {self.bit_depth}, expected {MIN_DEPTH} to {FULL_DEPTH}")
+        if not 0 < self.max_seconds <= MAX_SECONDS:  # NaN fails this too
+            raise ValueError(f"max_seconds: found {self.max_seconds}, expected above 0, at most {MAX_SECONDS}")
+        if self.isolate and importlib.util.find_spec("resource") is None:
+            raise ValueError("isolate: this system has no limits on processes")
 
     @property
     def depth(self) -> int:

@@ -114,8 +114,12 @@ class DepthTally:
 
     def add(self, brightest: int) -> None:
         """Count an image by its brightest level, 0..255."""
+        self.count(depth_used(brightest))
+
+    def count(self, depth: int) -> None:
+        """Count an image by the bits that it uses."""
         with self._lock:
-            self._counts[depth_used(brightest)] += 1
+            self._counts[depth] += 1
 
     def counts(self) -> dict[int, int]:
         """Bits used -> images."""

@@ -57,6 +57,21 @@ def empty_comments(count: int) -> bytes:
     return data[:2] + b"\xff\xfe\x00\x02" * count + data[2:]
 
 
+def hidden_exif_segments(count: int) -> bytes:
+    """As above, behind markers that have a length by the standard, and none for Pillow."""
+    segment = b"\xff\xe1\x00\x09Exif\0\0\0"
+    hidden = b"\xff\xf0\xff\xff" + segment * 5957
+    data = encoded(photo())
+    return data[:2] + hidden * count + data[2:]
+
+
+def filled(count: int, filling: bytes) -> bytes:
+    """Bytes between two segments, which Pillow reads one by one: 200 MB took a minute."""
+    data = encoded(photo())
+    first = data.index(b"\xff\xda")
+    return data[:first] + filling * count + data[first:]
+
+
 def cut_and_ended(data: bytes, position: int) -> bytes:
     """A JPEG cut and given an end marker: libjpeg fills in grey, and its warning is lost."""
     return data[:position] + END

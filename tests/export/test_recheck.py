@@ -1,4 +1,6 @@
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import pytest
 from onnx import helper
 
 from tl_export import VerificationError, check
+from tl_export.companions import check_companions
 from tl_export.graph.assemble import set_spec
 from tl_export.proof.faults import without_antialias
 from tl_infer.errors import ModelFileError, TlError
@@ -25,6 +28,7 @@ def changed(model, path, change):
 
 def test_a_good_file_passes_with_and_without_its_run(tiny_model, tiny_run, photos):
     result = check(tiny_model)
+    assert result.companions == ("shapes.parity.json", "shapes.md")
     assert (result.opset, result.precision, result.golden.samples, result.proof) == (18, "fp32", 6, None)
     assert result.golden.max_difference < 1e-6
     proof = check(tiny_model, tiny_run).proof
@@ -86,6 +90,34 @@ def test_what_is_wrong_with_a_file_is_named(tiny_model, tmp_path, change, messag
     with pytest.raises(TlError, match=message) as error:
         check(path)
     assert str(error.value).startswith(f"{path}: ")
+
+
+def test_files_of_two_exports_are_not_taken_for_one(tiny_model, tmp_path):
+    """A kill between two renames leaves such a mixture."""
+    model, parity, card = (tmp_path / f"m{end}" for end in (".onnx", ".parity.json", ".md"))
+    for path in (model, parity, card):
+        shutil.copy(tiny_model.with_name(path.name.replace("m.", "shapes.", 1)), path)
+    digest = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    assert check_companions(model, digest) == ("m.parity.json", "m.md")
+    assert f"    {digest}  shapes.onnx\n" in card.read_text()
+    other = "0" * 64
+    with pytest.raises(VerificationError, match=rf"m.parity.json: belongs to another export: .*{digest} of m"):
+        check_companions(model, other)
+    parity.write_text(parity.read_text().replace(digest, other))
+    with pytest.raises(VerificationError, match=rf"m.md: belongs to another export: it has SHA-256 {digest} of m.onnx"):
+        check_companions(model, other)
+    card.write_text(card.read_text().replace(digest, other))
+    with pytest.raises(VerificationError, match=r"m.md: belongs to another export: .* of m.parity.json, which is"):
+        check_companions(model, other)
+    parity.write_text("[" * 100_000)
+    with pytest.raises(VerificationError, match=r"m.parity.json: not the proof of a model"):
+        check_companions(model, other)
+    parity.unlink()
+    card.write_text("My own notes.")
+    assert check_companions(model, other) == ()
+    os.mkfifo(parity)
+    with pytest.raises(VerificationError, match=r"m.parity.json: cannot be read: not a regular file"):
+        check_companions(model, other)
 
 
 def test_no_file_another_run_and_a_spoiled_graph(tiny_model, tiny_run, tmp_path, photos):

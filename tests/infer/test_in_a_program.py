@@ -250,6 +250,25 @@ def test_a_forked_child_works(rich):
     assert len(list(running)) == 49
 
 
+@pytest.mark.parametrize("uses", [True, False])
+def test_a_child_of_a_bare_fork_may_exit_as_programs_do(uses):
+    """gunicorn --preload forks so; freeing the parent's sessions would wait for threads that are not there."""
+    code = (
+        "import os, sys; sys.path[:0] = sys.argv[2:]; import numpy as np, support.onnx_bytes as onnx_bytes, tl_infer\n"
+        "c = tl_infer.Classifier(onnx_bytes.color_model(), threads=2); image = np.zeros((4, 4, 3), np.uint8)\n"
+        "c.classify(image); list(c.classify_many([image] * 5))\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    if sys.argv[1] == 'True': c.classify(image); list(c.classify_many([image] * 5))\n"
+        "    sys.exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    folder = str(Path(onnx_bytes.__file__).parents[1])
+    command = [sys.executable, "-c", code, str(uses), folder]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("7\n", "")
+
+
 def test_no_thread_spins_and_none_is_left():
     before = threading.active_count()
     with Classifier(onnx_bytes.color_model(), threads=2) as classifier:

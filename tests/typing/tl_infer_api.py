@@ -53,6 +53,7 @@ def one(classifier: Classifier, path: Path, image: Image.Image, pixels: Bytes) -
     assert_type(classifier.heatmap(path, "cat"), Floats)
     assert_type(classifier.overlay(path), Image.Image)
     assert_type(load_image(path, Limits(), fast_for_px=448), Bytes)
+    assert_type(load_image(path, Limits(isolate=True, max_seconds=1.5, max_bytes=10**9)), Bytes)
 
 
 def many(classifier: Classifier, paths: Iterator[Path], pixels: Bytes) -> None:

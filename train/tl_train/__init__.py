@@ -3,10 +3,20 @@
 They load their modules when first used, so that `tl-train --help` needs none of the libraries that train.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+import importlib
+import os
+
+import tl_infer as tl_infer  # first of all, because it keeps onnxruntime from reporting to its maker
+
+# What the hub's client adds to downloads about this machine; a host program that has set it has decided for itself.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+TYPE_CHECKING = False  # typing's own, without loading it: the programs handle signals as soon as they can
 if TYPE_CHECKING:
+    from typing import Any
+
     from tl_train.config import TrainConfig
     from tl_train.run.comparison import compare
     from tl_train.run.run import dry_run, train

@@ -1,5 +1,5 @@
 """`python -m tl_train` is `tl-train`."""
 
-from tl_train.cli import main
+from tl_train.start import main
 
 main()

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl_infer.cli.console import printable, require_extra, run_program
+from tl_infer.cli.console import printable, require_extra, run_program, work_begins
+from tl_infer.cli.streams import summary
 from tl_train.config.groups import STAGES_DEFAULTS, TRAINS_STAGES
 from tl_train.config.options import Option
 from tl_train.config.train_config import all_options
 from tl_train.recipes import DEFAULT_RECIPE, load_recipe, recipe_names, recipe_summary
+from tl_train.training.waiting import wait_without_spinning
 
 if TYPE_CHECKING:
     from tl_train import TrainConfig, TrainResult
@@ -137,7 +139,7 @@ def _shown(value: object) -> str:
     help="Take the options of a recipe (see --list-recipes); options given here override it. Given more than once, "
     f"all are run and compared.  [default: {DEFAULT_RECIPE}]",
 )
-@click.option("--seeds", type=click.IntRange(min=1), help="Compare runs with this many seeds, from --seed upwards.")
+@click.option("--seeds", type=click.IntRange(1, 1000), help="Compare runs with this many seeds, from --seed upwards.")
 @click.option(
     "--list-archs",
     is_flag=False,
@@ -154,7 +156,7 @@ def _shown(value: object) -> str:
 @click.option(
     "--tensorboard", is_flag=True, help="Write TensorBoard events to OUT/tensorboard; requires the tensorboard package."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in --out, once the new one is complete.")
 @click.option("--resume", is_flag=True, help="Continue the unfinished run in --out; give the same options again.")
 def command(recipes: tuple[str, ...], **values: Any) -> None:
     """Fine-tune a pretrained network on the images of DATA.
@@ -184,15 +186,17 @@ def _configs(recipes: Iterable[str], given: dict[str, Any]) -> dict[str, TrainCo
 
 
 def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str]) -> None:
+    wait_without_spinning()
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
     from tl_train import compare, dry_run, train
     from tl_train.progress import Progress, TerminalProgress
     from tl_train.run.comparison import as_text
-    from tl_train.run_folder.folder import RunFolder
+    from tl_train.run_folder.workplace import Workplace
     from tl_train.tensorboard import TensorBoardProgress
     from tl_train.training.memory import keep_freed_memory
     from tl_train.training.processes import is_first_process
 
+    work_begins()
     keep_freed_memory()
     is_first = is_first_process()  # the other processes work in silence
     progress = TerminalProgress() if is_first else Progress()
@@ -209,15 +213,17 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
             configs, job.seeds or 1, job.out, overwrite=job.overwrite, tensorboard=job.tensorboard, progress=progress
         )
         if is_first:
-            click.echo(as_text(rows))
-            click.echo(f"Comparison: {printable(str(job.out / 'comparison.html'))}")
+            with summary():
+                click.echo(as_text(rows))
+                click.echo(f"Comparison: {printable(str(job.out / 'comparison.html'))}")
         return
     if job.tensorboard and is_first:
-        progress = TensorBoardProgress(progress, RunFolder(job.out).events_folder)
+        progress = TensorBoardProgress(progress, Workplace.at(job.out).work.events_folder)
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     result = train(config, job.out, overwrite=job.overwrite, resume=job.resume, progress=progress, command=typed)
     if is_first:
-        _print_result(result)
+        with summary():
+            _print_result(result)
     if result.interrupted:
         raise KeyboardInterrupt  # the run is complete, and the exit code says that it was cut short
 
@@ -232,5 +238,5 @@ def _print_result(result: TrainResult) -> None:
 
 
 def main() -> None:
-    """Entry point of `tl-train`."""
+    """Run `tl-train`; its entry point is in `start`."""
     run_program(command)

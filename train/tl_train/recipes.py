@@ -5,6 +5,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from tl_infer.model.records import brief
+from tl_train.config.toml_file import read_toml
 from tl_train.errors import ConfigError
 
 DEFAULT_RECIPE = "auto"
@@ -38,10 +40,7 @@ def load_recipe(name: str) -> dict[str, Any]:
     """
     fields: dict[str, Any] = {}
     for _ in range(_MAX_DEPTH):
-        try:
-            own = tomllib.loads(_source(name))
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"recipe {name}: not valid TOML: {error}") from error
+        own = _fields(name)
         parent = own.pop(_EXTENDS, None)
         fields = {**own, **fields}
         if "data" in fields:
@@ -49,18 +48,19 @@ def load_recipe(name: str) -> dict[str, Any]:
         if parent is None:
             return fields
         if not isinstance(parent, str):
-            raise ConfigError(f"recipe {name}: extends is {parent!r}, expected the name of a recipe")
+            raise ConfigError(f"recipe {name}: extends is {brief(parent)}, expected the name of a recipe")
         name = parent
     raise ConfigError(f"recipe {name}: extends more than {_MAX_DEPTH} levels deep; circular extends?")
 
 
-def _source(name: str) -> str:
+def _fields(name: str) -> dict[str, Any]:
     if name in recipe_names():
-        return resources.files("tl_train").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
+        return tomllib.loads(_source(name))
     path = Path(name)
     if path.suffix != ".toml":
         raise ConfigError(f"recipe {name}: unknown; expected {', '.join(recipe_names())} or a .toml file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path}: cannot be read: {error}") from error
+    return read_toml(path, f"recipe {name}", "a recipe")
+
+
+def _source(name: str) -> str:
+    return resources.files("tl_train").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")

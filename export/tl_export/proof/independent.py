@@ -18,6 +18,7 @@ from tl_export.proof.proof import Independent
 from tl_export.proof.routes import TorchRoute
 from tl_export.proof.stages import TENSOR, Answer
 from tl_infer.model.contract import PROBABILITIES, Anchor, PreprocessSpec
+from tl_infer.system.files import open_regular
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -53,8 +54,8 @@ class IndependentRoute:
 
 def independent_tensor(path: Path, spec: PreprocessSpec) -> torch.Tensor:
     """One image file, by Pillow and torchvision alone, as a normalised float32 tensor (3, h, w)."""
-    with Image.open(path) as file:
-        upright = ImageOps.exif_transpose(file)
+    with open_regular(path) as file, Image.open(file) as opened:
+        upright = ImageOps.exif_transpose(opened)
     picture = _fitted(_rgb(upright, spec.color == "gray"), spec)
     tensor: torch.Tensor = functional.normalize(functional.to_tensor(picture), list(spec.mean), list(spec.std))
     return tensor

@@ -113,8 +113,7 @@ class FileRoute:
             ModelFileError: the graph failed.
 
         """
-        data = picture.read_bytes() if isinstance(picture, Path) else picture
-        pixels = load_image(data, self.classifier.limits)
+        pixels = load_image(picture, self.classifier.limits)
         results = self._probe.run(pixels[np.newaxis], self.outputs)
         values: dict[str, npt.NDArray[Any]] = {DECODE: pixels}
         values.update((name, result[0]) for name, result in zip(self.outputs, results, strict=True))

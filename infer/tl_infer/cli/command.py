@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from tl_infer.cli.console import run_program
+from tl_infer.cli.console import run_program, work_begins
 from tl_infer.cli.options import Options
-from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MIN_DEPTH, Limits
+from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits
 
 _EPILOG = """\b
 Exit codes: 0 all classified, 1 fatal, 2 wrong usage, 3 some files failed,
@@ -68,7 +68,8 @@ def _check_paths(_context: click.Context, _parameter: click.Parameter, value: tu
 
 
 _LIMITS = {"max_pixels": "max_pixels", "max_file_size": "max_file_bytes", "max_side": "max_side_px",
-           "max_scans": "max_scans", "fast_decode": "fast_decode", "bit_depth": "bit_depth"}  # fmt: skip
+           "max_scans": "max_scans", "fast_decode": "fast_decode", "bit_depth": "bit_depth", "isolate": "isolate",
+           "max_seconds": "max_seconds"}  # fmt: skip
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _COUNT = click.IntRange(min=1)
@@ -113,6 +114,12 @@ _COUNT = click.IntRange(min=1)
               help="Refuse images wider or taller than this.")  # fmt: skip
 @click.option("--max-scans", type=_COUNT, default=DEFAULT_LIMITS.max_scans, show_default=True,
               help="Refuse progressive JPEGs with more scans.")  # fmt: skip
+@click.option("--isolate", is_flag=True,
+              help="Decode in processes of their own, for files from strangers: one that crashes or takes more than "
+                   "2 GB of memory is an error, and the others are classified.")  # fmt: skip
+@click.option("--max-seconds", type=click.FloatRange(0, MAX_SECONDS, min_open=True),
+              default=DEFAULT_LIMITS.max_seconds, show_default=True,
+              help="With --isolate: how long decoding one image may take.")  # fmt: skip
 @click.option("--bit-depth", type=click.IntRange(MIN_DEPTH, FULL_DEPTH), metavar="BITS",
               help="Significant bits in 16-bit images, e.g. 12 for a 12-bit camera.  "
                    "[default: the model's own, or 16]")  # fmt: skip
@@ -131,9 +138,10 @@ def command(**options: Any) -> int:
         raise click.UsageError(str(error)) from error
     from tl_infer.cli.program import run  # here, because `--help` does not wait for numpy and onnxruntime
 
+    work_begins()
     return run(checked)
 
 
 def main() -> None:
-    """Entry point of `tl-infer`."""
+    """Run `tl-infer`; its entry point is in `start`."""
     run_program(command)

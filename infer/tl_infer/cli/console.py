@@ -1,21 +1,27 @@
 """What the three programs share at the terminal: exit codes, one-line errors, text that is safe to print."""
 
-import contextlib
+import errno
 import importlib.util
-import os
-import signal
 import sys
+from types import FrameType
 from typing import NoReturn
 
 import click
 
 from tl_infer.cli.safetext import printable as printable
+from tl_infer.cli.signals import after_imports, end_at_once, handle
+from tl_infer.cli.streams import StreamError, guard_streams
 from tl_infer.errors import TlError
 
 EXIT_FATAL = 1
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+# The machine's trouble wherever it shows, and never a bug of ours.
+_OF_THE_MACHINE = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+)
 
 
 def run_program(command: click.Command) -> NoReturn:
@@ -24,26 +30,56 @@ def run_program(command: click.Command) -> NoReturn:
     A `TlError` becomes one line on stderr and exit code 1; a usage error ends with 2, Ctrl-C with 130, SIGTERM with
     143. Any other exception is a bug and keeps its traceback.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    end_at_once()
+    guard_streams()
+    try:
+        status = _run(command)
+        sys.stdout.flush()
+    except StreamError as error:
+        status = _fatal(str(error))
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        status = _fatal(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
+    except MemoryError:
+        status = _fatal("not enough memory")
+    end_at_once()  # what is left to do needs no cleaning up, and libraries do not expect exceptions in it
+    sys.exit(status)
+
+
+def work_begins() -> None:
+    """From now on a signal raises, KeyboardInterrupt or SystemExit: files and processes are to be cleaned up.
+
+    To be called when everything is imported.
+    """
+    handle(after_imports(_raise))
+
+
+def _run(command: click.Command) -> int:
     try:
         status = command.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except StreamError:
+        raise
     except TlError as error:
-        click.echo(f"Error: {printable(str(error))}", err=True)
-        sys.exit(EXIT_FATAL)
+        return _fatal(str(error))
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        _discard_stdout()
-        sys.exit(EXIT_FATAL)
-    sys.exit(status if isinstance(status, int) else 0)
+        return EXIT_INTERRUPTED
+    return status if isinstance(status, int) else 0
 
 
-def _terminate(_number: int, _frame: object) -> NoReturn:
-    """Exit by an exception, so that temporary files are removed and processes stopped on the way out."""
+def _fatal(message: str) -> int:
+    click.echo(f"Error: {printable(message)}", err=True)
+    return EXIT_FATAL
+
+
+def _raise(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave by an exception, so that temporary files are removed and processes stopped on the way out."""
+    if number + 128 == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
     click.echo("Terminated.", err=True)
     sys.exit(EXIT_TERMINATED)
 
@@ -58,9 +94,3 @@ def require_extra(extra: str, modules: tuple[str, ...]) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise click.ClickException(f'{missing[0]} is not installed; run: pip install "tl-toolkit[{extra}]"')
-
-
-def _discard_stdout() -> None:
-    """Keep the interpreter from flushing to a closed pipe at exit, which would print another error."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,14 +1,14 @@
 """Which files to classify: what the arguments and standard input name."""
 
+import collections
 import dataclasses
 import glob
 import os
-import sys
-from collections.abc import Iterator, Sequence
+import select
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-from tl_infer.errors import InputPathError
+from tl_infer.errors import InputPathError, first_line
 from tl_infer.system.finding import files_of, natural_key
 
 STDIN = "-"
@@ -43,12 +43,12 @@ class Inputs:
         found = sum(1 for argument in self.arguments if argument != STDIN for _ in self._named(argument))
         return None if STDIN in self.arguments else found
 
-    def __iter__(self) -> Iterator[Path]:
-        for argument in self.arguments:
-            if argument == STDIN:
-                yield from read_paths(sys.stdin.buffer, b"\0" if self.nul else b"\n")
-            else:
-                yield from self._named(argument)
+    def files(self, is_wanted: Callable[[Path], bool]) -> "Files":
+        """The files that are wanted, in order."""
+        return Files(map(self._source, self.arguments), is_wanted)
+
+    def _source(self, argument: str) -> "Iterator[Path] | PathStream":
+        return PathStream(0, b"\0" if self.nul else b"\n") if argument == STDIN else self._named(argument)
 
     def _named(self, argument: str) -> Iterator[Path]:
         if os.path.lexists(argument) or not glob.has_magic(argument):
@@ -66,22 +66,91 @@ def is_one_file(arguments: Sequence[str]) -> bool:
     return len(arguments) == 1 and arguments[0] != STDIN and os.path.isfile(arguments[0])  # noqa: PTH113
 
 
-def read_paths(stream: BinaryIO, separator: bytes) -> Iterator[Path]:
-    """Paths from a stream, each as soon as it arrives; empty ones are ignored.
+class Files(Iterator[Path]):
+    """Files from several sources one after the other; those of standard input may be long in coming."""
+
+    def __init__(self, sources: "Iterator[Iterator[Path] | PathStream]", is_wanted: Callable[[Path], bool]) -> None:
+        self._sources, self._is_wanted = sources, is_wanted
+        self._source: Iterator[Path] | PathStream = iter(())
+        self._found: Path | None = None
+
+    def __next__(self) -> Path:
+        while (found := self._next_found()) is None:
+            pass
+        self._found = None
+        return found
+
+    def ready(self) -> bool:
+        """Whether the next file is known, or known to be none, without waiting for standard input."""
+        while not isinstance(self._source, PathStream) or self._source.ready():
+            try:
+                if self._next_found() is not None:
+                    return True
+            except StopIteration:
+                return True
+        return self._found is not None
+
+    def _next_found(self) -> Path | None:
+        """Look at one more file, unless one is found already; None if it is not wanted, or a source has ended."""
+        if self._found is None:
+            path = next(self._source, None)
+            if path is None:
+                self._source = next(self._sources)
+            elif self._is_wanted(path):
+                self._found = path
+        return self._found
+
+
+class PathStream(Iterator[Path]):
+    """Paths from a descriptor, each as soon as it arrives; empty ones are ignored.
 
     Raises:
-        InputPathError: more bytes without a separator than any path has.
+        InputPathError: it cannot be read, or has more bytes without a separator than any path has.
 
     """
-    rest = b""
-    while chunk := stream.read1(_CHUNK_BYTES) if hasattr(stream, "read1") else stream.read(_CHUNK_BYTES):
-        *lines, rest = (rest + chunk).split(separator)
-        yield from (Path(os.fsdecode(line)) for line in lines if line)
-        if len(rest) > _MAX_PATH_BYTES:
-            remedy = "if they are separated by NUL, add -0" if separator == b"\n" else "-0 expects NUL between paths"
-            raise InputPathError(f"standard input: no end of a path in {len(rest)} bytes; {remedy}")
-    if rest:
-        yield Path(os.fsdecode(rest))
+
+    def __init__(self, descriptor: int, separator: bytes) -> None:
+        self._descriptor, self._separator = descriptor, separator
+        self._paths: collections.deque[Path] = collections.deque()
+        self._rest = b""
+        self._ended = False
+
+    def __next__(self) -> Path:
+        while not self._paths and not self._ended:
+            self._read()
+        if not self._paths:
+            raise StopIteration
+        return self._paths.popleft()
+
+    def ready(self) -> bool:
+        """Whether the next path is there, or the end, without waiting."""
+        while not self._paths and not self._ended and self._has_bytes():
+            self._read()
+        return bool(self._paths) or self._ended
+
+    def _has_bytes(self) -> bool:
+        try:
+            return bool(select.select([self._descriptor], [], [], 0)[0])
+        except (OSError, ValueError):  # Windows knows this of sockets only; reading tells what else is wrong
+            return True
+
+    def _read(self) -> None:
+        try:
+            chunk = os.read(self._descriptor, _CHUNK_BYTES)
+        except BlockingIOError:  # somebody made it non-blocking
+            select.select([self._descriptor], [], [])
+            return
+        except OSError as error:
+            raise InputPathError(f"standard input: cannot be read: {first_line(error)}") from error
+        *lines, self._rest = (self._rest + chunk).split(self._separator)
+        if not chunk:
+            self._ended = True
+            lines, self._rest = [self._rest], b""
+        self._paths.extend(Path(os.fsdecode(line)) for line in lines if line)
+        if len(self._rest) > _MAX_PATH_BYTES:
+            is_lines = self._separator == b"\n"
+            remedy = "if they are separated by NUL, add -0" if is_lines else "-0 expects NUL between paths"
+            raise InputPathError(f"standard input: no end of a path in {len(self._rest)} bytes; {remedy}")
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -5,6 +5,8 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from tl_infer.cli.signals import after_imports, handle
+
 
 class Stopped(BaseException):
     """The program was asked to stop.
@@ -30,7 +32,7 @@ class Interrupts:
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
         """Handle the signals while the block runs; only in the main thread of a program."""
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = handle(after_imports(self._handle))
         try:
             yield
         finally:

@@ -2,32 +2,27 @@
 
 import contextlib
 import dataclasses
-import io
-import itertools
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tl_infer.classifier import Classifier
-from tl_infer.cli.inputs import Inputs, is_one_file
+from tl_infer.cli.answers import Answer, Answers, classify_files
+from tl_infer.cli.inputs import Inputs
 from tl_infer.cli.interrupts import Interrupts, Stopped
 from tl_infer.cli.options import Options
 from tl_infer.cli.output.embeddings import EmbeddingWriter, embedding_writer
 from tl_infer.cli.output.formats import Columns
+from tl_infer.cli.output.journal import Intent
 from tl_infer.cli.output.outfile import OutFile, companions, open_out
-from tl_infer.cli.output.placing import Placer
+from tl_infer.cli.output.placing import Placer, with_end
 from tl_infer.cli.output.rows import Row, Tally, make_row
 from tl_infer.cli.output.sorting import Sorter
 from tl_infer.errors import ImageError, OutputPathError, first_line
-from tl_infer.heatmaps import draw_overlay
-from tl_infer.images import load_image
-from tl_infer.results import Classification
-from tl_infer.system.parallel import available_threads, ordered_map
-
-Result = Classification | ImageError
-_JPEG_QUALITY = 90
+from tl_infer.system.parallel import OrderedMap
+from tl_infer.system.temporaries import remove_stale
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,14 +89,16 @@ class Job:
             embed = self._open_embeddings(stack)
             if self._options.heatmaps is not None:
                 _make_folder(self._options.heatmaps)
+            self._remove_stale()
             tally = Tally() if out is None else out.earlier.tally
             write = show if out is None else out.write
+            intend = _tell_nobody if out is None else out.intend
             done, stopped = 0, None
             try:
-                with contextlib.closing(self._results(out, advance)) as results:
-                    for path, result, overlay in results:
+                with contextlib.closing(self._answers(out, advance)) as answers:
+                    for path, result, overlay in answers:
                         with interrupts.whole():
-                            row = self._put(path, make_row(path, result), overlay)
+                            row = self._put(path, make_row(path, result), overlay, intend)
                             embed(None if isinstance(result, ImageError) else result.embedding)
                             write(row)
                             tally.add(row)
@@ -111,74 +108,54 @@ class Job:
                 stopped = stop.signal
         return Outcome(tally, done, stopped)
 
-    def _results(
-        self, out: OutFile | None, advance: Callable[[int], None]
-    ) -> Generator[tuple[Path, Result, bytes | None]]:
-        """Each file that has no row yet, its result, and its heatmap as JPEG if asked for."""
+    def _answers(self, out: OutFile | None, advance: Callable[[int], None]) -> Answers | OrderedMap[Answer]:
+        """Of each file that has no row yet."""
 
-        def without_row() -> Iterator[Path]:
-            for path in self._inputs:
-                if out is not None and out.earlier.take(path):
-                    advance(1)
-                else:
-                    yield path
+        def has_no_row(path: Path) -> bool:
+            if out is not None and out.earlier.take(path):
+                advance(1)
+                return False
+            return True
 
-        paths, again = itertools.tee(without_row())
-        # The results first: they read ahead, and what they have read is then there for the paths.
-        pairs = ((path, result) for result, path in zip(self._classified(again), paths, strict=True))
-        if self._options.heatmaps is None:
-            yield from ((path, result, None) for path, result in pairs)
-        else:
-            yield from ordered_map(self._with_overlay, pairs, available_threads())
+        return classify_files(self._classifier, self._options, self._inputs.files(has_no_row))
 
-    def _classified(self, paths: Iterator[Path]) -> Iterator[Result]:
-        options = self._options
-        classify_all = self._one_by_one if is_one_file(options.paths) else self._classifier.classify_many
-        return classify_all(
-            paths,
-            options.top_k,
-            threshold=options.threshold,
-            embedding=options.embeddings is not None,
-            heatmap=options.heatmaps is not None,
-        )
-
-    def _one_by_one(
-        self, images: Iterable[Path], top_k: int | None, *, threshold: float | None, embedding: bool, heatmap: bool
-    ) -> Iterator[Result]:
-        """As `classify_many`, each image on all cores."""
-        for image in images:
-            try:
-                yield self._classifier.classify(image, top_k, threshold=threshold, embedding=embedding, heatmap=heatmap)
-            except ImageError as error:
-                yield error
-
-    def _with_overlay(self, pair: tuple[Path, Result]) -> tuple[Path, Result, bytes | None]:
-        path, result = pair
-        if isinstance(result, ImageError) or result.heatmap is None:
-            return path, result, None
-        try:
-            pixels = load_image(path, self._classifier.limits)
-        except ImageError as error:  # it was there a moment ago
-            return path, error, None
-        buffer = io.BytesIO()
-        overlay = draw_overlay(pixels, result.heatmap, self._classifier.spec.preprocess)
-        overlay.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-        return path, result, buffer.getvalue()
-
-    def _put(self, path: Path, row: Row, overlay: bytes | None) -> Row:
+    def _put(self, path: Path, row: Row, overlay: bytes | None, intend: Callable[[Intent], None]) -> Row:
         """Write what belongs to a row, and note where; a file that cannot be put there keeps its answer."""
+        row, problem = self._put_heatmap(path, row, overlay, intend)
+        if self._sorter is None:
+            return dataclasses.replace(row, error=row.error or problem)
+        mode = self._sorter.mode
+
+        def sorting(target: Path) -> None:
+            done = dataclasses.replace(row, sorted_to=str(target), error=row.error or problem)
+            intend(Intent(mode, path, target, done))
+
+        made = None
         try:
-            if overlay is not None and self._options.heatmaps is not None:
-                wanted = self._options.heatmaps / f"{path.stem}-heatmap.jpg"
-                row = dataclasses.replace(row, heatmap=str(self._placer.write(overlay, wanted)))
-            if self._sorter is not None:
-                made = self._sorter.sort(path, row)
-                row = dataclasses.replace(row, sorted_to=None if made is None else str(made))
+            made = self._sorter.sort(path, row, sorting)
         except OutputPathError:
             raise
         except OSError as error:
-            row = dataclasses.replace(row, error=row.error or f"cannot be put into its folder: {first_line(error)}")
-        return row
+            problem = problem or f"cannot be put into its folder: {first_line(error)}"
+        return dataclasses.replace(row, sorted_to=None if made is None else str(made), error=row.error or problem)
+
+    def _put_heatmap(
+        self, path: Path, row: Row, overlay: bytes | None, intend: Callable[[Intent], None]
+    ) -> tuple[Row, str | None]:
+        """The row with its heatmap, and why there is none where it could not be written."""
+        if overlay is None or self._options.heatmaps is None:
+            return row, None
+
+        def drawing(target: Path) -> None:
+            intend(Intent("heatmap", path, target, dataclasses.replace(row, heatmap=str(target))))
+
+        try:
+            wanted = self._options.heatmaps / with_end(path.stem, "-heatmap.jpg")
+            return dataclasses.replace(row, heatmap=str(self._placer.write(overlay, wanted, drawing))), None
+        except OutputPathError:
+            raise
+        except OSError as error:
+            return row, f"its heatmap cannot be written: {first_line(error)}"
 
     def _open_out(self, stack: contextlib.ExitStack) -> OutFile | None:
         options = self._options
@@ -219,6 +196,16 @@ class Job:
         assert first.embedding is not None
         return stack.enter_context(embedding_writer(self._options.embeddings, len(first.embedding)))
 
+    def _remove_stale(self) -> None:
+        """Remove what killed runs left in the folders that this one writes to."""
+        folders = [Path(folder) for folder in self._sorter.folders] if self._sorter is not None else []
+        if self._options.heatmaps is not None:
+            folders.append(self._options.heatmaps)
+        if self._options.embeddings is not None:
+            folders.append(self._options.embeddings.parent)
+        for folder in folders:
+            remove_stale(folder)
+
     def _own_files(self) -> frozenset[str]:
         """Real paths of what this program writes, which is not to be classified if it is among the images."""
         options = self._options
@@ -226,6 +213,10 @@ class Job:
         own += [path for path in (options.heatmaps, options.embeddings) if path is not None]
         folders = self._sorter.folders if self._sorter is not None else frozenset()
         return frozenset(map(os.path.realpath, own)) | folders
+
+
+def _tell_nobody(_intent: Intent) -> None:
+    pass
 
 
 def _make_folder(folder: Path) -> None:

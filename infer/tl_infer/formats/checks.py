@@ -2,6 +2,8 @@
 
 from PIL import ImageFile
 
+from tl_infer.formats.bmp import check_encoding
+from tl_infer.formats.gif import check_blocks
 from tl_infer.formats.jpeg import Outline, read_outline
 from tl_infer.formats.png import check_chunks
 from tl_infer.formats.tiff import check_layout
@@ -27,4 +29,8 @@ def check_file(data: bytes, where: str, limits: Limits) -> Outline | None:
         check_chunks(data, where, limits)
     elif data.startswith(TIFF):
         check_layout(data, where, limits)
+    elif data.startswith(b"GIF8"):
+        check_blocks(data, where)
+    elif data.startswith(b"BM"):
+        check_encoding(data, where)
     return None

@@ -13,14 +13,16 @@ from tl_infer.errors import ImageError
 from tl_infer.formats.jpeg_filler import coefficient_tables, read_tables
 
 MAX_SEGMENTS: Final = 10_000
+MAX_FILLING: Final = 100_000  # bytes between segments before the first scan, which Pillow reads one by one
 MAX_EXIF_SEGMENTS: Final = 100  # Pillow joins them one by one, in time that grows with the square of their number
 
 END_OF_IMAGE: Final = b"\xff\xd9"
 _DHT, _EOI, _SOS, _DRI, _APP1 = 0xC4, 0xD9, 0xDA, 0xDD, 0xE1
 _HUFFMAN_FRAMES: Final = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive; the others are rare
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Markers without a length: TEM and the reserved ones, RST0 to RST7, SOI.
-_ALONE: Final = frozenset((*range(0x01, 0xC0), *range(0xD0, 0xD9)))
+# Markers without a length: TEM and the reserved ones, RST0 to RST7, SOI; and those that Pillow takes for such, where
+# libjpeg gives up: JPG, JPG0 to JPG13.
+_ALONE: Final = frozenset((*range(0x01, 0xC0), *range(0xD0, 0xD9), 0xC8, *range(0xF0, 0xFE)))
 _MARKER: Final = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 # What ends entropy-coded data. Restarts are part of it, and libjpeg skips the reserved markers in it.
 _SCAN_ENDS: Final = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])", re.DOTALL)
@@ -104,16 +106,22 @@ def read_outline(data: bytes, where: str, max_scans: int) -> Outline:
     """The outline of a JPEG file; what is wrong with its headers is left to the decoder.
 
     Raises:
-        ImageError: too many scans, segments, or segments of EXIF.
+        ImageError: too many scans, segments, or segments of EXIF; or the end comes before the first scan.
 
     """
-    frame, restart_units, exif_segments = None, 0, 0
+    frame, restart_units, exif_segments, filling, last_end = None, 0, 0, 0, 2
     scans: list[Scan] = []
     tables: dict[int, bytes] = {}
     for number, (marker, start, end) in enumerate(_segments(data)):
         if number >= MAX_SEGMENTS:
             raise ImageError(where, f"a JPEG of more than {MAX_SEGMENTS} segments, the limit")
+        filling += 0 if scans else start - last_end
+        if filling > MAX_FILLING:
+            raise ImageError(where, f"more than {MAX_FILLING} bytes between the segments of a JPEG, the limit")
+        last_end = end
         if marker == _EOI:
+            if not scans:  # Pillow would go on looking for one
+                raise ImageError(where, "damaged image: a JPEG that ends before its first scan")
             return Outline(frame, tuple(scans), start - 2)
         body = data[start + 2 : min(end, start + 1024)]
         if marker in _FRAMES and frame is None:
@@ -171,7 +179,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position = _header_end(data, start)
         if marker == _SOS:
             ends = _SCAN_ENDS.search(data, position)
-            position = ends.start() if ends else len(data)
+            position = ends.start() if ends else max(position, len(data))
         yield marker, start, position
 
 

@@ -26,7 +26,7 @@ def load_whole(image: Image.Image, data: bytes, outline: Outline, where: str) ->
     if ImageFile.LOAD_TRUNCATED_IMAGES or outline.frame is None or not outline.frame.is_huffman:
         image.load()
         return
-    if outline.end is None:
+    if outline.end is None and len(outline.scans) > 1:
         raise ImageError(where, "damaged image: it is truncated: there is no end marker")
     if missing := missing_part(outline, data):
         raise ImageError(where, f"damaged image: it is truncated: {missing}")
@@ -45,10 +45,13 @@ def load_whole(image: Image.Image, data: bytes, outline: Outline, where: str) ->
 
 def _is_whole(decoder: Any, data: bytes, outline: Outline) -> bool:
     """Decode everything; whether the coded data sufficed."""
-    used = _decode(decoder, memoryview(data)[: outline.end])
+    end = len(data) if outline.end is None else outline.end
+    while end and data[end - 1] == 0xFF:  # with what follows it would be a marker
+        end -= 1
+    used = _decode(decoder, memoryview(data)[:end])
     if used is None:
         return True
-    rest = data[used : outline.end] + filler(outline.scans[-1].tables)
+    rest = data[used:end] + filler(outline.scans[-1].tables)
     used = _decode(decoder, rest)
     if used is None or len(outline.scans) == 1:
         return used is None

@@ -10,19 +10,22 @@ from collections.abc import Iterator
 from typing import Final
 
 from tl_infer.errors import ImageError, ImageTooLargeError
-from tl_infer.formats.jpeg import read_outline
+from tl_infer.formats.tiff_jpeg import JpegPieces
 from tl_infer.limits import Limits
 
+MAX_ENTRIES: Final = 65_535  # what the 32-bit form can have
 MAX_VALUES: Final = 1_000_000  # of a tag, besides the places of strips and tiles; a 16-bit palette has 196,608
 
 _WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _PLANES = 256, 257, 259, 277, 284
 _STRIPS, _ROWS, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
+_JPEG_TABLES = 347
 _JPEG, _JPEG_BYTES = 513, 514  # of the old kind of JPEG compression
 _LAYOUT: Final = frozenset((
     _WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _PLANES, _STRIPS, _ROWS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILES,
-    _TILE_BYTES, _JPEG, _JPEG_BYTES,
+    _TILE_BYTES, _JPEG_TABLES, _JPEG, _JPEG_BYTES,
 ))  # fmt: skip
+_PLACES: Final = frozenset((_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES))
 _UNCOMPRESSED, _OLD_JPEG, _NEW_JPEG = 1, 6, 7
 _MOST_SAMPLES = 6  # that Pillow decodes
 
@@ -55,13 +58,15 @@ class _Reader:
     def unpack(self, form: str, start: int) -> tuple[int, ...]:
         try:
             return struct.unpack_from(self._order + form, self._data, start)
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:
             raise self.damaged("it is truncated: the directory of the TIFF ends after the file") from error
 
     def entries(self) -> Iterator[_Entry]:
         """Those of the first directory that this module is about, and those with too many values."""
         (start,) = self.unpack("Q", 8) if self._is_big else self.unpack("I", 4)
         (count,) = self.unpack("Q", start) if self._is_big else self.unpack("H", start)
+        if count > MAX_ENTRIES:
+            raise ImageError(self._where, f"a TIFF directory of {count} entries, the limit is {MAX_ENTRIES}")
         form, size, start = ("HHQ", 20, start + 8) if self._is_big else ("HHI", 12, start + 2)
         inline = 8 if self._is_big else 4
         for at in range(start, start + count * size, size):
@@ -72,6 +77,9 @@ class _Reader:
             if values * _SIZES.get(kind, 1) > inline:
                 (place,) = self.unpack("Q" if self._is_big else "I", place)
             yield _Entry(tag, kind, values, place)
+
+    def blob(self, entry: _Entry) -> bytes:
+        return self._data[entry.start : entry.start + entry.count]
 
     def integers(self, entry: _Entry) -> tuple[int, ...]:
         if entry.kind not in _INTEGERS or entry.count == 0:
@@ -95,7 +103,7 @@ def check_layout(data: bytes, where: str, limits: Limits) -> None:
         if entry.tag in layout:  # Pillow and libtiff could take different ones
             raise reader.damaged(f"TIFF tag {entry.tag} is there twice")
         layout[entry.tag] = entry
-    single = {tag: _first(reader, entry) for tag, entry in layout.items() if tag not in _PLACES}
+    single = {tag: _first(reader, entry) for tag, entry in layout.items() if tag not in _PLACES | {_JPEG_TABLES}}
     if _WIDTH not in single or _HEIGHT not in single:
         raise reader.damaged("a TIFF without a width or height")
     limits.check_pixels(single[_WIDTH], single[_HEIGHT], where)
@@ -105,10 +113,13 @@ def check_layout(data: bytes, where: str, limits: Limits) -> None:
             raise reader.damaged(f"{layout[tag].count} strips or tiles, expected {most} at most")
     compression = single.get(_COMPRESSION, _UNCOMPRESSED)
     if compression != _UNCOMPRESSED:  # Pillow itself finds out what uncompressed data lacks
-        _check_pieces(reader, data, _pieces(reader, layout, single), _jpeg_limits(compression, limits), where)
-
-
-_PLACES: Final = frozenset((_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES))
+        tables = reader.blob(layout[_JPEG_TABLES]) if _JPEG_TABLES in layout else b""
+        jpeg = JpegPieces(tables, where, limits) if compression in (_OLD_JPEG, _NEW_JPEG) else None
+        for start, end in _pieces(reader, layout, single):
+            if start >= len(data) or end > len(data):
+                raise reader.damaged("it is truncated: a strip or tile of the TIFF lies behind the end")
+            if jpeg is not None:
+                jpeg.check(data[start : end if end > start else len(data)])
 
 
 def _first(reader: _Reader, entry: _Entry) -> int:
@@ -146,19 +157,3 @@ def _pieces(reader: _Reader, layout: dict[int, _Entry], single: dict[int, int]) 
                 yield start, start + (lengths[number] if number < len(lengths) else 0)
     if single.get(_JPEG) and single.get(_COMPRESSION) == _OLD_JPEG:
         yield single[_JPEG], single[_JPEG] + single.get(_JPEG_BYTES, 0)
-
-
-def _jpeg_limits(compression: int, limits: Limits) -> int | None:
-    return limits.max_scans if compression in (_OLD_JPEG, _NEW_JPEG) else None
-
-
-def _check_pieces(
-    reader: _Reader, data: bytes, pieces: Iterator[tuple[int, int]], max_scans: int | None, where: str
-) -> None:
-    for start, end in pieces:
-        if start >= len(data) or end > len(data):
-            raise reader.damaged("it is truncated: a strip or tile of the TIFF lies behind the end")
-        if max_scans is not None and data.startswith(b"\xff\xd8", start):
-            outline = read_outline(data[start : end if end > start else len(data)], where, max_scans)
-            if outline.end is None and outline.scans:
-                raise reader.damaged("it is truncated: a strip or tile of the TIFF has no end marker")

@@ -1,5 +1,6 @@
 """The sessions behind a classifier: opened when needed, opened again in a forked process, freed by `close`."""
 
+import ctypes
 import os
 import threading
 import weakref
@@ -10,8 +11,6 @@ from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.opening import CPU
 from tl_infer.model.session import Session
 
-# Sessions of a parent process. The fork did not copy their threads, so freeing them would hang.
-_left_behind: list[Session] = []
 _alive: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
@@ -74,7 +73,10 @@ class Engine:
     def _forget(self) -> None:
         """In a forked child: another thread may have held the lock, and the sessions have no threads."""
         self._lock = threading.Lock()
-        _left_behind.extend(self._sessions.values())
+        for session in self._sessions.values():
+            # Freeing it waits for its threads, which the fork did not copy: a child that exited as programs do would
+            # hang. So it is never freed.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
         self._sessions.clear()
 
 

@@ -1,7 +1,8 @@
-"""Reading the outline of an ONNX file without onnx, to see whether all weights are inside.
+"""Reading the outline of an ONNX file without onnx, to see whether all weights are inside and all names are text.
 
 onnxruntime resolves external data against the current folder, so a file from a stranger could make it read any other
-file on this machine. Source of the field numbers: onnx.proto3 and the wire format of protocol buffers.
+file on this machine. A name that is no text breaks its error messages, and its Python part prints that. Source of the
+field numbers: onnx.proto3 and the wire format of protocol buffers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,15 +10,22 @@ from typing import Any
 
 Schema = Mapping[int, Any]
 
-_TENSOR: dict[int, Any] = {}
+_TEXT: Schema = {}
+_TENSOR: dict[int, Any] = {8: _TEXT}
 _GRAPH: dict[int, Any] = {}
 _SPARSE: Schema = {1: _TENSOR, 2: _TENSOR}
-_ATTRIBUTE: Schema = {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE}
-_NODE: Schema = {5: _ATTRIBUTE}
-_GRAPH |= {1: _NODE, 5: _TENSOR, 15: _SPARSE}
+_ATTRIBUTE: Schema = {
+    1: _TEXT, 5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 21: _TEXT, 22: _SPARSE, 23: _SPARSE
+}  # fmt: skip
+_NODE: Schema = {1: _TEXT, 2: _TEXT, 3: _TEXT, 4: _TEXT, 5: _ATTRIBUTE, 7: _TEXT, 8: _TEXT}
+_DIMENSION: Schema = {2: _TEXT, 3: _TEXT}
+_TYPE: Schema = {1: {2: {1: _DIMENSION}}, 6: _TEXT}  # of tensors
+_VALUE: Schema = {1: _TEXT, 2: _TYPE}
+_GRAPH |= {1: _NODE, 2: _TEXT, 5: _TENSOR, 11: _VALUE, 12: _VALUE, 13: _VALUE, 15: _SPARSE}
 _TRAINING: Schema = {1: _GRAPH, 2: _GRAPH}
-_FUNCTION: Schema = {7: _NODE, 11: _ATTRIBUTE}
-_MODEL: Schema = {7: _GRAPH, 20: _TRAINING, 25: _FUNCTION}
+_FUNCTION: Schema = {1: _TEXT, 4: _TEXT, 5: _TEXT, 6: _TEXT, 7: _NODE, 10: _TEXT, 11: _ATTRIBUTE}
+_OPERATORS: Schema = {1: _TEXT}
+_MODEL: Schema = {7: _GRAPH, 8: _OPERATORS, 20: _TRAINING, 25: _FUNCTION}
 
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -27,7 +35,7 @@ def has_external_data(model: bytes) -> bool:
     """Whether any tensor of the file has its values somewhere else.
 
     Raises:
-        ValueError: not in the wire format; the message names the byte.
+        ValueError: not in the wire format, or a name is not UTF-8; the message names the byte.
 
     """
     # A stack, not recursion: a hostile file can nest as deep as it is long.
@@ -39,9 +47,18 @@ def has_external_data(model: bytes) -> bool:
                 return True
             if schema is _TENSOR and field == _DATA_LOCATION and any(model[value_start:value_end]):
                 return True
-            if field in schema:
+            if schema.get(field) is _TEXT:
+                _check_text(model, value_start, value_end)
+            elif field in schema:
                 open_messages.append((value_start, value_end, schema[field]))
     return False
+
+
+def _check_text(data: bytes, start: int, end: int) -> None:
+    try:
+        data[start:end].decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {start + error.start}: a name that is not UTF-8") from error
 
 
 def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -1,16 +1,18 @@
-"""Whole-file writes: a file that we write is complete or not there at all. Reads: from regular files only."""
+"""Whole-file writes: what we write is complete or not there at all. Reads: regular files of bounded size only."""
 
 import contextlib
 import errno
-import importlib.util
 import os
-import secrets
 import stat
 from collections.abc import Iterator
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from tl_infer.errors import OutputPathError, TlError, first_line
+from tl_infer.system.temporaries import create_temporary, lock
+
+MAX_TEXT_BYTES = 50_000_000  # of a document: a recipe, a configuration, what was measured
 
 
 @contextlib.contextmanager
@@ -25,25 +27,60 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     """
     target = Path(os.path.realpath(path))  # a link stays; the file it points to is replaced
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = None
     try:
-        # "x": never through a link that somebody else put there. The umask sets the mode, as for any new file.
-        with temporary.open("xb") as file:
+        if target.exists() and not target.is_dir():  # renaming over a device would take its place
+            _check_regular(target.stat(), target)
+        temporary, file = create_temporary(target.parent)
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
+            if os.name == "nt":
+                file.close()
+            temporary.replace(target)  # while it is locked: nobody takes it for a left one
         _sync_folder(target.parent)
     except OSError as error:
         if isinstance(error, TlError):  # the block's own error, already worded for the user
             raise
         raise OutputPathError(f"{target}: cannot be written: {first_line(error)}") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
-def open_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> BinaryIO:
+def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """The whole content of a regular file that a user named.
+
+    Raises:
+        OSError, ValueError: as `open_regular`.
+
+    """
+    parts, size = [], 0
+    with open_regular(path, max_bytes) as file:
+        # As much at once as there is, because `read` takes memory for all that it is asked for.
+        step = max(os.fstat(file.fileno()).st_size + 1, 1 << 16)
+        while part := file.read(step):
+            parts.append(part)
+            size += len(part)
+            if size > max_bytes:  # it grew, or its size is not told, as in /proc
+                raise _too_large(path, size, max_bytes)
+    return b"".join(parts)
+
+
+def read_text(path: str | os.PathLike[str], max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """The whole content of a regular file that a user named, as UTF-8 with or without a byte order mark.
+
+    Raises:
+        OSError: as `open_regular`.
+        ValueError: as `open_regular`, or the file is not UTF-8.
+
+    """
+    return read_bytes(path, max_bytes).decode("utf-8-sig")
+
+
+def open_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> BufferedReader:
     """Open a regular file for reading; links are followed.
 
     A FIFO would make the reader wait for ever, and opening a device can do things by itself.
@@ -65,11 +102,15 @@ def open_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> 
         status = os.fstat(descriptor)
         _check_regular(status, path)
         if max_bytes is not None and status.st_size > max_bytes:
-            raise OSError(errno.EFBIG, f"{status.st_size} bytes, the limit is {max_bytes}", os.fspath(path))
+            raise _too_large(path, status.st_size, max_bytes)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _too_large(path: str | os.PathLike[str], size_bytes: int, max_bytes: int) -> OSError:
+    return OSError(errno.EFBIG, f"{size_bytes} bytes, the limit is {max_bytes}", os.fspath(path))
 
 
 def _check_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
@@ -77,24 +118,25 @@ def _check_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
-def open_to_append(path: str | os.PathLike[str]) -> BinaryIO:
+def open_to_append(path: str | os.PathLike[str]) -> FileIO:
     """Open a file for appending, creating it if needed; no other process can open it this way meanwhile.
 
-    For rows that must survive a killed process; everything else is written by `replacing`.
+    For rows that must survive a killed process; everything else is written by `replacing`. Nothing is buffered: what
+    a full disk did not take must not be tried again while the file is closed.
 
     Raises:
         OutputPathError: it cannot be written, is a link or not a regular file, or another process has it open.
 
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
     flags |= sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
     try:
-        file = os.fdopen(os.open(path, flags, 0o666), "ab")
+        file = FileIO(os.open(path, flags, 0o666), "ab+")
     except OSError as error:
         raise OutputPathError(f"{path}: cannot be written: {first_line(error)}") from error
     try:
         _check_regular(os.fstat(file.fileno()), path)
-        _lock(file)
+        lock(file)
     except OSError as error:
         file.close()
         reason = "another program is writing to it" if isinstance(error, BlockingIOError) else first_line(error)
@@ -102,10 +144,29 @@ def open_to_append(path: str | os.PathLike[str]) -> BinaryIO:
     return file
 
 
-def _lock(file: BinaryIO) -> None:
-    if importlib.util.find_spec("fcntl"):  # not on Windows
-        fcntl = importlib.import_module("fcntl")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def write_all(file: FileIO, data: bytes) -> None:
+    """Write all of `data` to a file that is not buffered.
+
+    Raises:
+        OSError: not all of it was written.
+
+    """
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder and those around it, unless it is there.
+
+    Raises:
+        OutputPathError: it cannot be made.
+
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputPathError(f"{path}: cannot be created: {first_line(error)}") from error
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

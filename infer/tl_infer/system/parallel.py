@@ -1,13 +1,12 @@
 """Work on several threads: how many this process may use, and a map that keeps the order."""
 
 import collections
-import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,6 +15,7 @@ Result = TypeVar("Result")
 _WINDOW_PER_WORKER = 4
 
 _ROOT = Path("/")
+_END = object()
 
 
 def available_threads(root: Path = _ROOT) -> int:
@@ -33,30 +33,64 @@ def available_threads(root: Path = _ROOT) -> int:
     return processors if quota is None else max(1, min(processors, math.ceil(quota)))
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+class OrderedMap(Iterator[Result], Generic[Result]):
+    """The results of `ordered_map`."""
+
+    def __init__(self, results: Generator[Result], pending: collections.deque[Future[Result]]) -> None:
+        self._results, self._pending = results, pending
+
+    def __next__(self) -> Result:
+        return next(self._results)
+
+    def ready(self) -> bool:
+        """Whether the next result is there."""
+        return bool(self._pending) and self._pending[0].done()
+
+    def close(self) -> None:
+        """Stop the work."""
+        self._results.close()
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> OrderedMap[Result]:
     """`map(function, items)` on threads: results in the order of the items, a bounded number under way.
 
-    `items` may be endless: it is read only as far ahead as the workers need. An exception of `function` is raised
-    when its item's turn comes. Leaving the iterator early stops the work.
+    `items` may be endless: it is read only as far ahead as the workers need. Where it has a method `ready`, it is asked
+    for the next item only if that is there, as long as there are results to give: somebody who names one file a minute
+    gets each answer at once. An exception of `function` is raised when its item's turn comes. Leaving the iterator
+    early stops the work.
 
     Raises:
         RuntimeError: the iterator was taken into a forked process, which does not have its threads.
 
     """
-    process = os.getpid()
-    remaining = iter(items)
     pending: collections.deque[Future[Result]] = collections.deque()
+    is_ready: Callable[[], bool] = getattr(items, "ready", lambda: True)
+    return OrderedMap(_results(function, (iter(items), is_ready), workers, pending), pending)
+
+
+def _results(
+    function: Callable[[Item], Result],
+    items: tuple[Iterator[Item], Callable[[], bool]],
+    workers: int,
+    pending: collections.deque[Future[Result]],
+) -> Generator[Result]:
+    process = os.getpid()
+    remaining, is_ready = items
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tl-infer")
+    window = workers * _WINDOW_PER_WORKER
     try:
-        for item in itertools.islice(remaining, workers * _WINDOW_PER_WORKER):
-            pending.append(pool.submit(function, item))
-        while pending:
+        while True:
             if os.getpid() != process:
                 raise RuntimeError("this iterator belongs to the process that made it; make a new one after the fork")
-            result = pending.popleft().result()
-            for item in itertools.islice(remaining, 1):
-                pending.append(pool.submit(function, item))
-            yield result
+            while len(pending) < window and (not pending or is_ready()):
+                item = next(remaining, _END)
+                if item is _END:
+                    is_ready, window = (lambda: False), 0
+                    break
+                pending.append(pool.submit(function, cast("Item", item)))
+            if not pending:
+                return
+            yield pending.popleft().result()
     finally:
         # A forked child has no threads to wait for.
         pool.shutdown(wait=os.getpid() == process, cancel_futures=True)

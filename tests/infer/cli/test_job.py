@@ -3,10 +3,8 @@
 import csv
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -124,31 +122,6 @@ def test_an_output_that_the_model_lacks_is_one_line(photos, tmp_path, option):
     assert done.returncode == 1
     assert f"has no output '{option[2:].rstrip('s')}'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_an_interrupted_run_goes_on_to_the_rows_of_a_whole_one(model, photos, tmp_path, number, code):
-    for copy in range(3, 3_000):
-        (photos / f"{copy}.png").hardlink_to(photos / NAMES[copy % 3])
-    out, whole = tmp_path / "r.csv", tmp_path / "whole.csv"
-    command = [*TL_INFER, str(model), str(photos), "--out", str(out), "--threads", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    partial, deadline = tmp_path / "r.csv.partial", time.monotonic() + 30
-    while not (partial.exists() and partial.stat().st_size > 10_000) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert "Traceback" not in stderr
-    left = partial if number == signal.SIGKILL else out
-    assert 10 < len(rows_of(left)) < 2_999
-    done = run(model, photos, "--out", out, "--resume")
-    assert done.returncode == 0, done.stderr
-    assert "3000 of 3000 files" in done.stderr
-    run(model, photos, "--out", whole)
-    for row, expected in zip(rows_of(out), rows_of(whole), strict=True):
-        assert {**row, "ms": ""} == {**expected, "ms": ""}
-    assert not partial.exists()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])

@@ -1,3 +1,4 @@
+import io
 import time
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image, ImageFile
 
 from attacks import jpeg_files
 from attacks.jpeg_files import encoded, photo
+from support.pictures import SHARED
 from tl_infer import ImageError, Limits, load_image
 from tl_infer.formats.jpeg import MAX_SEGMENTS, read_outline
 
@@ -74,6 +76,11 @@ def test_a_reserved_marker_hides_no_scans():
 def test_segments_are_limited():
     refused(jpeg_files.exif_segments(800, 60_000), "EXIF in more than 100 segments, the limit")
     refused(jpeg_files.empty_comments(1_000_000), f"a JPEG of more than {MAX_SEGMENTS} segments, the limit")
+    refused(jpeg_files.hidden_exif_segments(2), "EXIF in more than 100 segments, the limit")
+    refused(b"\xff\xd8\xff\xd9" + jpeg_files.exif_segments(800, 60_000)[2:], "a JPEG that ends before its first scan")
+    for filling in (b"\xff", b"\xff\0", b"\xff\xd0"):
+        refused(jpeg_files.filled(110_000, filling), "more than 100000 bytes between the segments of a JPEG")
+        assert load_image(jpeg_files.filled(1000, filling)).shape == (48, 64, 3)
     for data in (jpeg_files.exif_segments(50, 100), jpeg_files.empty_comments(5000)):
         assert load_image(data).shape == (48, 64, 3)
 
@@ -96,6 +103,14 @@ def test_a_cut_jpeg_is_refused_even_with_an_end_marker(options, mode):
     assert len(accepted) <= 6
 
 
+def test_whole_data_without_an_end_marker_is_an_image():
+    whole = encoded(photo())
+    for data in (whole[:-2], whole[:-1], whole[:-2] + b"\xff\xff" + whole[-2:]):
+        np.testing.assert_array_equal(load_image(data), load_image(whole))
+    refused(whole[:-20], "truncated: coded data is missing")
+    refused(PROGRESSIVE[:-2], "truncated: there is no end marker")
+
+
 def test_missing_scans_and_restart_markers_are_named():
     for count in range(1, 8):
         refused(jpeg_files.without_last_scans(PROGRESSIVE, count), "truncated: . of 3 components lack scans")
@@ -104,8 +119,18 @@ def test_missing_scans_and_restart_markers_are_named():
     refused(restarts[:first] + restarts[first + 40 :], r"truncated: \d+ of \d+ restart markers")
 
 
-def test_the_pixels_are_pillows(photos):
-    for path in photos[:10]:
+@pytest.mark.parametrize("options", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_the_pixels_are_pillows(options, mode):
+    for size in ((64, 48), (17, 9), (1, 1), (333, 40)):
+        data = encoded(photo(*size).convert(mode), **options)
+        with Image.open(io.BytesIO(data)) as image:
+            np.testing.assert_array_equal(load_image(data), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.skipif(not (SHARED / "photos").is_dir(), reason="the photos lie beside the checkout")
+def test_photos_are_whole():
+    for path in sorted((SHARED / "photos").iterdir())[:20]:
         with Image.open(path) as image:
             np.testing.assert_array_equal(load_image(path), np.asarray(image.convert("RGB")))
 

@@ -31,6 +31,10 @@ def test_tiles_count_as_what_they_decode_to():
         (tiff_files.many_strips(100_000), "100000 strips or tiles, expected 16 at most"),
         (tiff_files.two_widths(16, 20_000), "TIFF tag 256 is there twice"),
         (tiff_files.long_tag(1_000_001), "TIFF tag 338 has 1000001 values, the limit is 1000000"),
+        (
+            b"II+\0\x08\0\0\0" + (16).to_bytes(8, "little") + (1 << 17).to_bytes(8, "little"),
+            "a TIFF directory of 131072 entr",
+        ),
         (b"MM\0+" + bytes(100), "a big-endian BigTIFF: not supported"),
         (b"II*\0" + bytes(4), "the directory of the TIFF ends after the file"),
         (tiff_files.tiff([(256, 4, [5])]), "a TIFF without a width or height"),
@@ -75,3 +79,16 @@ def test_tiled_and_64_bit_files_are_read():
     plain = np.asarray(photo(128, 96))
     for options in ({"big_tiff": True}, {"tiffinfo": {322: 32, 323: 48}, "compression": "tiff_lzw"}):
         np.testing.assert_array_equal(load_image(encoded(**options)), plain)
+
+
+@pytest.mark.parametrize("options", [{}, {"tiffinfo": {322: 32, 323: 32}}, {"tiffinfo": {278: 16}}])
+def test_jpeg_data_that_is_cut_inside_a_tiff_is_refused(options):
+    whole = encoded(compression="jpeg", **options)
+    pixels = load_image(whole)
+    start = whole.rindex(b"\xff\xda") + 14
+    end = whole.index(b"\xff\xd9", start)
+    for position in range(start, end - 16, 5):  # the length stays: zeros follow
+        cut = whole[:position] + b"\xff\xd9" + bytes(end - position) + whole[end + 2 :]
+        with pytest.raises(ImageError, match="truncated: coded data is missing"):
+            load_image(cut)
+    assert pixels.shape == (96, 128, 3)

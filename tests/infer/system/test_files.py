@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tl_infer import InputPathError, OutputPathError
-from tl_infer.system.files import open_regular, replacing, write_bytes, write_text
+from tl_infer.system.files import open_regular, read_bytes, read_text, replacing, write_bytes, write_text
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
@@ -82,3 +82,29 @@ def test_a_file_that_is_refused_is_closed(tmp_path):
         with pytest.raises(OSError, match="the limit"):
             open_regular(tmp_path / "a", 4)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_name_as_long_as_a_name_may_be(tmp_path):
+    write_bytes(tmp_path / ("x" * 255), b"1")
+    assert (tmp_path / ("x" * 255)).read_bytes() == b"1"
+
+
+def test_a_device_is_not_replaced(tmp_path):
+    (tmp_path / "link").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("link", "fifo"):
+        with pytest.raises(OutputPathError, match="cannot be written: not a regular file"):
+            write_bytes(tmp_path / name, b"")
+
+
+def test_a_whole_file_is_read_only_if_it_is_small_enough(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"\xef\xbb\xbfabc")
+    assert read_text(path) == "abc"
+    assert read_bytes(path, 6) == path.read_bytes()
+    with pytest.raises(OSError, match="6 bytes, the limit is 5"):
+        read_text(path, 5)
+    with pytest.raises(OSError, match=r"\d+ bytes, the limit is 5"):
+        read_bytes("/proc/self/status", 5)  # whose size is said to be 0
+    with pytest.raises(OSError, match="not a regular file"):
+        read_text("/dev/zero")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tl_train.errors import WeightsError
 from tl_train.models.architectures import find_architecture
 from tl_train.models.network import build_network
-from tl_train.models.published import download, timm_weights
+from tl_train.models.published import download, timm_weights, unchecked
 from tl_train.models.starting_weights import LoadedWeights, StartingWeights
 from tl_train.models.weight_files import read_weights
 from tl_train.models.weight_names import without_prefix
@@ -312,3 +312,37 @@ def test_timms_cached_weights_need_no_network(monkeypatch, tmp_path, tensors):
     loaded = build_network(TINY, "default", 3).loaded
     assert loaded.source == "huggingface.co/timm/test_efficientnet.r160_in1k"
     torch.testing.assert_close(dict(TINY.pretrained()), tensors)
+
+
+def hub_cache(root, data: bytes, digest: str):
+    """The cache as the hub's client makes it: a link to a file that is named by the digest."""
+    repository = root / "models--timm--test_efficientnet.r160_in1k"
+    for folder in ("refs", "blobs", "snapshots/0123abc"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abc")
+    (repository / "blobs" / digest).write_bytes(data)
+    (repository / "snapshots" / "0123abc" / "model.safetensors").symlink_to(f"../../blobs/{digest}")
+    return repository / "blobs" / digest
+
+
+@pytest.mark.parametrize("digest", ["sha256", "git"])
+def test_a_file_that_was_changed_in_the_hubs_cache_is_not_used(monkeypatch, tmp_path, tensors, digest):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    data = safetensors.torch.save(tensors)
+    git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    content = hub_cache(tmp_path, data, hashlib.sha256(data).hexdigest() if digest == "sha256" else git)
+    assert timm_weights("test_efficientnet", 1000).keys() == tensors.keys()
+    assert unchecked("test_efficientnet") == ""
+    changed = {**tensors, "classifier.bias": tensors["classifier.bias"] + 1}
+    content.write_bytes(safetensors.torch.save(changed))
+    with pytest.raises(WeightsError, match=rf"the hub gave {content.name} when it was downloaded; delete {content}"):
+        timm_weights("test_efficientnet", 1000)
+
+
+def test_a_cache_that_says_no_digest_is_said_to_be_unchecked(monkeypatch, tmp_path, tensors):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    content = hub_cache(tmp_path, safetensors.torch.save(tensors), "copy")
+    assert timm_weights("test_efficientnet", 1000).keys() == tensors.keys()
+    assert "model.safetensors is no link to a file named by its digest" in unchecked("test_efficientnet")
+    assert content.is_file()

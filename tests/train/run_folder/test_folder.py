@@ -1,13 +1,19 @@
 """tl_train.run_folder.folder: what a run left is read back, and damage is explained."""
 
+import csv
 import json
 import os
+import re
 import shutil
+import types
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tl_train.errors import RunError
 from tl_train.run_folder.folder import RunFolder
+from tl_train.run_folder.predictions import write_predictions
 
 
 @pytest.fixture
@@ -55,6 +61,21 @@ def test_predictions_keep_odd_names_and_absolute_paths(run):
     first, second = run.predictions()
     assert (first.path, first.label, first.predicted) == (run.path / odd, "a", "b")
     assert str(second.path) == "/x/y.png"
+
+
+def test_no_cell_is_a_formula_and_the_labels_come_back(run):
+    labels = ["=1+1", "'-2", "a;=b", "@x\ny", "plain"]
+    truth = np.arange(5)
+    evaluation = types.SimpleNamespace(truth=truth, predicted=truth[::-1], probabilities=np.eye(5))
+    files = [Path("=cmd.png"), Path("/x/-y.png"), Path("-z.png"), Path("held_out/a.png"), Path("@.png")]
+    write_predictions(run.predictions_file, evaluation, labels, files)
+    with run.predictions_file.open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if re.search(r"(^|;)[ ]*[=+@-]", cell)]
+    rows = run.predictions()
+    assert [row.label for row in rows] == labels
+    assert [row.predicted for row in rows] == labels[::-1]
+    assert [row.path for row in rows] == [run.path / file for file in files]
 
 
 @pytest.mark.parametrize(

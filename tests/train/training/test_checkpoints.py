@@ -1,4 +1,7 @@
+import hashlib
+import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,12 +11,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from support.loading import BY_STEPS
+from support.loading import BY_STEPS, Notes
 from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError
+from tl_train.models.architectures import find_architecture
+from tl_train.models.new_head import put_new_head
 from tl_train.progress import Progress
-from tl_train.training.checkpoints import FOLDER
+from tl_train.setup import Identity
+from tl_train.training.checkpoints import FOLDER, load_checkpoint, restoring
+from tl_train.training.epochs import _State
 
 TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
 FIELDS = {
@@ -97,8 +104,6 @@ def test_a_damaged_newest_checkpoint_costs_one_epoch(config, undisturbed, tmp_pa
 
 
 def test_another_configuration_or_other_data_are_refused_by_name(config, shapes, tmp_path):
-    import shutil
-
     data = tmp_path / "data"
     shutil.copytree(shapes, data)
     config = config.changed(data=str(data))
@@ -147,3 +152,84 @@ def test_a_finished_run_goes_on_with_more_epochs(shapes, tmp_path):
     assert TrainConfig.load(tmp_path / "run" / "config.toml").steps.epochs == 3
     with pytest.raises(RunError, match="the run is finished"):
         train(config.changed(epochs=4, lr=0.01), tmp_path / "run", resume=True)
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "not of torch": lambda content: b"PK\3\4garbage",
+    "a list": lambda content: [content],
+    "no identity": lambda content: {"state": content["state"]},
+    "an identity that is no JSON": lambda content: {**content, "identity": "["},
+    "an identity of other parts": lambda content: {**content, "identity": "{}"},
+    "an identity nested deeply": lambda content: {**content, "identity": "[" * 100_000},
+    "no state": lambda content: {"identity": content["identity"]},
+}
+MISFITS = {
+    "no model": lambda state: state.pop("model"),
+    "another model": lambda state: state["model"].popitem(),
+    "a model that is none": lambda state: state.update(model=5),
+    "no optimizer": lambda state: state.update(optimizer={}),
+    "another optimizer": lambda state: next(iter(state["optimizer"]["state"].values())).update(
+        exp_avg=torch.zeros(2, 3)
+    ),
+    "no history": lambda state: state.pop("history"),
+    "another history": lambda state: state.update(history=[("1", 2, 3)]),
+    "a history of texts": lambda state: state.update(history=[("one", "two", 3, 4, 5, 6)]),
+}
+
+
+def rewrite(path, content):
+    """A file of that content under the name that its checksum asks for."""
+    if not isinstance(content, bytes):
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        content = buffer.getvalue()
+    path.unlink()
+    path.with_name(f"{path.name[:13]}{hashlib.sha256(content).hexdigest()}.pt").write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def stopped(config, tmp_path_factory):
+    """A run that stopped after its first epoch."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(Stop):
+        train(config, out, progress=StopAfter(1))
+    return out
+
+
+@pytest.fixture
+def checkpoint(stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path / "run")
+    (path,) = (tmp_path / "run" / FOLDER).iterdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", [*DAMAGE, "a folder", "a FIFO"])
+def test_a_crafted_checkpoint_is_passed_over(config, checkpoint, kind):
+    content = torch.load(checkpoint, weights_only=True)
+    identity = Identity(config, "", {}, 1)
+    if kind in DAMAGE:
+        rewrite(checkpoint, DAMAGE[kind](content))
+    else:
+        checkpoint.unlink()
+        checkpoint.mkdir() if kind == "a folder" else os.mkfifo(checkpoint)
+    notes = Notes()
+    assert load_checkpoint(checkpoint.parents[1], identity, notes) is None
+    assert "damaged checkpoint (" in notes.lines[0]
+    assert notes.lines[1].endswith("no undamaged checkpoint; starting with the first epoch")
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+def test_a_checkpoint_that_does_not_fit_is_one_line(checkpoint, kind):
+    content = torch.load(checkpoint, weights_only=True)
+    MISFITS[kind](content["state"])
+    module = find_architecture("timm:test_efficientnet").build()
+    put_new_head(module, find_architecture("timm:test_efficientnet"), 3, "replace")
+    state = _State(module, torch.optim.AdamW(module.parameters()), None, [])
+    with pytest.raises(RunError, match=r"resume: the checkpoint does not fit this run: .*start again with --overwrite"):
+        restore(state, content["state"], checkpoint.parents[1])
+
+
+def restore(state, stored, out):
+    with restoring(out):
+        state.restore(stored)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from tl_infer.errors import OutputPathError
+from tl_infer.system.temporaries import remove_stale
 from tl_train.downloads import cache_folder
 
 # What a killed run left half-written; a living one finishes within this time.
@@ -56,6 +57,7 @@ def make_room(folder: Path, needed_bytes: int, limit_bytes: int) -> None:
         OutputPathError: the disk has less than `needed_bytes` left, after that.
 
     """
+    remove_stale(folder)
     kept_bytes = 0
     for path, used_s, size_bytes in _newest_first(folder):
         unfinished = path.name.startswith(".")

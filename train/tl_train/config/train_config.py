@@ -1,7 +1,6 @@
 """`TrainConfig`: the five groups together; flat names in and out, as recipes, config.toml and callers use them."""
 
 import dataclasses
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tl_train.config.groups import (
     StepsConfig,
 )
 from tl_train.config.options import Option, check, check_types, option, options_of
+from tl_train.config.toml_file import read_toml
 from tl_train.errors import ConfigError
 
 # In the order of `--help`.
@@ -168,12 +168,7 @@ class TrainConfig:
             ConfigError: no such file, not TOML, or a field unknown, of the wrong type or out of range.
 
         """
-        try:
-            fields = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except ValueError as error:
-            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        fields = read_toml(path, str(path), "the configuration of a run")
         try:
             return TrainConfig.from_fields(fields)
         except ConfigError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tl_infer.errors import OutputPathError
-from tl_infer.system.files import write_text
+from tl_infer.system.files import read_text, write_text
 from tl_train.downloads import cache_folder
 from tl_train.errors import ConfigError
 from tl_train.models.architectures import ARCHITECTURES, Architecture, find_architecture
@@ -152,8 +152,8 @@ def _matches(name: str, pattern: str) -> bool:
 def _read_counts(path: Path) -> dict[str, int | None]:
     """What an earlier listing counted; nothing where the file is absent or not as written."""
     try:
-        counts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        counts = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     fits = isinstance(counts, dict) and all(count is None or type(count) is int for count in counts.values())
     return counts if fits else {}

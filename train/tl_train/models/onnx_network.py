@@ -3,6 +3,7 @@
 The network is exported once and kept on disk, so that the next run pays no tracing.
 """
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -20,7 +21,8 @@ import torch
 from torch import nn
 
 from tl_infer.errors import OutputPathError
-from tl_infer.system.files import write_bytes
+from tl_infer.model.modelfile import MAX_MODEL_BYTES
+from tl_infer.system.files import read_bytes, write_bytes
 from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.cache.disk import cache_subfolder, key_of, make_room, touch
 from tl_train.models.network import Network
@@ -163,7 +165,9 @@ def _read(folder: Path, key: str, progress: Progress) -> bytes | None:
     """The undamaged file of that key."""
     for path in folder.glob(f"{key}-*.onnx"):
         match = _NAME.fullmatch(path.name)
-        data = path.read_bytes() if match else b""
+        data = b""
+        with contextlib.suppress(OSError):
+            data = read_bytes(path, MAX_MODEL_BYTES) if match else b""
         if match and hashlib.sha256(data).hexdigest() == match["sha256"]:
             touch(path)
             return data

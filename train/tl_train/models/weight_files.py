@@ -15,6 +15,7 @@ from tl_train.errors import WeightsError
 
 Weights = Mapping[str, torch.Tensor]
 
+MAX_WEIGHTS_BYTES = 50_000_000_000
 _MOST_NESTED = 8
 
 
@@ -64,7 +65,7 @@ def _named(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, torch.Ten
 
 
 def _load(path: Path) -> Any:
-    with open_regular(path) as file:
+    with open_regular(path, MAX_WEIGHTS_BYTES) as file:
         start = file.read(9)
         file.seek(0)
         if path.suffix == ".safetensors" or start[8:] == b"{":  # behind the length of its header

@@ -7,15 +7,16 @@ a better one to be drawn to than zero. WordNet, from which ImageNet took its cla
 
 import dataclasses
 import json
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tl_infer.errors import and_more, first_line
+from tl_infer.errors import and_more
+from tl_infer.model.records import brief
+from tl_train.config.toml_file import read_toml
 from tl_train.errors import ConfigError
 from tl_train.prior.wordnet import IMAGENET_CLASSES, Synset, look_up, row_name, synset_of_row
 
@@ -160,14 +161,7 @@ def find_prior(given: str, labels: Sequence[str]) -> PriorFinding:
 
 
 def _from_file(path: Path, labels: Sequence[str]) -> Prior:
-    try:
-        entries: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"prior {path}: cannot be read: {first_line(error)}; expected auto, none or a TOML file"
-        ) from error
-    except ValueError as error:
-        raise ConfigError(f"prior {path}: not valid TOML: {error}") from error
+    entries = read_toml(path, f"prior {path}", "auto, none or a TOML file")
     if missing := [label for label in labels if label not in entries]:
         raise ConfigError(f"prior {path}: no entry for the class '{missing[0]}'; expected one for each class")
     if unknown := [name for name in entries if name not in labels]:
@@ -181,7 +175,7 @@ def _from_file(path: Path, labels: Sequence[str]) -> Prior:
 def _match(label: str, entries: object) -> Match:
     """The ImageNet classes that all entries of one class cover."""
     if not isinstance(entries, list):
-        raise ConfigError(f"{label}: found {entries!r}, expected a list of names, wnids or row numbers")
+        raise ConfigError(f"{label}: found {brief(entries)}, expected a list of names, wnids or row numbers")
     synsets = [_entry(label, entry) for entry in entries]
     rows = tuple(sorted({row for synset in synsets for row in synset.rows}))
     return Match(label, tuple(str(synset) for synset in synsets), rows, tuple(row_name(row) for row in rows))
@@ -192,7 +186,8 @@ def _entry(label: str, entry: object) -> Synset:
         return look_up(entry)
     if isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < IMAGENET_CLASSES:
         return synset_of_row(entry)
-    raise ConfigError(f"{label}: found {entry!r}, expected a name, a wnid or a row number 0 to {IMAGENET_CLASSES - 1}")
+    expected = f"a name, a wnid or a row number 0 to {IMAGENET_CLASSES - 1}"
+    raise ConfigError(f"{label}: found {brief(entry)}, expected {expected}")
 
 
 def _counted(count: int, noun: str, plural: str) -> str:

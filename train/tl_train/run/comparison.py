@@ -13,8 +13,8 @@ from tl_train.errors import ConfigError
 from tl_train.progress import Progress
 from tl_train.report.markup import render_html
 from tl_train.run.run import train
-from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
+from tl_train.run_folder.workplace import Workplace
 from tl_train.tables import aligned, write_csv
 from tl_train.tensorboard import TensorBoardProgress
 
@@ -105,7 +105,8 @@ def compare(
         for seed in range(config.seed, config.seed + seeds):
             progress.note(f"--- {name}, seed {seed}")
             folder = out / f"{_folder_name(name)}-seed{seed}"
-            watched = TensorBoardProgress(progress, RunFolder(folder).events_folder) if tensorboard else progress
+            events = Workplace.at(folder).work.events_folder
+            watched = TensorBoardProgress(progress, events) if tensorboard else progress
             seeded = dataclasses.replace(config, seed=seed)
             results.append(train(seeded, folder, overwrite=overwrite, progress=watched))
         found.append(_result(name, results))

@@ -13,7 +13,9 @@ from tl_train.head.features import BackboneFeatures
 from tl_train.head.fit_head import features_suffice
 from tl_train.models.architectures import find_architecture
 from tl_train.models.network import build_network
+from tl_train.models.published import unchecked
 from tl_train.models.starting_weights import WeightAndBias
+from tl_train.models.timm_models import TIMM_PREFIX
 from tl_train.preflight.preflight import preflight
 from tl_train.preprocess.graph import Preprocessor, spec_for
 from tl_train.prior.prior import Prior, find_prior
@@ -36,6 +38,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
     source = read_source(config, progress)
     torch.manual_seed(config.seed)
     network = build_network(architecture, config.model.weights, len(source.labels), config.head.kind)
+    _say_unchecked(config, progress)
     network.check_input(preprocess.size)
     preprocessor = Preprocessor(preprocess)
     features = BackboneFeatures.of(network, preprocessor, progress) if features_suffice(config) else None
@@ -48,6 +51,15 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
         network=network,
         prior=prior_of(config, network.pretrained_head, dataset.labels, progress),
     )
+
+
+def _say_unchecked(config: TrainConfig, progress: Progress) -> None:
+    """Published weights are checked against a digest, where their publisher gives one."""
+    name = config.model.arch
+    if config.model.weights != "default" or not name.startswith(TIMM_PREFIX):
+        return
+    if reason := unchecked(name.removeprefix(TIMM_PREFIX)):
+        progress.note(f"Weights of {name}: not checked against a digest: {reason}")
 
 
 def prior_of(

@@ -20,8 +20,10 @@ from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.save import save_run
 from tl_train.run_folder.suspects_file import write_fixes
+from tl_train.run_folder.workplace import Workplace
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
+from tl_train.training.memory import return_freed_memory
 from tl_train.training.processes import is_first_process
 
 
@@ -39,7 +41,7 @@ def train(
     Args:
         config: every choice of the run.
         out: folder to make, or an empty one.
-        overwrite: replace an earlier run in that folder.
+        overwrite: replace an earlier run in that folder, once this one is complete.
         resume: continue the unfinished run in that folder, to the weights it would have had without the interruption.
         progress: how to show what goes on; silent when None.
         command: the command line, for the report.
@@ -49,22 +51,24 @@ def train(
 
     """
     progress, deadline = progress or Progress(), time.monotonic() + 60 * config.model.time_limit
-    first = is_first_process()
+    first, place = is_first_process(), Workplace.at(out)
     if first:
-        RunFolder(out).check_writable(config, overwrite=overwrite, resume=resume)
+        place.check(config, overwrite=overwrite, resume=resume)
     setup = prepare(config, progress)
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     if first and not resume:
-        RunFolder(out).start(config)
-        _report_preflight(setup.findings, out, progress)
-        _report_fixes(setup, RunFolder(out), progress)
+        place.start(config)
+        _report_preflight(setup.findings, place.work, progress)
+        _report_fixes(setup, place.work, progress)
     progress.note(_opening(setup))
     if first and resume:
-        _go_on(setup, RunFolder(out), progress)
+        _go_on(setup, place, progress)
 
+    return_freed_memory()
     started = time.perf_counter()
-    learned = learn(setup, out, progress, deadline)
+    learned = learn(setup, place.work.path, progress, deadline)
     seconds = time.perf_counter() - started
+    return_freed_memory()
     calibration = calibrate(setup, learned)
     for note in calibration.notes:
         progress.note(note)
@@ -84,8 +88,9 @@ def train(
         interrupted=learned.interrupted,
     )
     if first:
-        save_run(result, setup, command)
-        discard_checkpoints(out)
+        save_run(result, place.work, setup, command)
+        discard_checkpoints(place.work.path)
+        place.finish()
     return result
 
 
@@ -105,15 +110,19 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     """
     progress = progress or Progress()
     findings = preflight(load_dataset(config.changed(skip_bad=True), read_source(config, progress), progress))
-    if out is not None:
-        RunFolder(out).check_writable(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
-        RunFolder(out).start(config)
-    _report_preflight(findings, out, progress)
+    if out is None:
+        _report_preflight(findings, None, progress)
+        return findings
+    place = Workplace.at(out)
+    place.check(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
+    place.start(config)
+    _report_preflight(findings, place.work, progress)
     return findings
 
 
-def _go_on(setup: Setup, run: RunFolder, progress: Progress) -> None:
+def _go_on(setup: Setup, place: Workplace, progress: Progress) -> None:
     """With more epochs than before: what that means, and the place where a finished run ended."""
+    run = place.before
     before, now = run.config().steps.epochs, setup.config.steps.epochs
     if now == before:
         return
@@ -121,11 +130,15 @@ def _go_on(setup: Setup, run: RunFolder, progress: Progress) -> None:
         f"{now} epochs instead of {before}: the learning rate follows the schedule of {now} epochs from here on, so "
         f"the weights are not those of a run that was begun with {now}"
     )
-    if run.is_finished():
+    is_finished = run.is_finished()
+    place.go_on(setup.config)
+    _save_preflight(setup.findings, place.work)
+    if setup.dataset.fixes:
+        write_fixes(place.work.fixes_file, setup.dataset)
+    if is_finished:
         from tl_train.training.epochs import checkpoint_finished  # which imports lightning
 
-        checkpoint_finished(setup, read_weights(run.weights_file), run.history(), run.path)
-    setup.config.save(run.config_file)
+        checkpoint_finished(setup, read_weights(run.weights_file), run.history(), place.work.path)
 
 
 def _report_fixes(setup: Setup, run: RunFolder, progress: Progress) -> None:
@@ -141,11 +154,15 @@ def _report_fixes(setup: Setup, run: RunFolder, progress: Progress) -> None:
     write_fixes(run.fixes_file, setup.dataset)
 
 
-def _report_preflight(findings: Preflight, out: Path | None, progress: Progress) -> None:
+def _report_preflight(findings: Preflight, run: RunFolder | None, progress: Progress) -> None:
     for line in findings.lines():
         progress.note(line)
-    if out is not None:
-        write_text(RunFolder(out).preflight_file, findings.to_json() + "\n")
+    if run is not None:
+        _save_preflight(findings, run)
+
+
+def _save_preflight(findings: Preflight, run: RunFolder) -> None:
+    write_text(run.preflight_file, findings.to_json() + "\n")
 
 
 def _opening(setup: Setup) -> str:

@@ -1,9 +1,7 @@
 """`RunFolder`: the folder that a training run writes, and that tl-export reads."""
 
 import contextlib
-import csv
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from torch import nn
 
 from tl_infer.errors import ModelFileError, first_line
 from tl_infer.model.contract import ModelSpec
-from tl_infer.system.files import write_bytes, write_text
+from tl_infer.system.files import read_text, write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError, WeightsError
 from tl_train.history import Epoch
@@ -22,6 +20,7 @@ from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.new_head import head_kind_of, put_new_head
 from tl_train.models.weight_files import read_weights
 from tl_train.run_folder.predictions import Prediction, read_predictions
+from tl_train.tables import read_csv
 from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.training.checkpoints import FOLDER as CHECKPOINTS
 
@@ -69,62 +68,33 @@ class RunFolder:
         self.events_folder = path / EVENTS
         self.checkpoints_folder = path / CHECKPOINTS
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunFolder) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that a run writes, and tl-export unless told otherwise; config.toml is not among them."""
+        exported = (self.model_file.with_suffix(suffix) for suffix in (".onnx", ".parity.json", ".md"))
+        return (
+            self.metrics_file, self.spec_file, self.weights_file, self.history_file, self.predictions_file,
+            self.report_file, self.preflight_file, self.prior_file, self.penalty_file,
+            self.suspects_file, self.fixes_file, *exported, *map(self.figure_file, FIGURES),
+        )  # fmt: skip
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders that a run writes."""
+        return (self.images_folder, self.checkpoints_folder, self.events_folder)
 
     def figure_file(self, name: str) -> Path:
         """Where a figure, one of `FIGURES`, is written."""
         return self.path / f"{name}.png"
-
-    def check_writable(self, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
-        """Say at once whether a run can be written here; nothing is changed.
-
-        Raises:
-            RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be used; with
-                `resume`, it holds no unfinished run of the same configuration.
-
-        """
-        existing = self._existing()
-        if resume:
-            self._check_resumable(config, existing)
-            return
-        if config.data.fix and self.path.resolve() in Path(config.data.fix).resolve().parents:
-            raise RunError(f"{config.data.fix}: lies in {self}, which the run would replace; choose another --out")
-        if existing and self.config_file.name not in existing:
-            raise RunError(f"{self}: holds other files ({existing[0]}, ...); choose a new folder for the run")
-        if self.metrics_file.name in existing and not overwrite:
-            raise RunError(f"{self}: holds a run already; choose another folder, or replace it with --overwrite")
-        if self.checkpoints_folder.name in existing and not overwrite:
-            raise RunError(
-                f"{self}: holds an unfinished run; continue it with --resume, or replace it with --overwrite"
-            )
-
-    def start(self, config: TrainConfig) -> None:
-        """Make the folder, clear it of an earlier run, and write config.toml.
-
-        metrics.json goes first, so a folder that is half cleared holds no finished run. Files that no run wrote stay.
-
-        Raises:
-            RunError: the folder cannot be made or cleared.
-            OutputPathError: config.toml cannot be written.
-
-        """
-        exported = (self.model_file.with_suffix(suffix) for suffix in (".onnx", ".parity.json", ".md"))
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for file in (
-                self.metrics_file, self.spec_file, self.weights_file, self.history_file, self.predictions_file,
-                self.report_file, self.preflight_file, self.prior_file, self.penalty_file,
-                self.suspects_file, self.fixes_file, *exported,
-                *map(self.figure_file, FIGURES),
-            ):  # fmt: skip
-                file.unlink(missing_ok=True)
-            for folder in (self.images_folder, self.checkpoints_folder, self.events_folder):
-                if folder.exists():
-                    shutil.rmtree(folder)
-        except OSError as error:
-            raise RunError(f"{self}: cannot be used as the run's folder: {first_line(error)}") from error
-        config.save(self.config_file)
 
     def save_model(self, model: nn.Module, spec: ModelSpec) -> None:
         """Write the weights and what they mean.
@@ -164,7 +134,7 @@ class RunFolder:
         """
         self._check_finished()
         with self._damage_explained():
-            return ModelSpec.from_json(self.spec_file.read_text(encoding="utf-8"))
+            return ModelSpec.from_json(read_text(self.spec_file))
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The tensors of the finished run's model, by name.
@@ -207,9 +177,9 @@ class RunFolder:
         """
         path = self.metrics_file
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(read_text(path))
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{path}: cannot be read: {error}; train again with tl-train") from error
+            raise RunError(f"{path}: cannot be read: {first_line(error)}; train again with tl-train") from error
         if not isinstance(found, dict) or not all(isinstance(found.get(part), dict) for part in _METRICS_PARTS):
             raise RunError(
                 f"{path}: expected {', '.join(_METRICS_PARTS)}; made by another version, train again with tl-train"
@@ -237,18 +207,6 @@ class RunFolder:
         except RunError as error:
             raise RunError(f"{error}; give images to verify on with --images") from error
 
-    def _existing(self) -> list[str]:
-        """Names of what is in the folder, sorted; empty where there is no folder yet."""
-        try:
-            if self.path.is_dir():
-                return sorted(entry.name for entry in self.path.iterdir())
-            self.path.stat()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RunError(f"{self}: cannot be used as the run's folder: {first_line(error)}") from error
-        raise RunError(f"{self}: is a file; expected the folder of a run")
-
     def is_finished(self) -> bool:
         """Whether a run was carried through here."""
         return self.metrics_file.is_file()
@@ -261,22 +219,9 @@ class RunFolder:
 
         """
         try:
-            with self.history_file.open(encoding="utf-8", newline="") as file:
-                return [Epoch.from_row(row) for row in csv.DictReader(file)]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return [Epoch.from_row(row) for row in read_csv(self.history_file)]
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise RunError(f"{self.history_file}: cannot be read: {first_line(error)}; train again") from error
-
-    def _check_resumable(self, config: TrainConfig, existing: list[str]) -> None:
-        if self.config_file.name not in existing:
-            raise RunError(f"{self}: holds no run to resume; start it without --resume")
-        before = self.config()
-        if self.metrics_file.name in existing and not config.goes_on_from(before):
-            raise RunError(
-                f"{self}: the run is finished, there is nothing to resume; modes full and gradual go on with more "
-                f"--epochs than {before.steps.epochs}"
-            )
-        if not config.goes_on_from(before) and (differences := before.difference(config)):
-            raise RunError(f"{self}: cannot be resumed with other options (then, now): {'; '.join(differences)}")
 
     def _check_finished(self) -> None:
         if not self.path.is_dir():

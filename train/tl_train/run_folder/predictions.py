@@ -1,6 +1,5 @@
 """predictions.csv, the answers on the held-out images: writing it, and the images that have no file; reading it."""
 
-import csv
 import dataclasses
 import io
 from collections.abc import Sequence
@@ -8,11 +7,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from tl_infer.system.files import write_bytes
+from tl_infer.cli.safetext import plain_text
+from tl_infer.errors import first_line
+from tl_infer.system.files import make_folder, write_bytes
 from tl_train.data.samples import Sample
 from tl_train.errors import RunError
 from tl_train.evaluation.metrics import Evaluation
-from tl_train.tables import write_csv
+from tl_train.tables import read_csv, write_csv
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,14 +33,13 @@ def read_predictions(listing: Path) -> list[Prediction]:
 
     """
     try:
-        with listing.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return [
-                # an absolute path stays what it is
-                Prediction(listing.parent / row["path"], row["label"], row["predicted"])
-                for row in csv.DictReader(file)
-            ]
+        return [
+            # an absolute path stays what it is
+            Prediction(listing.parent / row["path"], plain_text(row["label"]), plain_text(row["predicted"]))
+            for row in read_csv(listing)
+        ]
     except (OSError, KeyError, ValueError, TypeError) as error:  # TypeError: a row with too few cells
-        raise RunError(f"{listing}: no list of held-out images ({error})") from error
+        raise RunError(f"{listing}: no list of held-out images ({first_line(error)})") from error
 
 
 def write_predictions(listing: Path, evaluation: Evaluation, labels: Sequence[str], files: Sequence[Path]) -> None:
@@ -51,7 +51,7 @@ def write_predictions(listing: Path, evaluation: Evaluation, labels: Sequence[st
     """
     header = ["path", "label", "predicted", *(f"p({label})" for label in labels)]
     rows = [
-        [str(file), labels[truth], labels[predicted], *(round(float(p), 6) for p in probabilities)]
+        [file, labels[truth], labels[predicted], *(round(float(p), 6) for p in probabilities)]
         for file, truth, predicted, probabilities in zip(
             files, evaluation.truth, evaluation.predicted, evaluation.probabilities, strict=True
         )
@@ -72,7 +72,7 @@ def save_images(folder: Path, samples: Sequence[Sample], labels: Sequence[str]) 
             paths.append(sample.path)
             continue
         path = folder / labels[sample.label] / f"{sample.name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         buffer = io.BytesIO()
         Image.fromarray(sample.load()).save(buffer, format="PNG")
         write_bytes(path, buffer.getvalue())

@@ -35,11 +35,12 @@ _CAPTIONS = {
 }
 
 
-def save_run(result: TrainResult, setup: Setup, command: str) -> None:
+def save_run(result: TrainResult, run: RunFolder, setup: Setup, command: str) -> None:
     """Write everything into the run's folder; metrics.json last, as the sign of a finished run.
 
     Args:
         result: what came out.
+        run: where to.
         setup: what it was made of; its network is the trained one.
         command: the command line; empty when it was none.
 
@@ -47,7 +48,6 @@ def save_run(result: TrainResult, setup: Setup, command: str) -> None:
         OutputPathError: a file cannot be written.
 
     """
-    run = RunFolder(result.out)
     run.save_model(setup.network.module, _spec(result, setup))
     epochs = [dataclasses.astuple(row) for row in result.history]
     write_csv(run.history_file, [field.name for field in dataclasses.fields(Epoch)], epochs)
@@ -122,7 +122,7 @@ def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files:
         names=list(map(str, files)),
         load=lambda index: held_out[index].load(),
         label_check=check_labels(setup.dataset, result.label_errors, setup.findings),
-        config=RunFolder(result.out).config_file.read_text(encoding="utf-8"),
+        config=config.to_toml(),
         versions=setup.identity.versions,
         warnings=setup.findings.warnings,
         notes=result.prior.describe() if result.prior else (),

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tl_infer.cli.safetext import spreadsheet_text
 from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Fix
 from tl_train.evaluation.label_errors import LabelErrors, Suspect
@@ -34,7 +33,7 @@ def write_suspects(path: Path, dataset: Dataset, errors: LabelErrors | None, fin
     """
     rows = list(_rows(dataset, errors, findings))
     if rows:
-        write_csv(path, _HEADER, [[_cell(value) for value in row] for row in rows])
+        write_csv(path, _HEADER, rows)
 
 
 def write_fixes(path: Path, dataset: Dataset) -> None:
@@ -44,8 +43,7 @@ def write_fixes(path: Path, dataset: Dataset) -> None:
         OutputPathError: the file cannot be written.
 
     """
-    rows = [_decided(fix, dataset.labels) for fix in dataset.fixes]
-    write_csv(path, _FIXES_HEADER, [[_cell(value) for value in row] for row in rows])
+    write_csv(path, _FIXES_HEADER, [_decided(fix, dataset.labels) for fix in dataset.fixes])
 
 
 def _rows(dataset: Dataset, errors: LabelErrors | None, findings: Preflight) -> Iterator[_Row]:
@@ -87,7 +85,3 @@ def _other(group: Duplicates, place: int) -> str:
     own = group.pictures[place]
     elsewhere = [image for image in group.pictures if (image.part, image.label) != (own.part, own.label)]
     return str(elsewhere[0]) if elsewhere else ""
-
-
-def _cell(value: object) -> object:
-    return spreadsheet_text(value) if isinstance(value, str) else value

@@ -25,7 +25,7 @@ from tl_train.models.weight_files import Weights
 from tl_train.progress import Progress
 from tl_train.setup import Setup
 from tl_train.training.augment import make_augmentation
-from tl_train.training.checkpoints import load_checkpoint, save_checkpoint
+from tl_train.training.checkpoints import check_optimizer, epochs_of, load_checkpoint, restoring, save_checkpoint
 from tl_train.training.loop import Step, train_one_epoch
 from tl_train.training.optim import class_weights, make_average, make_optimizer
 from tl_train.training.predict import evaluate
@@ -61,10 +61,14 @@ class _State:
     def restore(self, stored: dict[str, Any]) -> None:
         self.module.load_state_dict(stored["model"])
         self.optimizer.load_state_dict(stored["optimizer"])
+        check_optimizer(self.optimizer)
         if self.average is not None:
             self.average.load_state_dict(stored["average"])
-        self.history = [Epoch(*row) for row in stored["history"]]
-        self.best = stored["best"]
+        self.history = epochs_of(stored)
+        self.best = None
+        if stored["best"] is not None:
+            loss, epoch, weights = stored["best"]
+            self.best = float(loss), int(epoch), dict(weights)
 
     def remember_best(self, patience: int | None) -> None:
         """Keep the weights of the epoch just done, if early stopping is on and it is the best so far."""
@@ -94,7 +98,8 @@ def train_epochs(fabric: Fabric, setup: Setup, out: Path, progress: Progress) ->
     config = setup.config
     state = _first_state(fabric, setup, config.steps)
     if stored := load_checkpoint(out, setup.identity, progress):
-        state.restore(stored)
+        with restoring(out):
+            state.restore(stored)
         progress.note(f"Continuing after epoch {len(state.history)}")
     for row in state.history:
         progress.epoch(row)

@@ -24,7 +24,7 @@ from tl_train.models.network import memory_layout
 from tl_train.progress import Progress
 from tl_train.setup import Identity
 from tl_train.training.activations import Activations, Draw
-from tl_train.training.checkpoints import load_checkpoint, save_checkpoint
+from tl_train.training.checkpoints import check_optimizer, epochs_of, load_checkpoint, restoring, save_checkpoint
 from tl_train.training.interpolation import AlphaTried, Tried, Weights, copy_weights
 from tl_train.training.loop import Step
 from tl_train.training.optim import learning_rate, make_optimizer, set_learning_rate
@@ -33,10 +33,11 @@ from tl_train.training.optim import learning_rate, make_optimizer, set_learning_
 STEPS = 300
 FEWEST_EPOCHS, MOST_EPOCHS = 2, 8
 
-# So many images at a time go through the stages on a CPU, whatever the batch size: memory is that of these, and a step
-# hardly slower (Lite0, 16 instead of 64: 1.05 times the time, 0.5 GB less). Batch normalisation keeps its statistics,
-# so the sum of their gradients is the gradient of the batch.
-_CHUNK = 16
+# So many activations at a time go through the stages on a CPU, whatever the batch size: memory is that of these, and a
+# step hardly slower (16 images of Lite0 at 224 px instead of 64: 1.05 times the time, 0.5 GB less). Batch normalisation
+# keeps its statistics, so the sum of their gradients is the gradient of the batch.
+_CHUNK_VALUES = 16 * 112 * 14 * 14
+_CPU_CHUNKS = (8, 64)  # at least and at most so many images
 _GPU_CHUNK = 512
 
 Ints = npt.NDArray[np.int64]
@@ -64,7 +65,7 @@ class LastStages:
     def answers(self, images: Ints, *, mirrored: bool = False) -> Answers:
         """What the stages say of some of the images as they are, or mirrored; on the device where the stages are."""
         self.module.eval()
-        parts = [[(index, mirrored) for index in part] for part in batches(images.tolist(), _CHUNK)]
+        parts = [[(index, mirrored) for index in part] for part in batches(images.tolist(), self._chunk())]
         with torch.inference_mode():
             logits = [
                 self.module(self._tensor(values)).float().cpu().numpy() for values in self.activations.batches(parts)
@@ -87,7 +88,7 @@ class LastStages:
 
     def images_per_s(self, batch_size: int) -> float:
         """How many images training takes, measured on a step that changes nothing."""
-        draws = [[(int(image), False) for image in self.trained[: min(batch_size, _CHUNK)]]] * 3
+        draws = [[(int(image), False) for image in self.trained[: min(batch_size, self._chunk())]]] * 3
         self.prepare()
         times_s = []
         for tensor, labels in self.batches(draws):
@@ -104,6 +105,10 @@ class LastStages:
         for layer in self.module.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):  # of any dimension; timm's derive from it
                 layer.eval()
+
+    def _chunk(self) -> int:
+        """How many images go through the stages at a time."""
+        return chunk_of(math.prod(self.activations.shape), next(self.module.parameters()).device)
 
     def _tensor(self, values: npt.NDArray[np.float32]) -> torch.Tensor:
         device = next(self.module.parameters()).device
@@ -136,10 +141,11 @@ class _State:
     def restore(self, stored: dict[str, Any]) -> None:
         self.module.load_state_dict(stored["model"])
         self.optimizer.load_state_dict(stored["optimizer"])
+        check_optimizer(self.optimizer)
         device = next(self.module.parameters()).device
         self.start = {name: tensor.to(device) for name, tensor in stored["start"].items()}
-        self.epochs = stored["epochs"]
-        self.history = [Epoch(*row) for row in stored["history"]]
+        self.epochs = int(stored["epochs"])
+        self.history = epochs_of(stored)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -192,10 +198,9 @@ class StageTraining:
         self._class_weights = class_weights
         self._stored = load_checkpoint(out, identity, progress)
         self.tried: Tried | None = None
-        if self._stored and self._stored["tried"]:
-            self.tried = tuple(
-                AlphaTried(alpha, np.array(losses), right) for alpha, losses, right in self._stored["tried"]
-            )
+        if self._stored:
+            with restoring(out):
+                self.tried = _tried_in(self._stored)
 
     def run(self, stages: LastStages, epochs: int, tried: Tried | None = None, *, trial: bool = False) -> StagesTrained:
         """Train in place, writing a checkpoint after every epoch.
@@ -217,7 +222,8 @@ class StageTraining:
         )
         state = _State(stages.module, optimizer, copy_weights(stages.module), epochs, tried)
         if self._stored and (tried is None) == (self.tried is None):
-            state.restore(self._stored)
+            with restoring(self._out):
+                state.restore(self._stored)
             state.epochs = self._identity.config.steps.epochs or state.epochs  # which may be more now
             self._progress.note(f"Continuing after epoch {len(state.history)}")
         for row in () if trial else state.history:
@@ -255,6 +261,20 @@ class StageTraining:
         return Epoch(number, loss, accuracy, None, None, time.perf_counter() - started)
 
 
+def chunk_of(values: int, device: torch.device) -> int:
+    """How many images of so many activations go through the stages at a time."""
+    fewest, most = _CPU_CHUNKS
+    return min(max(_CHUNK_VALUES // values, fewest), most) if device.type == "cpu" else _GPU_CHUNK
+
+
+def _tried_in(stored: dict[str, Any]) -> Tried | None:
+    if not stored["tried"]:
+        return None
+    return tuple(
+        AlphaTried(float(alpha), np.array(losses, np.float64), float(right)) for alpha, losses, right in stored["tried"]
+    )
+
+
 def epochs_that_pay(images: int, batch_size: int) -> int:
     """How many epochs on so many images; more of them gain nothing."""
     return min(max(round(STEPS * batch_size / images), FEWEST_EPOCHS), MOST_EPOCHS)
@@ -265,7 +285,7 @@ def _take_step(step: Step, values: torch.Tensor, labels: torch.Tensor, smoothing
     weights = step.class_weights
     total = len(labels) if weights is None else float(weights[labels].sum())
     loss_sum, correct = 0.0, 0
-    size = _CHUNK if values.device.type == "cpu" else _GPU_CHUNK
+    size = chunk_of(values[0].numel(), values.device)
     for start in range(0, len(labels), size):
         logits, truth = step.module(values[start : start + size]), labels[start : start + size]
         loss = functional.cross_entropy(logits, truth, weights, reduction="sum", label_smoothing=smoothing) / total

@@ -1,5 +1,6 @@
 """Keeping freed memory in the process, so that the large tensors of every step need not come from the kernel again."""
 
+import contextlib
 import ctypes
 
 # Parameters of mallopt, from glibc's malloc.h.
@@ -26,3 +27,9 @@ def keep_freed_memory() -> bool:
         return False
     settings = {_M_MMAP_THRESHOLD: _LARGE_BYTES, _M_TRIM_THRESHOLD: 2 * _LARGE_BYTES - 1}
     return all(mallopt(name, value) == 1 for name, value in settings.items())
+
+
+def return_freed_memory() -> None:
+    """Give memory that was freed back to the system, between phases that need other sizes; where the C library can."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -11,6 +11,9 @@ from tl_infer.cli.output.formats import Columns, written_path
 from tl_infer.cli.output.rows import Row, Tally
 from tl_infer.cli.safetext import plain_text
 from tl_infer.errors import OutputPathError, first_line
+from tl_infer.system.files import open_regular
+
+_MAX_LINE_BYTES = 50_000_000  # a row of a model of very many classes has less
 
 
 @dataclasses.dataclass(slots=True)
@@ -54,17 +57,18 @@ def read_earlier(path: Path, columns: Columns) -> Earlier:
     """
     name = path.with_suffix("") if path.suffix == ".partial" else path
     earlier = Earlier(suffix=name.suffix.lower())
-    parse = _csv_row if earlier.suffix == ".csv" else _json_row
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+        with open_regular(path) as file:
+            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
+                if len(line) == _MAX_LINE_BYTES:
+                    raise ValueError("too long")
                 if not line.endswith(b"\n"):
                     break
+                text = line.decode("utf-8")
+                if number > 1 or earlier.suffix != ".csv" or not _is_header(text, columns):
+                    earlier.add(parse_row(text, columns, earlier.suffix))
                 earlier.length += len(line)
-                row = parse(line.decode("utf-8"), columns, number)
-                if row is not None:
-                    earlier.add(row)
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         raise OutputPathError(
             f"{path}: line {number} is not a row with the columns of this run; start over with --overwrite"
         ) from error
@@ -73,19 +77,30 @@ def read_earlier(path: Path, columns: Columns) -> Earlier:
     return earlier
 
 
-def _csv_row(line: str, columns: Columns, number: int) -> Row | None:
-    header = columns.csv_header()
-    cells = next(csv.reader([line]))
-    if number == 1 and cells == header:
-        return None
-    if number == 1 or len(cells) != len(header):
+def parse_row(line: str, columns: Columns, suffix: str) -> Row:
+    """A row of its line in a file of that suffix, its path as it is written there.
+
+    Raises:
+        ValueError, KeyError, TypeError, RecursionError, csv.Error: not a row with these columns.
+
+    """
+    return _csv_row(line, columns) if suffix == ".csv" else _json_row(line, columns)
+
+
+def _is_header(line: str, columns: Columns) -> bool:
+    if next(csv.reader([line])) != columns.csv_header():
         raise ValueError(line)
-    row = dict(zip(header, cells, strict=True))
+    return True
+
+
+def _csv_row(line: str, columns: Columns) -> Row:
+    header = columns.csv_header()
+    row = dict(zip(header, next(csv.reader([line])), strict=True))
     label = plain_text(row["label"]) or None
     return Row(path=row["path"], label=label, error=row["error"] or None, abstained=row["abstained"] == "true")
 
 
-def _json_row(line: str, columns: Columns, _number: int) -> Row:
+def _json_row(line: str, columns: Columns) -> Row:
     row = json.loads(line)
     if list(row) != columns.json_keys():
         raise ValueError(line)

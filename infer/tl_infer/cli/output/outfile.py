@@ -2,24 +2,28 @@
 
 Rows go to `NAME.partial` one by one and stay there if the process is killed; at the end, or after Ctrl-C, that file
 replaces `NAME`. `NAME.run.json` says what the rows depend on, so that rows of other settings are never mixed in.
+`NAME.partial.journal` says which file is being moved, copied, linked or drawn for the next row.
 """
 
 import contextlib
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
-from tl_infer.cli.output.earlier import Earlier, read_earlier
+from tl_infer.cli.output.earlier import Earlier, parse_row, read_earlier
 from tl_infer.cli.output.formats import Columns, row_formatter
+from tl_infer.cli.output.journal import Intent, Journal, settle
 from tl_infer.cli.output.rows import Row
 from tl_infer.errors import OutputPathError, TlError, first_line
-from tl_infer.system.files import open_to_append, write_text
+from tl_infer.system.files import open_regular, open_to_append, read_text, write_all, write_text
+from tl_infer.system.temporaries import remove_stale
 
 Settings = Mapping[str, object]
+
+_ENDS = (".partial", ".partial.run.json", ".partial.journal", ".run.json")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,11 +31,13 @@ class OutFile:
     """An open file of rows.
 
     Attributes:
+        intend: takes what is about to be made for the next row.
         write: takes the next row.
         earlier: the rows that were there before.
 
     """
 
+    intend: Callable[[Intent], None]
     write: Callable[[Row], None]
     earlier: Earlier
 
@@ -39,7 +45,7 @@ class OutFile:
 def companions(out: Path) -> tuple[Path, ...]:
     """`out` itself and the files that may be beside it because of it."""
     target = Path(os.path.realpath(out))
-    return (out, target, *(_beside(target, end) for end in (".partial", ".partial.run.json", ".run.json")))
+    return (out, target, *(_beside(target, end) for end in _ENDS))
 
 
 @contextlib.contextmanager
@@ -67,12 +73,23 @@ def open_out(
         raise OutputPathError(f"{out}: cannot be written: No such file or directory: {target.parent}")
     if not resume:
         _refuse_existing(out, partial, overwrite)
-    with open_to_append(partial) as file:
+    remove_stale(target.parent)
+    journal = Journal(_beside(partial, ".journal"), line_of)
+    if not resume:
+        _beside(partial, ".journal").unlink(missing_ok=True)
+    with open_to_append(partial) as file, contextlib.closing(journal):
         try:
             earlier = _earlier(target, file, partial, columns, settings) if resume else Earlier()
             _begin(file, earlier, header)
+            if resume:
+                _settle(file, _beside(partial, ".journal"), earlier, columns)
             write_text(_beside(partial, ".run.json"), json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
-            yield OutFile(lambda row: _append(file, line_of(row)), earlier)
+
+            def write(row: Row) -> None:
+                write_all(file, line_of(row).encode())
+                journal.clear()
+
+            yield OutFile(journal.intend, write, earlier)
             os.fsync(file.fileno())
             _beside(partial, ".run.json").replace(_beside(target, ".run.json"))
             partial.replace(target)
@@ -85,16 +102,24 @@ def open_out(
             raise
 
 
-def _begin(file: BinaryIO, earlier: Earlier, header: str) -> None:
+def _begin(file: FileIO, earlier: Earlier, header: str) -> None:
     """Cut off an unfinished last row, and write the header if nothing is left."""
     file.truncate(earlier.length)
     if not earlier.length:
-        file.write(header.encode())
+        write_all(file, header.encode())
+        earlier.length = len(header.encode())
 
 
-def _append(file: BinaryIO, line: str) -> None:
-    file.write(line.encode())
-    file.flush()  # what is in a buffer is lost with the process
+def _settle(file: FileIO, journal: Path, earlier: Earlier, columns: Columns) -> None:
+    """Write the row whose file a killed run had put into its place already."""
+    line = settle(journal)
+    if line is not None:
+        data = line.encode()
+        file.seek(max(0, earlier.length - len(data)))
+        if file.read(len(data)) != data:
+            write_all(file, data)
+            earlier.add(parse_row(line, columns, earlier.suffix))
+    journal.unlink(missing_ok=True)
 
 
 def _beside(path: Path, end: str) -> Path:
@@ -114,7 +139,7 @@ def _refuse_existing(out: Path, partial: Path, overwrite: bool) -> None:
         )
 
 
-def _earlier(target: Path, file: BinaryIO, partial: Path, columns: Columns, settings: Settings) -> Earlier:
+def _earlier(target: Path, file: FileIO, partial: Path, columns: Columns, settings: Settings) -> Earlier:
     """The rows to continue, which are in `partial` afterwards."""
     source = partial if os.fstat(file.fileno()).st_size else target
     if not source.exists():
@@ -122,9 +147,9 @@ def _earlier(target: Path, file: BinaryIO, partial: Path, columns: Columns, sett
     _check_settings(source, settings)
     earlier = read_earlier(source, columns)
     if source == target:
-        with target.open("rb") as rows:
-            shutil.copyfileobj(rows, file, 1 << 20)
-        file.flush()
+        with open_regular(target) as rows:
+            for part in iter(lambda: rows.read(1 << 20), b""):
+                write_all(file, part)
     return earlier
 
 
@@ -132,8 +157,8 @@ def _check_settings(source: Path, settings: Settings) -> None:
     """Refuse to mix rows that depend on different things."""
     told = _beside(source, ".run.json")
     try:
-        before = json.loads(told.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        before = json.loads(read_text(told))
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputPathError(
             f"{told}: cannot be read, so nothing says how the rows of {source.name} were made; "
             "start over with --overwrite"

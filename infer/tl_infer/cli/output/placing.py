@@ -2,16 +2,17 @@
 
 import contextlib
 import errno
+import filecmp
 import itertools
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from tl_infer.errors import OutputPathError
 from tl_infer.system.files import open_regular
+from tl_infer.system.temporaries import create_temporary
 
 Mode = Literal["copy", "move", "link"]
 
@@ -20,19 +21,29 @@ _HOPELESS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))
 _NO_HARD_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS))
 
 
+_MAX_NAME_BYTES = 255  # of the usual file systems
+
+Intend = Callable[[Path], None]
+
+
+def _tell_nobody(_target: Path) -> None:
+    pass
+
+
 class Placer:
     """Puts files into folders; a name that is taken gets a number, as in `photo-2.jpg`."""
 
     def __init__(self) -> None:
         self._next: dict[Path, int] = {}
 
-    def place(self, source: Path, folder: Path, mode: Mode) -> Path:
+    def place(self, source: Path, folder: Path, mode: Mode, intend: Intend = _tell_nobody) -> Path:
         """Copy, move or link a file into a folder, which must be there.
 
         Args:
             source: the file; a link is followed to copy it, and moved as a link.
             folder: where to.
             mode: `link` makes a symbolic link to the absolute path.
+            intend: takes the name that the new file is to have, before anything is done.
 
         Returns:
             The new file.
@@ -43,23 +54,24 @@ class Placer:
 
         """
         action = {"copy": _copy, "move": _move, "link": _link}[mode]
-        return self._free(folder / source.name, lambda target: action(source, target))
+        return self._free(folder / source.name, lambda target: action(source, target), intend)
 
-    def write(self, data: bytes, target: Path) -> Path:
-        """Write a file; its name may be taken already.
+    def write(self, data: bytes, target: Path, intend: Intend = _tell_nobody) -> Path:
+        """Write a file; its name may be taken already, or too long.
 
         Raises:
             OSError, OutputPathError: as `place`.
 
         """
-        return self._free(target, lambda free: _write(data, free))
+        return self._free(target, lambda free: _write(data, free), intend)
 
-    def _free(self, wanted: Path, make: Callable[[Path], None]) -> Path:
+    def _free(self, wanted: Path, make: Callable[[Path], None], intend: Intend) -> Path:
         """Call `make` with the first name that is free; it raises FileExistsError if the name is taken."""
         for number in itertools.count(self._next.get(wanted, 1)):
-            target = wanted if number == 1 else wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+            target = _numbered(wanted, number)
             if os.path.lexists(target):  # otherwise only a whole copy would show it
                 continue
+            intend(target)
             try:
                 make(target)
             except FileExistsError:
@@ -73,18 +85,41 @@ class Placer:
         raise AssertionError("count never ends")
 
 
+def is_placed(source: Path, target: Path, mode: Mode) -> bool:
+    """Whether `target` is what `place` makes of `source`, which a move may have taken away already."""
+    if not os.path.lexists(target):
+        return False
+    if mode == "link" or target.is_symlink():
+        wanted = source.absolute() if mode == "link" else Path(os.path.realpath(source))
+        return target.is_symlink() and target.readlink() == wanted
+    if not os.path.lexists(source):
+        return mode == "move"
+    return target.samefile(source) or filecmp.cmp(source, target, shallow=False)
+
+
+def with_end(stem: str, end: str) -> str:
+    """A file name of the two; the stem is cut where the name would be longer than a name may be."""
+    while len(os.fsencode(stem + end)) > _MAX_NAME_BYTES and len(stem) > 1:
+        stem = stem[:-1]
+    return stem + end
+
+
+def _numbered(wanted: Path, number: int) -> Path:
+    end = wanted.suffix if number == 1 else f"-{number}{wanted.suffix}"
+    return wanted.with_name(with_end(wanted.stem, end))
+
+
 def _copy(source: Path, target: Path) -> None:
-    with open_regular(source) as file, _new_file(target) as temporary:
-        with temporary.open("xb") as copy:
-            shutil.copyfileobj(file, copy, 1 << 20)
-            copy.flush()
-            os.fsync(copy.fileno())
+    with open_regular(source) as file, _new_file(target) as (temporary, copy):
+        shutil.copyfileobj(file, copy, 1 << 20)
+        copy.flush()
+        os.fsync(copy.fileno())
         status = os.fstat(file.fileno())
         os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _write(data: bytes, target: Path) -> None:
-    with _new_file(target) as temporary, temporary.open("xb") as file:
+    with _new_file(target) as (_, file):
         file.write(data)
 
 
@@ -110,22 +145,28 @@ def _move(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _new_file(target: Path) -> Iterator[Path]:
-    """A temporary name beside `target`; the file made under it is renamed at the end, if `target` is still free.
+def _new_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A temporary file beside `target`; it is renamed at the end, if `target` is still free.
 
     Raises:
         FileExistsError: it is not.
 
     """
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary, file = create_temporary(target.parent)
     try:
-        yield temporary
-        try:
-            os.link(temporary, target)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            temporary.replace(target)
+        with file:
+            yield temporary, file
+            file.flush()
+            _take_name(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _take_name(temporary: Path, target: Path) -> None:
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        temporary.replace(target)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tl_infer.cli.output.placing import Mode, Placer
+from tl_infer.cli.output.placing import Intend, Mode, Placer
 from tl_infer.cli.output.rows import Row
 from tl_infer.errors import OutputPathError, first_line
 
@@ -46,8 +46,18 @@ class Sorter:
         names = (*self._names.values(), UNSURE, FAILED)
         return frozenset(os.path.realpath(self._folder / name) for name in names)
 
-    def sort(self, source: Path, row: Row) -> Path | None:
+    @property
+    def mode(self) -> Mode:
+        """How files get there."""
+        return self._mode
+
+    def sort(self, source: Path, row: Row, intend: Intend) -> Path | None:
         """Put a file where its row says.
+
+        Args:
+            source: the file.
+            row: its result.
+            intend: takes the name that the new file is to have, before anything is done.
 
         Returns:
             The new file; None if a failed file was left alone.
@@ -61,9 +71,9 @@ class Sorter:
             # If it is missing or not a regular file, there is nothing to put anywhere.
             if self._mode == "move" or not source.is_file():
                 return None
-            return self._placer.place(source, self._made(FAILED), self._mode)
+            return self._placer.place(source, self._made(FAILED), self._mode, intend)
         name = UNSURE if row.label is None else self._names[row.label]
-        return self._placer.place(source, self._made(name), self._mode)
+        return self._placer.place(source, self._made(name), self._mode, intend)
 
     def _made(self, name: str) -> Path:
         folder = self._folder / name

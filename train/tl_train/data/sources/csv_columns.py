@@ -46,8 +46,8 @@ def parse_columns(text: str) -> dict[str, str]:
         ConfigError: it cannot be understood.
 
     """
-    given = {}
-    for item in next(csv.reader([text]), []):
+    given: dict[str, str] = {}
+    for item in _items(text):
         role, equals, name = item.partition("=")
         if not equals or not name or role not in _NAMES or role in given:
             raise ConfigError(
@@ -55,6 +55,13 @@ def parse_columns(text: str) -> dict[str, str]:
             )
         given[role] = name
     return given
+
+
+def _items(text: str) -> list[str]:
+    try:
+        return next(csv.reader([text]), [])
+    except csv.Error as error:
+        raise ConfigError(f"csv_columns: {error}; expected path=NAME,label=NAME") from error
 
 
 def candidates(role: str, header: Sequence[str], given: Mapping[str, str]) -> list[int]:

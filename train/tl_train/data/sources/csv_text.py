@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tl_infer.errors import first_line
-from tl_infer.system.files import open_regular
+from tl_infer.system.files import read_bytes
 from tl_train.errors import DataError
 
 MAX_LIST_BYTES = 200_000_000
@@ -82,8 +82,7 @@ class CsvText:
 
 def _read(path: Path, expected: str, errors: str) -> str:
     try:
-        with open_regular(path, MAX_LIST_BYTES) as file:
-            return file.read(MAX_LIST_BYTES).decode("utf-8-sig", errors)
+        return read_bytes(path, MAX_LIST_BYTES).decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except OSError as error:

@@ -1,0 +1,93 @@
+"""Each file with its result, and its heatmap where that is asked for; computed ahead on all cores, given in order."""
+
+import collections
+import functools
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tl_infer.classifier import Classifier
+from tl_infer.cli.inputs import Files, is_one_file
+from tl_infer.cli.options import Options
+from tl_infer.errors import ImageError
+from tl_infer.heatmaps import draw_overlay
+from tl_infer.images import load_image
+from tl_infer.results import Classification
+from tl_infer.system.parallel import OrderedMap, available_threads, ordered_map
+
+Result = Classification | ImageError
+Answer = tuple[Path, Result, bytes | None]  # the last is the image with its heatmap, as JPEG
+
+_JPEG_QUALITY = 90
+
+
+def classify_files(classifier: Classifier, options: Options, files: Files) -> "Answers | OrderedMap[Answer]":
+    """The answers of all files; a file that arrives late does not keep back those before it."""
+    paths = _Remembered(files)
+    answers = Answers(paths, _classified(classifier, options, paths))
+    if options.heatmaps is None:
+        return answers
+    return ordered_map(functools.partial(_with_overlay, classifier), answers, available_threads())
+
+
+class Answers(Iterator[Answer]):
+    """Each file with its result."""
+
+    def __init__(self, paths: "_Remembered", results: Iterator[Result]) -> None:
+        self._paths, self._results = paths, results
+        self.ready: Callable[[], bool] = getattr(results, "ready", lambda: True)
+
+    def __next__(self) -> Answer:
+        result = next(self._results)
+        return self._paths.taken.popleft(), result, None
+
+    def close(self) -> None:
+        """Stop the work."""
+        if isinstance(self._results, OrderedMap):
+            self._results.close()
+
+
+class _Remembered(Iterator[Path]):
+    """Files, kept until their results are there: results are computed ahead."""
+
+    def __init__(self, files: Files) -> None:
+        self.taken: collections.deque[Path] = collections.deque()
+        self._files = files
+        self.ready = files.ready
+
+    def __next__(self) -> Path:
+        path = next(self._files)
+        self.taken.append(path)
+        return path
+
+
+def _classified(classifier: Classifier, options: Options, paths: Iterator[Path]) -> Iterator[Result]:
+    wanted: dict[str, Any] = {
+        "threshold": options.threshold,
+        "embedding": options.embeddings is not None,
+        "heatmap": options.heatmaps is not None,
+    }
+    if is_one_file(options.paths):  # on all cores
+        return (_one(functools.partial(classifier.classify, path, options.top_k, **wanted)) for path in paths)
+    return classifier.classify_many(paths, options.top_k, **wanted)
+
+
+def _one(classify: Callable[[], Classification]) -> Result:
+    try:
+        return classify()
+    except ImageError as error:
+        return error
+
+
+def _with_overlay(classifier: Classifier, answer: Answer) -> Answer:
+    path, result, _ = answer
+    if isinstance(result, ImageError) or result.heatmap is None:
+        return answer
+    try:
+        pixels = load_image(path, classifier.limits)
+    except ImageError as error:  # it was there a moment ago
+        return path, error, None
+    buffer = io.BytesIO()
+    draw_overlay(pixels, result.heatmap, classifier.spec.preprocess).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return path, result, buffer.getvalue()

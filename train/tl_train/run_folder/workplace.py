@@ -1,0 +1,160 @@
+"""Where a run is written: its folder, or beside the finished run in that folder until it is complete itself."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from tl_infer.errors import first_line
+from tl_infer.system.temporaries import is_temporary, remove_stale
+from tl_train.config import TrainConfig
+from tl_train.errors import RunError
+from tl_train.run_folder.folder import RunFolder
+
+FOLDER = "replacement"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Workplace:
+    """The folder of a run.
+
+    Attributes:
+        run: what it is in the end.
+        work: where it is written until then: `run`, or a folder in it while a finished run is there.
+
+    """
+
+    run: RunFolder
+    work: RunFolder
+
+    @staticmethod
+    def at(out: Path) -> "Workplace":
+        """The place of a run in `out`; nothing is changed, unless a complete run was about to take its place."""
+        run, replacement = RunFolder(out), RunFolder(out / FOLDER)
+        if replacement.is_finished():
+            _take_over(run, replacement)
+        return Workplace(run, replacement if run.is_finished() else run)
+
+    @property
+    def before(self) -> RunFolder:
+        """The run that `--resume` continues."""
+        return self.work if self.work.config_file.is_file() else self.run
+
+    def check(self, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
+        """Say at once whether a run can be written here; nothing is changed.
+
+        Raises:
+            RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be used; with
+                `resume`, it holds no unfinished run of the same configuration.
+
+        """
+        run, existing = self.run, _existing(self.run)
+        if resume:
+            _check_resumable(self.before, config)
+            return
+        if config.data.fix and run.path.resolve() in Path(config.data.fix).resolve().parents:
+            raise RunError(f"{config.data.fix}: lies in {run}, which the run would replace; choose another --out")
+        if existing and run.config_file.name not in existing:
+            raise RunError(f"{run}: holds other files ({existing[0]}, ...); choose a new folder for the run")
+        if run.is_finished() and not overwrite:
+            raise RunError(f"{run}: holds a run already; choose another folder, or replace it with --overwrite")
+        if run.checkpoints_folder.name in existing and not overwrite:
+            raise RunError(f"{run}: holds an unfinished run; continue it with --resume, or replace it with --overwrite")
+
+    def start(self, config: TrainConfig) -> None:
+        """Make the folder, clear it of an unfinished run, and write config.toml. Files that no run wrote stay.
+
+        Raises:
+            RunError: the folder cannot be made or cleared.
+            OutputPathError: config.toml cannot be written.
+
+        """
+        try:
+            self.work.path.mkdir(parents=True, exist_ok=True)
+            _clear(self.work)
+            if self.work == self.run and (self.run.path / FOLDER).is_dir():
+                shutil.rmtree(self.run.path / FOLDER)
+        except OSError as error:
+            raise RunError(f"{self.run}: cannot be used as the run's folder: {first_line(error)}") from error
+        remove_stale(self.run.path)
+        config.save(self.work.config_file)
+
+    def go_on(self, config: TrainConfig) -> None:
+        """Note what the run that is continued is to become.
+
+        Raises:
+            RunError: the folder cannot be made.
+            OutputPathError: config.toml cannot be written.
+
+        """
+        try:
+            self.work.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.work}: cannot be made: {first_line(error)}") from error
+        config.save(self.work.config_file)
+
+    def finish(self) -> None:
+        """Let the complete run take the place of the one before.
+
+        Raises:
+            RunError: a file cannot be removed or moved; `--resume` tries it again.
+
+        """
+        if self.work != self.run:
+            _take_over(self.run, self.work)
+
+
+def _take_over(run: RunFolder, complete: RunFolder) -> None:
+    """Move a complete run to where another one is; where this was interrupted it goes on.
+
+    First the old metrics.json goes, so that no mixture is ever taken for a finished run, and the new one comes last.
+    config.toml comes first: until it is there, nothing of the new run is among what is cleared.
+    """
+    try:
+        if complete.config_file.exists():
+            _clear(run)
+            complete.config_file.replace(run.config_file)
+        if complete.checkpoints_folder.exists():
+            shutil.rmtree(complete.checkpoints_folder)
+        for path in (*complete.files[1:], *complete.folders, complete.metrics_file):
+            if path.exists():
+                path.replace(run.path / path.name)
+        shutil.rmtree(complete.path)
+    except OSError as error:
+        raise RunError(
+            f"{run}: the new run, complete in {complete.path.name}, cannot take its place: {first_line(error)}; "
+            "--resume tries again"
+        ) from error
+
+
+def _clear(run: RunFolder) -> None:
+    for file in run.files:
+        file.unlink(missing_ok=True)
+    for folder in run.folders:
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def _existing(run: RunFolder) -> list[str]:
+    """Names of what is in the folder, sorted; empty where there is no folder yet, or only what a kill left."""
+    try:
+        if run.path.is_dir():
+            return sorted(entry.name for entry in run.path.iterdir() if not is_temporary(entry.name))
+        run.path.stat()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{run}: cannot be used as the run's folder: {first_line(error)}") from error
+    raise RunError(f"{run}: is a file; expected the folder of a run")
+
+
+def _check_resumable(run: RunFolder, config: TrainConfig) -> None:
+    if run.config_file.name not in _existing(run):
+        raise RunError(f"{run}: holds no run to resume; start it without --resume")
+    before = run.config()
+    if run.is_finished() and not config.goes_on_from(before):
+        raise RunError(
+            f"{run}: the run is finished, there is nothing to resume; modes full and gradual go on with more "
+            f"--epochs than {before.steps.epochs}"
+        )
+    if not config.goes_on_from(before) and (differences := before.difference(config)):
+        raise RunError(f"{run}: cannot be resumed with other options (then, now): {'; '.join(differences)}")
