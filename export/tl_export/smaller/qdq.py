@@ -79,6 +79,10 @@ class QuantizableNetwork:
     def int8(self, excluded: Collection[str] = (), only: Collection[str] | None = None) -> onnx.ModelProto:
         """The network in int8: weights per channel and signed, activations unsigned, biases int32.
 
+        Measured on Lite0 (10 classes, one thread, AVX-512 VNNI), how many times as fast as float32, and the noise in
+        the logits: this 1.76 and 0.65%; one scale per weight tensor 1.73 and 8.6%; weights of 7 bits 1.71 and 2.7%;
+        unsigned weights 0.21.
+
         Args:
             excluded: names of nodes that stay float.
             only: names of the nodes that become int8; None for all that can.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 
 from tl_export.graph.network_head import cut_at, find_head, with_head
 from tl_export.run_pictures import RunImages
@@ -25,7 +26,9 @@ _LEAST_ROOM = 1e-6  # of an image that decides its own fit, up to rounding
 Logits = npt.NDArray[np.float32]
 
 # Strengths of the ridge penalty that are tried, in units of the mean variance of a direction of the features.
-_STRENGTHS = 10.0 ** np.arange(-4, 3.1, 0.5)
+_STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 7))
+# A direction shorter than this, against the longest one, is rounding.
+_LEAST_LENGTH = 1e-6
 # So many images tell how the float32 head is to be corrected; its labels are not learned again.
 _MAX_IMAGES = 2000
 
@@ -107,7 +110,7 @@ class HeadRefit:
         assert head is not None
         seen = [self._seen(one, samples, name) for one, name in ((float32, "What float32 computes"),
                                                                  (int8, "What int8 computes"))]  # fmt: skip
-        weight, bias = ridge(seen[1], (seen[0] - seen[1]) @ head.weight.T)
+        weight, bias = ridge(seen[1], _logits(seen[0] - seen[1], head.weight))
         network = with_head(int8, head.weight + weight, head.bias + bias)
         if network is None:
             return self._as_trained(int8)
@@ -124,7 +127,7 @@ class HeadRefit:
         if len(samples) >= MIN_IMAGES:
             head = find_head(network)
             assert head is not None
-            logits = self._seen(network, samples, "Calibrating int8") @ head.weight.T + head.bias
+            logits = _logits(self._seen(network, samples, "Calibrating int8"), head.weight, head.bias)
             return fit_calibration(Answers(logits, labels_of(samples)), source=source)
         if cross_fitted is not None and len(cross_fitted) >= MIN_IMAGES:
             return fit_calibration(Answers(cross_fitted, self._truth), source=CROSS_FITTED, may_sharpen=False)
@@ -146,12 +149,12 @@ class HeadRefit:
         return np.stack([row for (row,) in self._progress.steps(rows, shown, len(samples))])
 
 
-def ridge(features: Features, targets: npt.NDArray[np.floating]) -> tuple[Logits, Logits]:
+def ridge(features: Features, targets: Logits) -> tuple[Logits, Logits]:
     """The linear map from features to targets with the least squared error on images that it was not fitted on.
 
     Args:
-        features: (N, D).
-        targets: (N, C).
+        features: float32 (N, D).
+        targets: float32 (N, C).
 
     Returns:
         Weight float32 (C, D) and bias float32 (C,).
@@ -160,22 +163,30 @@ def ridge(features: Features, targets: npt.NDArray[np.floating]) -> tuple[Logits
     singular values) and 7.10 (leave-one-out errors of linear fits).
 
     """
-    mean, middle = features.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
-    left, lengths, directions = np.linalg.svd(features - mean, full_matrices=False)
-    kept = lengths > lengths[:1] * 1e-6
+    # torch aligns its memory and so always sums in the same order: the same images give the same bits.
+    seen, wanted = (torch.tensor(values, dtype=torch.float64) for values in (features, targets))
+    mean, middle = seen.mean(dim=0), wanted.mean(dim=0)
+    wanted = wanted - middle
+    left, lengths, directions = torch.linalg.svd(seen - mean, full_matrices=False)
+    kept = lengths > _LEAST_LENGTH * lengths[0]
     left, lengths, directions = left[:, kept], lengths[kept], directions[kept]
-    projected = left.T @ (targets - middle)
-    squares = np.square(lengths)
-    found = []
-    for strength in _STRENGTHS * squares.mean() if len(squares) else ():
+    if not len(lengths):  # the same features of every image
+        return np.zeros((targets.shape[1], features.shape[1]), np.float32), middle.float().numpy()
+    squares, projected = lengths.square(), left.T @ wanted
+
+    def left_out_error(strength: float) -> float:
         shrunk = squares / (squares + strength)
-        leverage = np.square(left) @ shrunk + 1 / len(features)
-        errors = (targets - middle - left @ (shrunk[:, None] * projected)) / np.maximum(1 - leverage, _LEAST_ROOM)[
-            :, None
-        ]
-        found.append((float(np.square(errors).mean()), strength))
-    if not found:  # the same features of every image
-        return np.zeros((targets.shape[1], features.shape[1]), np.float32), middle.astype(np.float32)
-    _, strength = min(found)
+        room = (1 - 1 / len(seen) - left.square() @ shrunk).clamp_min(_LEAST_ROOM)
+        errors = (wanted - left @ (shrunk[:, None] * projected)) / room[:, None]
+        return float(errors.square().mean())
+
+    strength = min((factor * float(squares.mean()) for factor in _STRENGTHS), key=left_out_error)
     weight = (directions.T @ ((lengths / (squares + strength))[:, None] * projected)).T
-    return weight.astype(np.float32), (middle - weight @ mean).astype(np.float32)
+    return weight.float().numpy(), (middle - weight @ mean).float().numpy()
+
+
+def _logits(features: Features, weight: Logits, bias: Logits | float = 0.0) -> Logits:
+    """Features @ weight.T + bias, float32 (N, C); torch aligns its memory, see `ridge`."""
+    product = torch.tensor(features) @ torch.tensor(weight).T + torch.as_tensor(bias)
+    logits: Logits = product.numpy()
+    return logits
