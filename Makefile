@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := artifacts/demo
 
-.PHONY: demo test lint test-runtime test-lowest fuzz callers clean
+.PHONY: demo test lint test-runtime test-lowest fuzz callers page-runtime clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
@@ -50,6 +50,10 @@ fuzz: $(VENV)/.dev  ## Every parser with changed files, for SECONDS in all, from
 
 callers:  ## What the JavaScript caller needs (Node.js 20.9, npm); without it its tests are skipped
 	cd examples/callers && npm ci --ignore-scripts --no-audit --no-fund
+
+page-runtime: $(VENV)/.export  ## Before building the wheel: what `tl-export --page` needs, which it would fetch when first used
+	$(BIN)/python -c 'from pathlib import Path; from tl_export.page.runtime import fetch; \
+	fetch(Path("export/tl_export/page/runtime"))'
 
 clean:
 	rm -rf $(VENV) build dist $(DEMO)

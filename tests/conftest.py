@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.pictures import SHARED, draw_shape
+from support.pictures import SHARED, draw, draw_shape
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,6 +26,15 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / shape).mkdir()
         for number in range(10):
             draw_shape(shape, number).save(root / shape / f"{shape}{number}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def many_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough images to hold some back: three classes of eighty."""
+    root = tmp_path_factory.mktemp("many")
+    for shape in ("circle", "cross", "square"):
+        draw(root / shape, shape, 80)
     return root
 
 
@@ -53,6 +62,20 @@ def tiny_run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("run")
     config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=64, epochs=1, **BY_STEPS)
+    train(config, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def familiar_run(many_shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with images enough to tell what is unfamiliar: a head on a very small frozen network."""
+    from tl_train import TrainConfig, train
+
+    out = tmp_path_factory.mktemp("familiar")
+    config = TrainConfig.of(
+        str(many_shapes), arch="timm:test_efficientnet", weights="none", size=64, mode="head", prior="none",
+        unknown=str(many_shapes / "circle"),
+    )  # fmt: skip
     train(config, out)
     return out
 

@@ -14,6 +14,7 @@ ALLOWED = {
     "tl_infer/cli/streams.py": {"open"},  # the null device
     "tl_infer/decoding_process.py": {"fdopen", "read_text"},  # descriptors it was started with, /proc
     "tl_infer/cli/output/placing.py": {"open"},  # a new file
+    "tl_export/page/page.py": {"read_text"},  # parts of the page, of the package
     "tl_train/models/weight_files.py": {"load_file"},  # behind open_regular
 }
 

@@ -88,7 +88,7 @@ async function decode(source) {
 
 function parsed(text, key) {
   const document = JSON.parse(text ?? "{}");
-  if (document.version !== 1) throw new Error(`${key}: version ${document.version}, expected 1`);
+  if (![1, 2].includes(document.version)) throw new Error(`${key}: version ${document.version}, expected 1 or 2`);
   return document;
 }
 
@@ -103,36 +103,46 @@ async function openModel(path) {
   const spec = parsed(found["tl.spec"], "tl.spec");
   const golden = parsed(found["tl.golden"], "tl.golden");
   const session = await ort.InferenceSession.create(file);
-  const probabilities = async ({ pixels, width, height }) => {
+  const outputs = "familiarity" in spec ? ["probabilities", "familiarity"] : ["probabilities"];
+  const run = async ({ pixels, width, height }) => {
     const image = new ort.Tensor("uint8", pixels, [1, height, width, 3]);
-    return (await session.run({ image }, ["probabilities"])).probabilities.data;
+    const found = await session.run({ image }, outputs);
+    return { probabilities: found.probabilities.data, familiarity: found.familiarity?.data[0] ?? null };
+  };
+  const compare = (sample, difference, tolerance) => {
+    // So written, NaN is refused too.
+    if (!(difference <= tolerance)) {
+      throw new Error(`golden sample '${sample.name}' differs by ${difference.toPrecision(2)}, tolerance ${tolerance}`);
+    }
   };
   for (const sample of golden.samples) {
-    const answer = await probabilities(await decode(Buffer.from(sample.png, "base64")));
-    const difference = Math.max(...sample.probabilities.map((expected, i) => Math.abs(expected - answer[i])));
-    // So written, NaN is refused too.
-    if (!(difference <= golden.tolerance)) {
-      throw new Error(
-        `golden sample '${sample.name}' differs by ${difference.toPrecision(2)}, tolerance ${golden.tolerance}`,
-      );
-    }
+    const { probabilities, familiarity } = await run(await decode(Buffer.from(sample.png, "base64")));
+    const differences = sample.probabilities.map((expected, i) => Math.abs(expected - probabilities[i]));
+    compare(sample, Math.max(...differences), golden.tolerance);
+    if (familiarity !== null) compare(sample, Math.abs(familiarity - sample.familiarity), golden.familiarity_tolerance);
   }
-  return { spec, probabilities };
+  return { spec, run };
 }
 
 async function answer(model, path) {
-  let found;
+  let found, familiarity;
   try {
-    found = Array.from(await model.probabilities(await decode(path)));
+    const outputs = await model.run(await decode(path));
+    found = Array.from(outputs.probabilities);
+    familiarity = outputs.familiarity;
   } catch (error) {
     return { path, error: error.message.split("\n")[0] };
   }
   const best = found.indexOf(Math.max(...found));
   const { labels, abstain_below } = model.spec;
-  const abstains = abstain_below !== null && found[best] < abstain_below;
+  let reason = null;
+  if (abstain_below !== null && found[best] < abstain_below) reason = "unsure";
+  if (familiarity !== null && familiarity < model.spec.familiarity.unfamiliar_below) reason = "unfamiliar";
   return {
     path,
-    label: abstains ? null : labels[best], // null: the model abstains
+    label: reason ? null : labels[best], // null: the model abstains
+    reason,
+    familiarity,
     probability: found[best],
     probabilities: Object.fromEntries(labels.map((label, i) => [label, found[i]])),
   };

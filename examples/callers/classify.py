@@ -40,22 +40,27 @@ class Model:
         self.spec = self._read(metadata, "tl.spec")
         golden = self._read(metadata, "tl.golden")
         for sample in golden["samples"]:
-            found = self.probabilities(decode(io.BytesIO(base64.b64decode(sample["png"]))))
-            difference = np.abs(found - sample["probabilities"]).max()
-            if not difference <= golden["tolerance"]:  # written this way, NaN is refused too
-                raise ValueError(
-                    f"golden sample '{sample['name']}' differs by {difference:.2g}, tolerance {golden['tolerance']:.2g}"
-                )
+            found, familiarity = self.run(decode(io.BytesIO(base64.b64decode(sample["png"]))))
+            self._compare(sample, np.abs(found - sample["probabilities"]).max(), golden["tolerance"])
+            if familiarity is not None:
+                self._compare(sample, abs(familiarity - sample["familiarity"]), golden["familiarity_tolerance"])
 
-    def probabilities(self, pixels):
-        """uint8 (H, W, 3) -> float32 (C,), in the order of the labels."""
-        return self.session.run(["probabilities"], {"image": pixels[np.newaxis]})[0][0]
+    def run(self, pixels):
+        """uint8 (H, W, 3) -> float32 (C,), in the order of the labels; and the familiarity, None of a model without."""
+        names = ["probabilities"] + ["familiarity"] * ("familiarity" in self.spec)
+        found = self.session.run(names, {"image": pixels[np.newaxis]})
+        return found[0][0], float(found[1][0]) if len(found) > 1 else None
+
+    @staticmethod
+    def _compare(sample, difference, tolerance):
+        if not difference <= tolerance:  # written this way, NaN is refused too
+            raise ValueError(f"golden sample '{sample['name']}' differs by {difference:.2g}, tolerance {tolerance:.2g}")
 
     @staticmethod
     def _read(metadata, key):
         document = json.loads(metadata.get(key, "{}"))
-        if document.get("version") != 1:
-            raise ValueError(f"{key}: version {document.get('version')}, expected 1")
+        if document.get("version") not in (1, 2):
+            raise ValueError(f"{key}: version {document.get('version')}, expected 1 or 2")
         return document
 
 
@@ -87,14 +92,20 @@ def decode(source):
 def answer(model, path):
     """What to print for one image."""
     try:
-        found = model.probabilities(decode(path))
+        found, familiarity = model.run(decode(path))
     except Exception as error:  # noqa: BLE001 - decoders raise nearly everything on damaged files
         return {"path": path, "error": str(error)}
     best = int(found.argmax())
-    abstains = model.spec["abstain_below"] is not None and found[best] < model.spec["abstain_below"]
+    reason = None
+    if model.spec["abstain_below"] is not None and found[best] < model.spec["abstain_below"]:
+        reason = "unsure"
+    if familiarity is not None and familiarity < model.spec["familiarity"]["unfamiliar_below"]:
+        reason = "unfamiliar"
     return {
         "path": path,
-        "label": None if abstains else model.spec["labels"][best],  # null: the model abstains
+        "label": None if reason else model.spec["labels"][best],  # null: the model abstains
+        "reason": reason,
+        "familiarity": familiarity,
         "probability": float(found[best]),
         "probabilities": {label: float(p) for label, p in zip(model.spec["labels"], found, strict=True)},
     }

@@ -19,6 +19,7 @@ Exit codes: 0 written and proven, 1 fatal (nothing is written then), 2 wrong usa
 Examples:
   tl-export runs/photos
   tl-export runs/photos --out photos.onnx --images more-photos/
+  tl-export runs/photos --page photos.html
   tl-export --check photos.onnx --run runs/photos
 """
 
@@ -37,6 +38,7 @@ class _CommandLine:
 
     run: Path | None
     out: Path | None
+    page: Path | None
     images: tuple[Path, ...]
     verify_count: int | None
     outputs: str
@@ -68,8 +70,10 @@ class _CommandLine:
             raise click.UsageError("--gate goes with --int8.")
 
     def _check_check(self) -> None:
-        if self.run is not None or self.out is not None or self.overwrite:
-            raise click.UsageError("--check writes nothing: give no DIR, --out or --overwrite; the run with --run DIR.")
+        if self.run is not None or self.out is not None or self.page is not None or self.overwrite:
+            raise click.UsageError(
+                "--check writes nothing: give no DIR, --out, --page or --overwrite; the run with --run DIR."
+            )
         if self.check_run is None and self.images:
             raise click.UsageError("--images with --check needs --run DIR: without the run nothing can be compared.")
         if self.fp16_weights or self._asks_for_int8 or self.golden != _DEFAULTS.golden:
@@ -111,6 +115,13 @@ class _CommandLine:
     "[default: model.onnx in DIR]",
 )
 @click.option(
+    "--page",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Write a page too, that classifies in a browser: the model is inside, it opens from disk, needs no network "
+    "and sends nothing.",
+)
+@click.option(
     "--images",
     multiple=True,
     type=click.Path(path_type=Path),
@@ -128,7 +139,8 @@ class _CommandLine:
     default=",".join(_DEFAULTS.outputs),
     show_default=True,
     metavar="NAMES",
-    help="The outputs of the file, comma-separated; probabilities always, heatmap where the network has one.",
+    help="The outputs of the file, comma-separated; probabilities always, heatmap where the network has one, "
+    "familiarity where the run had images enough for it.",
 )
 @click.option("--fp16-weights", is_flag=True, help="Store the weights as float16: half the size, the same speed.")
 @click.option(
@@ -203,7 +215,8 @@ def _export(line: _CommandLine, options: ExportOptions) -> Iterator[str]:
 
     assert line.run is not None
     work_begins()
-    return export_lines(export(line.run, line.out, options, overwrite=line.overwrite, progress=TerminalProgress()))
+    result = export(line.run, line.out, options, page=line.page, overwrite=line.overwrite, progress=TerminalProgress())
+    return export_lines(result)
 
 
 def _check(line: _CommandLine, model: Path) -> Iterator[str]:

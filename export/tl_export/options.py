@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES
 
 OPTIONAL_OUTPUTS = (LOGITS, EMBEDDING, HEATMAP)
-ALL_OUTPUTS = (PROBABILITIES, *OPTIONAL_OUTPUTS)
+ALL_OUTPUTS = (PROBABILITIES, *OPTIONAL_OUTPUTS, FAMILIARITY)
 
 GoldenSource = Literal["pictures", "synthetic"]
 
@@ -30,7 +30,8 @@ class ExportOptions:
     """What the file holds, and what it is verified on.
 
     Attributes:
-        outputs: the outputs to include, where the network has them; `probabilities` is always included.
+        outputs: the outputs to include, where the network has them, and the run a familiarity; `probabilities` is
+            always included.
         precision: how the network is stored, a `Precision` or its value. `int8` only where it passes its gates.
         max_drop: the accuracy that int8 may lose, as a share (0.005 is half a point), 0..1.
         gate: `shown` refuses int8 where a greater loss was shown, `strict` keeps it only where a smaller one was shown,

@@ -13,6 +13,8 @@ from tl_export.errors import ExportError
 from tl_export.graph.assemble import assemble, leave_outputs, set_spec
 from tl_export.graph.taps import TappedNetwork, chosen_outputs
 from tl_export.options import ExportOptions
+from tl_export.page.page import classifier_page
+from tl_export.page.runtime import browser_runtime
 from tl_export.proof.golden import Golden, golden_samples
 from tl_export.proof.precision import RULES
 from tl_export.proof.proof import parity_json
@@ -20,7 +22,7 @@ from tl_export.proof.trained import Trained
 from tl_export.results import ExportResult
 from tl_export.smaller.form import Formed, give_form
 from tl_export.smaller.gates import Allowance
-from tl_infer.model.contract import HEATMAP, LOGITS, PROBABILITIES, ModelSpec
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.system.files import replacing
 from tl_infer.system.temporaries import remove_stale
 from tl_train.errors import TracingError
@@ -34,6 +36,7 @@ def export(
     out: str | os.PathLike[str] | None = None,
     options: ExportOptions | None = None,
     *,
+    page: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -45,6 +48,7 @@ def export(
         run: folder that tl-train wrote.
         out: file to write; `model.onnx` in the run's folder when None.
         options: what the file holds and what it is verified on; `ExportOptions()` when None.
+        page: HTML file to write too, which classifies in a browser; none when None.
         overwrite: replace existing files.
         progress: shows what goes on; silent when None.
 
@@ -56,39 +60,49 @@ def export(
     run = Path(run)
     out = RunFolder(run).model_file if out is None else Path(out)
     options, progress = options or ExportOptions(), progress or Progress()
-    _check_names(out, overwrite)
+    page = None if page is None else Path(page)
+    _check_names(out, page, overwrite)
+    runtime = None if page is None else browser_runtime(progress)
     trained = Trained.load(run, options.images, options.verify_count)
     metrics = trained.run.metrics()
     formed, outputs = _proven_file(trained, options, progress)
     golden = _golden_samples(formed, trained, options, progress)
-    spec = _completed(formed, trained, golden)
+    spec = _completed(formed, _spec(trained, options), trained, golden)
     data = formed.file.SerializeToString()
-    result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8)
+    result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, page)
     sha256 = hashlib.sha256(data).hexdigest()
     parity = _utf8(parity_json(formed.proof, golden.document(), sha256, run, formed.document()))
     digests = {out.name: sha256, parity_path(out).name: hashlib.sha256(parity).hexdigest()}
     card = model_card(result, spec, trained, metrics) + digest_lines(digests)
-    _write({out: data, parity_path(out): parity, card_path(out): _utf8(card)})
+    files = {out: data, parity_path(out): parity, card_path(out): _utf8(card)}
+    if page is not None and runtime is not None:
+        files[page] = classifier_page(data, page.stem, runtime)
+    _write(files)
     return result
 
 
 def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -> tuple[Formed, tuple[str, ...]]:
     """The file in the precision that is asked for, proven, and the names of its outputs."""
-    route, spec = trained.route, trained.spec
+    route, spec = trained.route, _spec(trained, options)
     progress.note(f"Tracing {spec.architecture}")
     chosen = chosen_outputs(options.outputs, route.taps)
     if HEATMAP in options.outputs and HEATMAP not in chosen:
         progress.note(f"No output 'heatmap': {route.taps.reason}")
+    familiarity = route.familiarity if FAMILIARITY in options.outputs else None
+    if FAMILIARITY in options.outputs and familiarity is None:
+        progress.note("No output 'familiarity': it was not fitted for this model, as with too few held-back images")
     # The proof looks at the logits and int8 is made by them, also where the file does not give them.
-    traced = (LOGITS, *(name for name in chosen if name != LOGITS))
+    needed = (LOGITS,) if familiarity is None else (LOGITS, EMBEDDING)
+    traced = (*needed, *(name for name in chosen if name not in needed))
     try:
         network = trace(TappedNetwork(route.model, route.taps, traced), spec.preprocess.size, traced)
     except TracingError as error:
         raise ExportError(str(error)) from error
-    whole = assemble(network, spec, (PROBABILITIES, *traced))
+    told = () if familiarity is None else (FAMILIARITY,)
+    whole = assemble(network, spec, (PROBABILITIES, *traced, *told), familiarity)
     set_spec(whole, spec, bit_depth=route.limits.bit_depth)
     formed = give_form(whole, options.precision, trained, progress, Allowance(options.max_drop, options.gate))
-    outputs = (PROBABILITIES, *chosen)
+    outputs = (PROBABILITIES, *chosen, *told)
     leave_outputs(formed.file, outputs)
     return formed, outputs
 
@@ -105,21 +119,31 @@ def _golden_samples(formed: Formed, trained: Trained, options: ExportOptions, pr
     return golden
 
 
-def _completed(formed: Formed, trained: Trained, golden: Golden) -> ModelSpec:
+def _spec(trained: Trained, options: ExportOptions) -> ModelSpec:
+    """What the run says of its model, as far as the file has it."""
+    has_familiarity = FAMILIARITY in options.outputs and trained.route.familiarity is not None
+    return trained.spec if has_familiarity else dataclasses.replace(trained.spec, familiarity=None)
+
+
+def _completed(formed: Formed, spec: ModelSpec, trained: Trained, golden: Golden) -> ModelSpec:
     """The spec with the proof and what was measured; written into the file, whose graph stays the one proven."""
-    metrics = {**trained.spec.metrics, **formed.metrics()}
-    spec = dataclasses.replace(formed.spec(trained.spec), parity=formed.proof.summary(), metrics=metrics)
+    metrics = {**spec.metrics, **formed.metrics()}
+    spec = dataclasses.replace(formed.spec(spec), parity=formed.proof.summary(), metrics=metrics)
     set_spec(formed.file, spec, golden.samples, trained.route.limits.bit_depth)
     return spec
 
 
-def _check_names(out: Path, overwrite: bool) -> None:
+def _check_names(out: Path, page: Path | None, overwrite: bool) -> None:
     """Say early what would only fail after minutes of work."""
-    if not out.parent.is_dir():
-        raise ExportError(f"{out}: the folder {out.parent} does not exist; make it first")
+    pages = [] if page is None else [page]
+    for path in (out, *pages):
+        if not path.parent.is_dir():
+            raise ExportError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):
+        raise ExportError(f"{page}: found suffix '{page.suffix}', expected .html: a page for a browser")
     if out.suffix in (".md", ".json"):
         raise ExportError(f"{out}: the model card and the proof are written under such names; name the file *.onnx")
-    for path in (out, parity_path(out), card_path(out)):
+    for path in (out, parity_path(out), card_path(out), *pages):
         if path.is_dir():
             raise ExportError(f"{path}: is a folder; expected the name of a file to write")
         if path.exists() and not overwrite:

@@ -22,6 +22,7 @@ class ExportResult:
         proof: what was proven of it.
         golden: its golden samples.
         int8: what came of int8, where it was asked for; the file may be float32 all the same.
+        page: the page for browsers, where it was asked for.
 
     """
 
@@ -31,6 +32,7 @@ class ExportResult:
     proof: Proof
     golden: Golden
     int8: QuantizeResult | None
+    page: Path | None = None
 
     @property
     def parity(self) -> ParitySummary:

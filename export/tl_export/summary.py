@@ -18,6 +18,8 @@ def export_lines(result: ExportResult) -> Iterator[str]:
     yield f"Golden samples: {len(golden.samples.samples)}, tolerance {golden.samples.tolerance:g}; {faults}"
     about = f"{result.size_bytes / 1e6:.1f} MB, {result.proof.precision.value}; {', '.join(result.outputs)}"
     yield f"Model: {result.path} ({about})"
+    if result.page is not None:
+        yield f"Page: {result.page}; open it in a browser"
 
 
 def check_lines(model: str, result: CheckResult) -> Iterator[str]:

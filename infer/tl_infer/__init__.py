@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from tl_infer.images import load_image
     from tl_infer.limits import Limits
-    from tl_infer.model.contract import ModelSpec, ParitySummary, PreprocessSpec
+    from tl_infer.model.contract import FamiliaritySpec, ModelSpec, ParitySummary, PreprocessSpec
     from tl_infer.results import Classification, Score, SelfTest
 
 __version__ = "0.1.0"
@@ -40,6 +40,7 @@ __all__ = [
     "Classification",
     "Classifier",
     "ClosedError",
+    "FamiliaritySpec",
     "ImageError",
     "ImageTooLargeError",
     "InputPathError",
@@ -59,7 +60,7 @@ __all__ = [
 
 _MODULES = {
     "classifier": ("Classifier",),
-    "model.contract": ("ModelSpec", "ParitySummary", "PreprocessSpec"),
+    "model.contract": ("FamiliaritySpec", "ModelSpec", "ParitySummary", "PreprocessSpec"),
     "errors": (
         "ClosedError",
         "ImageError",

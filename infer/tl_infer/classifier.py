@@ -17,7 +17,7 @@ from tl_infer.heatmaps import draw_overlay
 from tl_infer.images import ImageSource, Pixels, load_image
 from tl_infer.isolation.pool import DecodingPool
 from tl_infer.limits import DEFAULT_LIMITS, Limits
-from tl_infer.model.contract import EMBEDDING, HEATMAP, PROBABILITIES, ModelSpec
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, PROBABILITIES, ModelSpec
 from tl_infer.model.engine import Engine
 from tl_infer.model.modelfile import ModelSource, read_model
 from tl_infer.model.opening import CPU, check_providers
@@ -116,12 +116,18 @@ class Classifier:
         """Whether the model gives heatmaps."""
         return HEATMAP in self._outputs
 
+    @property
+    def has_familiarity(self) -> bool:
+        """Whether the model tells how familiar images are; each of its answers then says so."""
+        return FAMILIARITY in self._outputs
+
     def classify(
         self,
         image: ImageSource,
         top_k: int | None = 1,
         *,
         threshold: float | None = None,
+        min_familiarity: float | None = None,
         embedding: bool = False,
         heatmap: bool = False,
     ) -> Classification:
@@ -130,7 +136,8 @@ class Classifier:
         Args:
             image: path, file bytes, PIL image, or uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA.
             top_k: how many classes to name, 1 to all; None for all.
-            threshold: abstain below this probability, 0..1; 0 never abstains, None takes the model's own.
+            threshold: abstain as unsure below this probability, 0..1; 0 never does, None takes the model's own.
+            min_familiarity: abstain as unfamiliar below this familiarity, 0..1; likewise.
             embedding: also give the embedding; the image is decoded once.
             heatmap: also give the heatmap of the most probable class.
 
@@ -138,10 +145,11 @@ class Classifier:
             ImageError: the image cannot be read.
             ModelFileError: the graph failed, its answers are not finite numbers, or it lacks an output asked for.
             ClosedError: after `close`.
-            ValueError: `top_k` or `threshold` is out of range.
+            ValueError: `top_k`, `threshold` or `min_familiarity` is out of range.
 
         """
-        return self._classify(self._engine.for_one(), self._request(top_k, threshold, embedding, heatmap), image)
+        request = self._request(top_k, threshold, min_familiarity, self._extras(embedding, heatmap))
+        return self._classify(self._engine.for_one(), request, image)
 
     def classify_many(
         self,
@@ -149,6 +157,7 @@ class Classifier:
         top_k: int | None = 1,
         *,
         threshold: float | None = None,
+        min_familiarity: float | None = None,
         embedding: bool = False,
         heatmap: bool = False,
     ) -> Iterator[Classification | ImageError]:
@@ -161,24 +170,30 @@ class Classifier:
             images: as for `classify`; a generator is read only as far ahead as the threads need.
             top_k: as for `classify`.
             threshold: as for `classify`.
+            min_familiarity: as for `classify`.
             embedding: as for `classify`.
             heatmap: as for `classify`.
 
         Raises:
             ModelFileError: the model lacks an output asked for (at once, before the first result).
             ClosedError: after `close`.
-            ValueError: `top_k` or `threshold` is out of range (at once).
+            ValueError: `top_k`, `threshold` or `min_familiarity` is out of range (at once).
             RuntimeError: the iterator was taken into a forked process.
 
         """
-        request = self._request(top_k, threshold, embedding, heatmap)
+        request = self._request(top_k, threshold, min_familiarity, self._extras(embedding, heatmap))
         answer = functools.partial(self._answer_or_error, self._engine.for_many(), request)
         # While another process decodes, a thread only waits.
         waiting = 1 if self._pool is None else 2
         return ordered_map(answer, images, waiting * self._engine.threads)
 
     def classify_batch(
-        self, array: npt.NDArray[np.uint8], top_k: int | None = 1, *, threshold: float | None = None
+        self,
+        array: npt.NDArray[np.uint8],
+        top_k: int | None = 1,
+        *,
+        threshold: float | None = None,
+        min_familiarity: float | None = None,
     ) -> list[Classification]:
         """Classify images of one size that are in memory.
 
@@ -186,13 +201,14 @@ class Classifier:
             array: uint8 (N, H, W, 3), RGB, upright; N may be 0.
             top_k: as for `classify`.
             threshold: as for `classify`.
+            min_familiarity: as for `classify`.
 
         Raises:
             ImageError: another type or shape, or over a limit.
             ModelFileError, ClosedError, ValueError: as for `classify`.
 
         """
-        request = self._request(top_k, threshold)
+        request = self._request(top_k, threshold, min_familiarity, ())
         where = f"array {array.dtype} {array.shape}"
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3:
             raise ImageError(where, "expected uint8 (N, H, W, 3)")
@@ -249,10 +265,10 @@ class Classifier:
         """Run the golden samples of the model file on this machine.
 
         Returns:
-            How far the answers were off; every probability was within the tolerance.
+            How far the answers were off; all were within the tolerance.
 
         Raises:
-            SelfTestError: a probability is outside the tolerance.
+            SelfTestError: a probability or a familiarity is outside its tolerance.
             ModelFileError: the file has no golden samples, or as for `classify`.
 
         """
@@ -281,11 +297,19 @@ class Classifier:
         return f"<Classifier {self._engine.model.where}: {len(self.labels)} classes>"
 
     def _request(
-        self, top_k: int | None, threshold: float | None, embedding: bool = False, heatmap: bool = False
+        self, top_k: int | None, threshold: float | None, min_familiarity: float | None, extras: tuple[str, ...]
     ) -> Request:
+        below = self.spec.abstain_below if threshold is None else threshold
+        if self.spec.familiarity is None:
+            if min_familiarity:
+                self._need(FAMILIARITY)
+            return Request(self.labels, top_k, below, extras=extras)
+        unfamiliar_below = self.spec.familiarity.unfamiliar_below if min_familiarity is None else min_familiarity
+        return Request(self.labels, top_k, below, unfamiliar_below, (FAMILIARITY, *extras))
+
+    def _extras(self, embedding: bool, heatmap: bool) -> tuple[str, ...]:
         wanted = ((EMBEDDING, embedding), (HEATMAP, heatmap))
-        extras = tuple(self._need(name) for name, is_wanted in wanted if is_wanted)
-        return Request(self.labels, top_k, self.spec.abstain_below if threshold is None else threshold, extras)
+        return tuple(self._need(name) for name, is_wanted in wanted if is_wanted)
 
     def _need(self, output: str) -> str:
         if output not in self._outputs:

@@ -35,7 +35,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Ignore the warnings of this thread while the block runs, even where the host makes them errors."""
-    if warnings.filters[0] is not _FILTER:  # it is the host's list, which it may have replaced
+    if not warnings.filters or warnings.filters[0] is not _FILTER:  # it is the host's list, which it may have replaced
         with _lock:
             filters: Any = warnings.filters
             filters[:] = [_FILTER, *(each for each in filters if each is not _FILTER)]

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from tl_infer.images import Pixels
-from tl_infer.model.contract import EMBEDDING, HEATMAP, PROBABILITIES
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, PROBABILITIES
 from tl_infer.model.session import Session
-from tl_infer.results import Classification, Score, Vector
+from tl_infer.results import Classification, Reason, Score, Vector
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,8 +19,9 @@ class Request:
     Attributes:
         labels: of the model.
         top_k: how many classes to name, 1 to all; None for all.
-        threshold: abstain below this probability, 0..1; None never abstains.
-        extras: the outputs wanted besides the probabilities: `embedding`, `heatmap`.
+        threshold: abstain as unsure below this probability, 0..1; None never does.
+        min_familiarity: abstain as unfamiliar below this familiarity, 0..1; None never does.
+        extras: the outputs wanted besides the probabilities: `familiarity`, `embedding`, `heatmap`.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -30,13 +31,16 @@ class Request:
     labels: tuple[str, ...]
     top_k: int | None = 1
     threshold: float | None = None
+    min_familiarity: float | None = None
     extras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.top_k is not None and not 1 <= self.top_k <= len(self.labels):
             raise ValueError(f"top_k: found {self.top_k}, expected 1 to {len(self.labels)} (the model's classes)")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold: found {self.threshold}, expected 0 to 1")
+        for name in ("threshold", "min_familiarity"):
+            least = getattr(self, name)
+            if least is not None and not 0 <= least <= 1:
+                raise ValueError(f"{name}: found {least}, expected 0 to 1")
 
     def run(self, session: Session, images: Pixels, started: float) -> list[Classification]:
         """Run images of one size.
@@ -60,7 +64,16 @@ class Request:
         # Stable: of equal probabilities the first label wins, as with argmax.
         order = np.argsort(-probabilities, kind="stable")[: self.top_k]
         top = tuple(Score(self.labels[i], float(probabilities[i])) for i in order)
-        abstained = self.threshold is not None and top[0].probability < self.threshold
+        familiarity = float(outputs[FAMILIARITY]) if FAMILIARITY in outputs else None
+        reason = self._reason(top[0].probability, familiarity)
         # A copy, so that the maps of the other classes need not be kept.
         heatmap = outputs[HEATMAP][order[0]].copy() if HEATMAP in outputs else None
-        return Classification(top, abstained, ms, outputs.get(EMBEDDING), heatmap)
+        return Classification(
+            top, reason is not None, ms, outputs.get(EMBEDDING), heatmap, reason=reason, familiarity=familiarity
+        )
+
+    def _reason(self, probability: float, familiarity: float | None) -> Reason | None:
+        """Why the model abstains; of an unfamiliar image the probabilities mean nothing, so that is said first."""
+        if familiarity is not None and self.min_familiarity is not None and familiarity < self.min_familiarity:
+            return "unfamiliar"
+        return "unsure" if self.threshold is not None and probability < self.threshold else None

@@ -1,11 +1,15 @@
 """The answers of a classifier."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float32]
+
+# Why a model abstains: it cannot tell its classes apart here, or the image is unlike those of its training.
+Reason = Literal["unsure", "unfamiliar"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,14 +24,18 @@ class Score:
 class Classification:
     """The answer for one image.
 
-    Two are equal if they name the same classes with the same probabilities and both abstain or neither does.
+    Two are equal if they name the same classes with the same probabilities, are equally familiar, and both abstain for
+    the same reason or neither does.
 
     Attributes:
         top: the most probable classes, best first; as many as were asked for.
-        abstained: the best probability is below the threshold.
+        abstained: the model gives no label; `reason` says why.
         ms: milliseconds from the source to the answer, in the thread that did the work.
         embedding: float32 (D,), the pooled features, if asked for; else None.
         heatmap: float32 (h, w), where the first class of `top` was seen, if asked for; else None.
+        reason: `unfamiliar` if the image is too unlike the training images, whatever the probabilities are, `unsure` if
+            the best probability is below the threshold; None if the model did not abstain.
+        familiarity: the share of held-back training images that are less familiar, 0..1; None of a model without it.
 
     """
 
@@ -36,6 +44,8 @@ class Classification:
     ms: float = dataclasses.field(default=0.0, compare=False)
     embedding: Vector | None = dataclasses.field(default=None, compare=False, repr=False)
     heatmap: Vector | None = dataclasses.field(default=None, compare=False, repr=False)
+    reason: Reason | None = None
+    familiarity: float | None = None
 
     @property
     def label(self) -> str | None:
@@ -56,9 +66,12 @@ class SelfTest:
         samples: how many were run.
         max_difference: the largest absolute difference of any probability.
         tolerance: the largest difference that the file allows.
+        max_familiarity_difference, familiarity_tolerance: likewise of the familiarity; None of a model without it.
 
     """
 
     samples: int
     max_difference: float
     tolerance: float
+    max_familiarity_difference: float | None = None
+    familiarity_tolerance: float | None = None

@@ -4,9 +4,10 @@ import onnx
 import pytest
 
 from tl_export.graph.taps import TappedNetwork, find_taps
-from tl_export.options import ALL_OUTPUTS, OPTIONAL_OUTPUTS
+from tl_export.options import OPTIONAL_OUTPUTS
 from tl_export.proof.routes import TorchRoute
 from tl_export.proof.trained import Trained
+from tl_infer.model.contract import PROBABILITIES
 from tl_train.models.trace import trace
 from tl_train.run_folder.folder import RunFolder
 
@@ -24,7 +25,7 @@ def assembled(traced):
     """Assembles a copy of the traced network by any spec, with all outputs."""
     from tl_export.graph.assemble import assemble
 
-    def build(spec=None, outputs=ALL_OUTPUTS) -> onnx.ModelProto:
+    def build(spec=None, outputs=(PROBABILITIES, *OPTIONAL_OUTPUTS)) -> onnx.ModelProto:
         network = onnx.ModelProto()
         network.CopyFrom(traced[0])
         return assemble(network, spec or traced[1], outputs)

@@ -61,3 +61,11 @@ def test_other_threads_still_warn():
         thread.join()
         warnings.warn("not heard", UserWarning, stacklevel=1)
     assert raised == ["another thread's"]
+
+
+def test_a_host_without_any_filter():
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        assert load_image(tiff_files.many_odd_tags(3)).shape == (16, 16, 3)
+        load_image(tiff_files.many_odd_tags(3))
+        assert len(warnings.filters) == 1

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
-from tl_infer import ModelSpec, PreprocessSpec
+from tl_infer import FamiliaritySpec, ModelSpec, PreprocessSpec
 from tl_infer.model.golden import GoldenSample, GoldenSet
 
 UINT8, FLOAT = 2, 1
@@ -36,13 +36,15 @@ def color_model(
     extras: bool = False,
     heatmap_columns: int = 3,
     external: bool = False,
+    familiarity: str = "",
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """The model file.
 
     `spec` is the text under `tl.spec` (a good one when None, absent when empty), `golden` that under `tl.golden`.
     With `extras` the file has an embedding, the mean colour, and a heatmap, the channels; with `external` it says
-    that a weight is in another file. `metadata` has further entries.
+    that a weight is in another file. With `familiarity`, the name of a further output, it says how bright the brightest
+    colour is, 0..1. `metadata` has further entries.
     """
     entries = {"tl.spec": SPEC.to_json() if spec is None else spec, "tl.golden": golden}
     nodes = [
@@ -58,7 +60,16 @@ def color_model(
             _node("Transpose", ["float"], "heatmap", _attribute_ints("perm", [0, 3, 1, 2])),
         ]
         outputs += [("embedding", ["N", 3]), ("heatmap", ["N", heatmap_columns, "H", "W"])]
+    if familiarity:
+        nodes += [
+            _node("ReduceMax", ["mean", "last"], "brightest", _attribute_int("keepdims", 0)),
+            _node("Mul", ["brightest", "per level"], familiarity),
+        ]
+        outputs.append((familiarity, ["N"]))
     constants = [
+        _field(1, _varint(1), wire=0) + _field(2, _varint(7), wire=0) + _field(8, b"last")
+        + _field(9, struct.pack("<q", 1)),
+        _field(2, _varint(FLOAT), wire=0) + _field(8, b"per level") + _field(9, struct.pack("<f", 1 / 255)),
         _field(1, _varint(2), wire=0) + _field(2, _varint(7), wire=0) + _field(8, b"axes")
         + _field(9, struct.pack("<2q", 1, 2)),
         _field(2, _varint(FLOAT), wire=0) + _field(8, b"gain") + _field(9, struct.pack("<f", gain)),
@@ -79,7 +90,13 @@ def abstaining_spec(below: float) -> str:
     return dataclasses.replace(SPEC, abstain_below=below).to_json()
 
 
-def golden_set(error: float = 0.0) -> str:
+def familiar_spec(unfamiliar_below: float = 0.5, below: float | None = None) -> str:
+    """The good spec of a model that tells how familiar images are."""
+    familiarity = FamiliaritySpec(unfamiliar_below=unfamiliar_below, images=1000)
+    return dataclasses.replace(SPEC, abstain_below=below, familiarity=familiarity).to_json()
+
+
+def golden_set(error: float = 0.0, familiarity: float | None = None) -> str:
     """Golden samples for the model of gain 8 / 255; `error` is what is wrong with their probabilities."""
     others = 1 / (2 + math.exp(8))
     samples = []
@@ -88,8 +105,10 @@ def golden_set(error: float = 0.0) -> str:
         Image.new("RGB", (4, 4), color).save(buffer, "PNG")
         probabilities = [others + error / 2] * 3
         probabilities[index] = 1 - 2 * others - error
-        samples.append(GoldenSample(name=color, png=buffer.getvalue(), probabilities=tuple(probabilities)))
-    return GoldenSet(samples=tuple(samples), tolerance=1e-4).to_json()
+        samples.append(GoldenSample(name=color, png=buffer.getvalue(), probabilities=tuple(probabilities),
+                                    familiarity=familiarity))  # fmt: skip
+    of_familiarity = None if familiarity is None else 1e-3
+    return GoldenSet(samples=tuple(samples), tolerance=1e-4, familiarity_tolerance=of_familiarity).to_json()
 
 
 def _model(graph: bytes, metadata: Mapping[str, str]) -> bytes:

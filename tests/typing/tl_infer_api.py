@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, assert_type
+from typing import BinaryIO, Literal, assert_type
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from tl_infer import (
     Classification,
     Classifier,
     ClosedError,
+    FamiliaritySpec,
     ImageError,
     ImageTooLargeError,
     InputPathError,
@@ -66,13 +67,15 @@ def many(classifier: Classifier, paths: Iterator[Path], pixels: Bytes) -> None:
             assert_type(result.ms, float | None)
         else:
             assert_type(result, Classification)
-    assert_type(classifier.classify_batch(pixels, 2, threshold=0.1), list[Classification])
+    assert_type(classifier.classify_batch(pixels, 2, threshold=0.1, min_familiarity=0), list[Classification])
 
 
 def answers(result: Classification, tested: SelfTest) -> None:
     assert_type(result.label, str | None)
     assert_type(result.probability, float)
     assert_type(result.abstained, bool)
+    assert_type(result.reason, Literal["unsure", "unfamiliar"] | None)
+    assert_type(result.familiarity, float | None)
     assert_type(result.ms, float)
     assert_type(result.top, tuple[Score, ...])
     assert_type(result.top[0].label, str)
@@ -86,7 +89,7 @@ def describing(classifier: Classifier) -> None:
     assert_type(classifier.labels, tuple[str, ...])
     assert_type(classifier.sha256, str)
     assert_type(classifier.outputs, tuple[str, ...])
-    assert_type(classifier.has_embedding and classifier.has_heatmap, bool)
+    assert_type(classifier.has_embedding and classifier.has_heatmap and classifier.has_familiarity, bool)
     assert_type(classifier.self_test(), SelfTest)
     assert_type(classifier.limits, Limits)
     assert_type(classifier.sixteen_bit_images, dict[int, int])
@@ -96,6 +99,7 @@ def describing(classifier: Classifier) -> None:
     assert_type(classifier.spec.parity, ParitySummary | None)
     assert_type(classifier.spec.metrics, Mapping[str, float])
     assert_type(classifier.spec.abstain_below, float | None)
+    assert_type(classifier.spec.familiarity, FamiliaritySpec | None)
 
 
 def failing() -> tuple[type[TlError], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterable
@@ -186,6 +187,7 @@ def _configs(recipes: Iterable[str], given: dict[str, Any]) -> dict[str, TrainCo
 
 
 def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str]) -> None:
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written does no harm
     wait_without_spinning()
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
     from tl_train import compare, dry_run, train

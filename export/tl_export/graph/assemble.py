@@ -7,9 +7,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
+from tl_export.graph.familiarity import add_familiarity
 from tl_infer.model.contract import (
     BIT_DEPTH_KEY,
     EMBEDDING,
+    FAMILIARITY,
     HEATMAP,
     INPUT_NAME,
     LOGITS,
@@ -19,6 +21,7 @@ from tl_infer.model.contract import (
     ModelSpec,
 )
 from tl_infer.model.golden import GOLDEN_KEY, GoldenSet
+from tl_train.familiarity.score import Familiarity
 from tl_train.preprocess.graph import TENSOR_NAME, build_graph
 from tl_train.preprocess.onnx_builder import OPSET
 
@@ -28,18 +31,23 @@ _OUTPUTS = {
     LOGITS: "the network's answer before temperature and softmax",
     EMBEDDING: "what the last linear layer (or layers) of the network see of the picture: its pooled features",
     HEATMAP: "class activation map: the logits as they come from each part of the input; its mean is the logits",
+    FAMILIARITY: "the share of held-back training pictures that are less familiar than this one, 0 to 1",
 }
 
 
 def assemble(
-    network: onnx.ModelProto, spec: ModelSpec, outputs: Sequence[str] = (PROBABILITIES, LOGITS)
+    network: onnx.ModelProto,
+    spec: ModelSpec,
+    outputs: Sequence[str] = (PROBABILITIES, LOGITS),
+    familiarity: Familiarity | None = None,
 ) -> onnx.ModelProto:
     """The finished model: `image` uint8 [N, H, W, 3] -> `probabilities` float32 [N, C], and other outputs.
 
     Args:
         network: input `tensor` float32 [N, 3, h, w], output `logits` and maybe more; modified in place.
         spec: decides the preprocessing and the temperature, and is written into the file.
-        outputs: of the file; all but `probabilities` have to be outputs of the network.
+        outputs: of the file; all but `probabilities` and `familiarity` have to be outputs of the network.
+        familiarity: what the output `familiarity` is to be; the network then has the output `embedding`.
 
     Returns:
         A model that passed the ONNX checker.
@@ -54,6 +62,8 @@ def assemble(
     )  # fmt: skip
     model.graph.doc_string = "preprocess/...: pixels to `tensor`; then the network, by its layers; then the softmax"
     _add_softmax(model.graph, spec.temperature)
+    if familiarity is not None:
+        add_familiarity(model.graph, familiarity)
     _declare_signature(model.graph, len(spec.labels), outputs)
     # merge_models lists the domain once per part, and some importers reject shapes noted before the merge.
     del model.opset_import[:]
@@ -119,6 +129,7 @@ def _declare_signature(graph: onnx.GraphProto, classes: int, names: Sequence[str
     outputs = []
     for name in names:
         shape: list[str | int | None] = ["N", *found[name][1:]] if name in (EMBEDDING, HEATMAP) else ["N", classes]
+        shape = ["N"] if name == FAMILIARITY else shape
         output = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         output.doc_string = _OUTPUTS[name]
         outputs.append(output)

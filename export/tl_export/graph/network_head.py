@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tl_export.graph.network_part import leads_to
-from tl_infer.model.contract import LOGITS
+from tl_infer.model.contract import HEATMAP, LOGITS
 
 Weights = npt.NDArray[np.float32]
 
@@ -74,7 +74,8 @@ def with_head(network: onnx.ModelProto, weight: Weights, bias: Weights) -> onnx.
     result.CopyFrom(network)
     nodes = list(result.graph.node)
     needed = leads_to(nodes, LOGITS)
-    beside = [node for node in nodes if not needed.intersection(node.output)]
+    made_of = leads_to(nodes, HEATMAP) - needed
+    beside = [node for node in nodes if made_of.intersection(node.output)]
     of_heatmap = {name for node in beside for name in node.input}
     names = next(node for node in nodes if node.name == head.node).input
     found_weight = not beside

@@ -6,6 +6,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tl_export.errors import ExportError
+from tl_export.graph.familiarity import PREFIX
 from tl_infer.model.contract import LOGITS, SPEC_KEY, ModelSpec
 from tl_train.preprocess.graph import TENSOR_NAME
 
@@ -98,7 +99,7 @@ def leads_to(nodes: list[onnx.NodeProto], name: str) -> set[str]:
 
 
 def _split(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto], list[onnx.NodeProto]]:
-    """The nodes before the network, those of the network, and those behind its logits."""
+    """The nodes before the network, those of the network, and those behind its logits and its embedding."""
     nodes = list(graph.node)
     sources = leads_to(nodes, TENSOR_NAME)
     before = [node for node in nodes if sources.intersection(node.output)]
@@ -107,7 +108,7 @@ def _split(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.Node
     results = {LOGITS}
     after = []
     for node in nodes:
-        if results.intersection(_reads(node)):
+        if results.intersection(_reads(node)) or node.name.startswith(PREFIX):
             results.update(node.output)
             after.append(node)
     others = {id(node) for node in (*before, *after)}

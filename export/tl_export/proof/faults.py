@@ -1,21 +1,21 @@
 """Fault injection: what runtimes and callers get wrong, to see whether the checks notice."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from tl_infer.model.contract import INPUT_NAME
+from tl_train.preprocess.filters import WIDENING
 
 
 def without_antialias(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy as computed by a runtime that ignores `antialias`, as OpenVINO and OpenCV's dnn did."""
+    """A copy whose filters do not widen when the image shrinks, as those of many resizes elsewhere."""
     copy = _copy(model)
-    for node in _resizes(copy.graph):
-        for attribute in node.attribute:
-            if attribute.name in ("antialias", "exclude_outside"):  # the latter is only allowed with the former
-                attribute.i = 0
+    for node in copy.graph.node:
+        if node.name.endswith(f"/{WIDENING}"):
+            node.input[0] = node.input[1]  # the larger of 1 and 1, instead of the scale and 1
     return copy
 
 
@@ -33,15 +33,6 @@ FAULTS: Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
     "resize without antialias": without_antialias,
     "swapped channels": with_swapped_channels,
 }
-
-
-def _resizes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        if node.op_type == "Resize":
-            yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _resizes(attribute.g)
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -25,6 +25,8 @@ from tl_infer.model.session import Session
 _FAULT_MARGIN = 4  # the tolerance is at most this part of what the weakest fault does
 _SMALLEST_TOLERANCE = 1e-4
 _CANDIDATES = 24
+# A grey level here and there, or another instruction, may carry an image past a few hundredths of the held-back ones.
+_FAMILIARITY_TOLERANCES = {Precision.FP32: 0.05, Precision.FP16: 0.05, Precision.INT8: 0.2}
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -85,7 +87,8 @@ def golden_samples(
     classifier = Classifier(file, limits=trained.route.limits)
     sources = synthetic_pictures() if synthetic else _alternating(classifier, trained.pictures)
     chosen = sample_pictures(sources, classifier.spec.preprocess)
-    expected = [_probabilities(classifier, png) for _, png in chosen]
+    answers = [_answer(classifier, png) for _, png in chosen]
+    expected = [probabilities for probabilities, _ in answers]
     pytorch = _apart(expected, [trained.route(png).values[PROBABILITIES] for _, png in chosen])
     images = [load_image(png) for _, png in chosen]
     harmless = _harmless_changes(file, images, expected)
@@ -94,10 +97,12 @@ def golden_samples(
         harmless["PyTorch"] = pytorch
     faults = _fault_differences(file, images, expected)
     samples = tuple(
-        GoldenSample(name=name, png=png, probabilities=tuple(_rounded(row)))
-        for (name, png), row in zip(chosen, expected, strict=True)
+        GoldenSample(name=name, png=png, probabilities=tuple(_rounded(row)), familiarity=familiarity)
+        for (name, png), (row, familiarity) in zip(chosen, answers, strict=True)
     )
-    golden = GoldenSet(samples=samples, tolerance=_tolerance(harmless, faults, rule))
+    of_familiarity = None if classifier.spec.familiarity is None else _FAMILIARITY_TOLERANCES[rule.precision]
+    tolerance = _tolerance(harmless, faults, rule)
+    golden = GoldenSet(samples=samples, tolerance=tolerance, familiarity_tolerance=of_familiarity)
     return Golden(golden, harmless, faults, pytorch, synthetic)
 
 
@@ -158,9 +163,12 @@ def _rounded(row: Probabilities) -> list[float]:
     return [min(1.0, float(f"{value:.7f}")) for value in row]
 
 
-def _probabilities(classifier: Classifier, png: bytes) -> Probabilities:
-    scores = {score.label: score.probability for score in classifier.classify(png, top_k=None).top}
-    return np.array([scores[label] for label in classifier.labels])
+def _answer(classifier: Classifier, png: bytes) -> tuple[Probabilities, float | None]:
+    """The probabilities, and the familiarity of a model that tells it."""
+    result = classifier.classify(png, top_k=None)
+    scores = {score.label: score.probability for score in result.top}
+    familiarity = None if result.familiarity is None else float(f"{result.familiarity:.6f}")
+    return np.array([scores[label] for label in classifier.labels]), familiarity
 
 
 def _run(session: Session, image: Pixels) -> npt.NDArray[np.float32]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 import onnx
 from onnx import TensorProto
 
+from tl_export.graph.familiarity import PREFIX
 from tl_export.options import Precision
 from tl_export.proof.stages import DECODE, LABEL, TENSOR, TOLERANCES
-from tl_infer.model.contract import EMBEDDING, HEATMAP, PROBABILITIES
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, PROBABILITIES
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ FP16_MAX_PROBABILITY_DIFFERENCE = 5e-3
 # (Lite0, 2 classes). The same share of an image's logits says nothing: where classes are close, all may be small.
 FP16_MAX_EMBEDDING_DIFFERENCE = 0.02
 FP16_MAX_HEATMAP_DIFFERENCE = 0.05
+# A hundredth of the held-back images lies between two scores, and rounding may carry an image past a few of them.
+FP16_MAX_FAMILIARITY_DIFFERENCE = 0.05
 
 _FP16_TOLERANCES = {
     DECODE: TOLERANCES[DECODE],
@@ -49,6 +52,7 @@ _FP16_TOLERANCES = {
     EMBEDDING: FP16_MAX_EMBEDDING_DIFFERENCE,
     HEATMAP: FP16_MAX_HEATMAP_DIFFERENCE,
     PROBABILITIES: FP16_MAX_PROBABILITY_DIFFERENCE,
+    FAMILIARITY: FP16_MAX_FAMILIARITY_DIFFERENCE,
     # Two probabilities that may each move by the tolerance change places only where they were closer than twice that.
     LABEL: 2 * FP16_MAX_PROBABILITY_DIFFERENCE,
 }
@@ -98,6 +102,7 @@ def precision_of(model: onnx.ModelProto) -> Precision:
     """What the graph itself shows; metadata could claim anything."""
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         return Precision.INT8
-    if any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer):
+    network = [tensor for tensor in model.graph.initializer if not tensor.name.startswith(PREFIX)]
+    if any(tensor.data_type == TensorProto.FLOAT16 for tensor in network):
         return Precision.FP16
     return Precision.FP32

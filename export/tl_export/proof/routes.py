@@ -18,9 +18,10 @@ from tl_export.proof.stages import DECODE, TENSOR, Answer
 from tl_infer.classifier import Classifier
 from tl_infer.images import Pixels, load_image
 from tl_infer.limits import DEFAULT_LIMITS, Limits
-from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.model.session import Session
 from tl_infer.system.parallel import available_threads
+from tl_train.familiarity.score import Familiarity
 from tl_train.models.architectures import Architecture
 from tl_train.preprocess.graph import TENSOR_NAME, Preprocessor
 
@@ -34,14 +35,21 @@ class TorchRoute:
         architecture: of the network.
         taps: where the network's inner values are taken.
         limits: what decoding an image may take, and how 16-bit images are scaled, as in training.
+        familiarity: what tells how familiar an image is; None where the run has nothing that does.
 
     """
 
     def __init__(
-        self, model: nn.Module, spec: ModelSpec, architecture: Architecture, limits: Limits = DEFAULT_LIMITS
+        self,
+        model: nn.Module,
+        spec: ModelSpec,
+        architecture: Architecture,
+        limits: Limits = DEFAULT_LIMITS,
+        familiarity: Familiarity | None = None,
     ) -> None:
         """Take a run's network, as `RunFolder.load_model` gives it, and run it once to find its taps."""
         self.limits = limits
+        self.familiarity = familiarity
         self.model = model.eval()
         self.spec = spec
         self.architecture = architecture
@@ -73,7 +81,11 @@ class TorchRoute:
                 # Not the way the file does it: the head itself, position by position, layer after layer.
                 positions = inner["feature_map"].flatten(2).transpose(1, 2)
                 values[HEATMAP] = self._head(positions).transpose(1, 2).unflatten(2, inner["feature_map"].shape[2:])
-        return {name: value[0].numpy() for name, value in values.items()}
+        found = {name: value[0].numpy() for name, value in values.items()}
+        if self.familiarity is not None:
+            shares = self.familiarity(found[EMBEDDING][np.newaxis], found[LOGITS][np.newaxis])
+            found[FAMILIARITY] = shares[0].astype(np.float32)
+        return found
 
     def label(self, probabilities: npt.NDArray[np.floating]) -> str:
         """The top-1 class of probabilities (C,)."""
@@ -118,9 +130,12 @@ class FileRoute:
         values: dict[str, npt.NDArray[Any]] = {DECODE: pixels}
         values.update((name, result[0]) for name, result in zip(self.outputs, results, strict=True))
         # What users get takes the place of what the copy said.
-        scores = self.classifier.classify(picture, top_k=None).top
+        result = self.classifier.classify(picture, top_k=None)
+        scores = result.top
         by_label = {score.label: score.probability for score in scores}
         values[PROBABILITIES] = np.array([by_label[label] for label in self.classifier.labels])
+        if result.familiarity is not None:
+            values[FAMILIARITY] = np.array(result.familiarity)
         return Answer(values, scores[0].label)
 
     def probabilities(self, images: Pixels, *, optimized: bool = True) -> npt.NDArray[np.float32]:
@@ -142,4 +157,5 @@ def _with_inner_outputs(file: bytes) -> tuple[Sequence[str], bytes]:
     if LOGITS not in outputs:
         model.graph.output.append(outputs[PROBABILITIES])  # as a copy, of the same type and shape
         model.graph.output[-1].name = LOGITS
-    return (TENSOR_NAME, LOGITS, *(name for name in (EMBEDDING, HEATMAP) if name in outputs)), model.SerializeToString()
+    inner = (TENSOR_NAME, LOGITS, *(name for name in (EMBEDDING, HEATMAP) if name in outputs))
+    return inner, model.SerializeToString()

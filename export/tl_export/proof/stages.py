@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES
 
 DECODE = "decode"
 TENSOR = "tensor"
 LABEL = "label"
 
 # In the order in which a fault spreads: each stage is computed from the ones before it.
-STAGES = (DECODE, TENSOR, EMBEDDING, LOGITS, HEATMAP, PROBABILITIES, LABEL)
+STAGES = (DECODE, TENSOR, EMBEDDING, LOGITS, HEATMAP, PROBABILITIES, FAMILIARITY, LABEL)
 
 # A logit is a log of odds: where a head has learnt next to nothing all are near zero, and a share of them says only how
 # float32 rounds. A difference of 1e-4 moves no probability by more than a quarter of that. Heatmaps add up to logits.
@@ -29,6 +29,7 @@ UNITS: Mapping[str, str] = {
     LOGITS: "of the largest value or 1",
     HEATMAP: "of the largest value or 1",
     PROBABILITIES: "of probability",
+    FAMILIARITY: "of familiarity",
     LABEL: "of probability",
 }
 
@@ -41,6 +42,7 @@ TOLERANCES: Mapping[str, float] = {
     LOGITS: 1e-4,
     HEATMAP: 1e-4,
     PROBABILITIES: 1e-4,
+    FAMILIARITY: 1e-3,
     LABEL: 0.0,
 }
 
@@ -51,7 +53,8 @@ class Answer:
 
     Attributes:
         values: stage -> array: `decode` uint8 (H, W, 3), `tensor` (3, h, w), `embedding` (D,), `logits` (C,),
-            `heatmap` (C, h', w'), `probabilities` (C,). Embedding and heatmap may be absent.
+            `heatmap` (C, h', w'), `probabilities` (C,), `familiarity` (). Embedding, heatmap and familiarity may be
+            absent.
         label: the top-1 class.
 
     """

@@ -49,5 +49,5 @@ class Trained:
         if isinstance(images, str | os.PathLike):
             raise TypeError(f"images: found {os.fspath(images)!r}, expected a list of paths")
         folder = RunFolder(run)
-        route = TorchRoute(*folder.load_model(), folder.config().data.limits)
+        route = TorchRoute(*folder.load_model(), folder.config().data.limits, folder.familiarity())
         return Trained(folder, route, evenly(find_files(images) if images else folder.held_out_files(), count))

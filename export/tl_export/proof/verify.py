@@ -16,6 +16,7 @@ from tl_export.proof.trained import Trained
 from tl_export.run_pictures import evenly
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
+from tl_infer.model.contract import FAMILIARITY
 from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
 from tl_train.progress import Progress
 
@@ -46,6 +47,11 @@ def verify(trained: Trained, file: bytes, progress: Progress, rule: Rule = RULES
     if not trained.pictures:
         raise VerificationError("there are no images to verify on; give some with --images")
     route, labels = FileRoute(file, trained.route.limits), trained.spec.labels
+    if route.classifier.has_familiarity and trained.route.familiarity is None:
+        raise VerificationError(
+            f"the file differs from the trained model, first at stage '{FAMILIARITY}': the file has that output, "
+            "the run has nothing that it could be compared with; export the run again"
+        )
     measured, independent = _measure(trained, route, progress)
     stages = summarise(measured, rule.tolerances)
     agreeing = sum(gaps[LABEL] == 0 for _, gaps in measured)

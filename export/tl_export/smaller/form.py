@@ -39,7 +39,10 @@ class Formed:
 
     def spec(self, trained: ModelSpec) -> ModelSpec:
         """What this form says of itself; a head that was fitted again has its own temperature and threshold."""
-        return trained if self.int8 is None else self.int8.spec
+        if self.int8 is None or not self.int8.kept:
+            return trained
+        own = self.int8.spec
+        return dataclasses.replace(trained, temperature=own.temperature, abstain_below=own.abstain_below)
 
     def metrics(self) -> dict[str, float]:
         """What was measured of this form on held-out images, for the file's own metrics."""
@@ -92,7 +95,7 @@ def _int8_or(plain: Formed, trained: Trained, progress: Progress, allowance: All
             small = _described(result.model, Precision.INT8)
             return Formed(small, _proof(small, Precision.INT8, trained, progress), result, plain.proof)
         except VerificationError as error:
-            result = result.refused(plain.file, trained.spec, str(error))
+            result = result.refused(plain.file, str(error))
     return dataclasses.replace(plain, int8=result)
 
 

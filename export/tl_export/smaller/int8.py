@@ -133,7 +133,7 @@ class _Trial:
         objections = settings.allowance.objections(loss, speed)
         result = QuantizeResult(
             model=self.float32 if objections else self.int8,
-            spec=spec_of(self.float32) if objections else self.refitted.spec,
+            spec=self.refitted.spec,
             objections=tuple(objections),
             reason="",
             fp32=Measured("fp32", len(before), speed.ms[0], old.accuracy, old.log_loss, 1.0),

@@ -39,7 +39,7 @@ class QuantizeResult:
 
     Attributes:
         model: the file to use: the int8 one, or the one that was given, unchanged.
-        spec: of that file; temperature and threshold of int8 are its own.
+        spec: of the int8 file, whether it was kept or not; temperature and threshold are its own.
         objections: why int8 was refused; none where it was kept.
         reason: one line that says so, with the figures; it begins with `kept int8: ` or `kept fp32: `.
         fp32: of the file that was given.
@@ -82,12 +82,11 @@ class QuantizeResult:
         found.update((name, _plain(getattr(self, name))) for name in names)
         return found
 
-    def refused(self, model: onnx.ModelProto, spec: ModelSpec, why: str) -> "QuantizeResult":
+    def refused(self, model: onnx.ModelProto, why: str) -> "QuantizeResult":
         """The same, but with the float file kept after all, because the int8 one failed its proof."""
         figures = self.reason.removeprefix("kept int8: ")
-        return dataclasses.replace(
-            self, model=model, spec=spec, objections=(why,), reason=f"kept fp32: int8 failed: {why}; {figures}"
-        )
+        why_fp32 = f"kept fp32: int8 failed: {why}; {figures}"
+        return dataclasses.replace(self, model=model, objections=(why,), reason=why_fp32)
 
 
 def reason(result: QuantizeResult, allowance: Allowance) -> str:

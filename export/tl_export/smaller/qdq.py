@@ -6,10 +6,8 @@ The only module of tl_export that names onnxruntime.
 import contextlib
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from tl_export.errors import ExportError
 from tl_export.graph.network_head import GraphHead, find_head
 from tl_export.graph.network_part import leads_to
 from tl_infer.errors import first_line
+from tl_infer.system.temporaries import temporary_folder
 from tl_train.preprocess.graph import TENSOR_NAME
 
 _OPERATORS = sorted({*QDQRegistry, *QLinearOpsRegistry})
@@ -116,13 +115,13 @@ class QuantizableNetwork:
 
 def _measure_ranges(network: onnx.ModelProto, tensors: Iterable[npt.NDArray[np.float32]]) -> Any:
     """Smallest and largest value of every tensor over the images, in onnxruntime's own form."""
-    with tempfile.TemporaryDirectory(prefix="tl-export-") as folder:  # for this user alone; onnxruntime wants files
-        path = Path(folder) / "network.onnx"
+    with temporary_folder() as folder:  # onnxruntime wants files
+        path = folder / "network.onnx"
         path.write_bytes(network.SerializeToString())
         calibrator = create_calibrator(
             path,
             _OPERATORS,
-            augmented_model_path=str(Path(folder) / "observed.onnx"),
+            augmented_model_path=str(folder / "observed.onnx"),
             calibrate_method=CalibrationMethod.MinMax,
         )
         calibrator.collect_data(_Reader(tensors))

@@ -65,6 +65,7 @@ class _Remembered(Iterator[Path]):
 def _classified(classifier: Classifier, options: Options, paths: Iterator[Path]) -> Iterator[Result]:
     wanted: dict[str, Any] = {
         "threshold": options.threshold,
+        "min_familiarity": options.min_familiarity,
         "embedding": options.embeddings is not None,
         "heatmap": options.heatmaps is not None,
     }

@@ -88,9 +88,13 @@ _COUNT = click.IntRange(min=1)
               help="How many classes to name; all gives every probability, in CSV a column per class. "
                    "From 2 on, also for images the model abstains on.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1),
-              help="Abstain below this probability; 0 never abstains.  [default: the model's own]")  # fmt: skip
+              help="Abstain as unsure below this probability; 0 never does.  [default: the model's own]")  # fmt: skip
+@click.option("--min-familiarity", type=click.FloatRange(0, 1),
+              help="Abstain as unfamiliar below this familiarity, the share of training images that are less familiar; "
+                   "0 never does.  [default: the model's own]")  # fmt: skip
 @click.option("--sort-into", metavar="DIR", type=_PATH,
-              help="Put each file into the folder of its class in DIR, or into _unsure or _failed.")  # fmt: skip
+              help="Put each file into the folder of its class in DIR, or into _unsure, _unfamiliar or "
+                   "_failed.")  # fmt: skip
 @click.option("--copy", "copy", is_flag=True, help="With --sort-into: copy, which is the default.")
 @click.option("--move", is_flag=True, help="With --sort-into: move; files that failed stay where they are.")
 @click.option("--link", is_flag=True, help="With --sort-into: make symbolic links.")

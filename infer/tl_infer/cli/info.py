@@ -3,7 +3,7 @@
 from tl_infer.classifier import Classifier
 from tl_infer.cli.safetext import printable
 from tl_infer.errors import and_more
-from tl_infer.model.contract import ParitySummary, PreprocessSpec
+from tl_infer.model.contract import FamiliaritySpec, ParitySummary, PreprocessSpec
 
 _MOST_LABELS = 20
 
@@ -19,6 +19,7 @@ def info_lines(classifier: Classifier) -> list[str]:
         ("outputs", ", ".join(classifier.outputs)),
         ("temperature", f"{spec.temperature:g}"),
         ("threshold", "none: never abstains" if spec.abstain_below is None else f"{spec.abstain_below:g}"),
+        *_familiarity(spec.familiarity),
         ("network", f"{spec.architecture}, weights {spec.weights}"),
         ("metrics", ", ".join(f"{name} {value:g}" for name, value in spec.metrics.items()) or "none"),
         ("parity", _parity(spec.parity)),
@@ -32,6 +33,13 @@ def info_lines(classifier: Classifier) -> list[str]:
 
 def _bit_depth(bits: int | None) -> list[tuple[str, str]]:
     return [] if bits is None else [("16-bit images", f"values of {bits} bits")]
+
+
+def _familiarity(spec: FamiliaritySpec | None) -> list[tuple[str, str]]:
+    if spec is None:
+        return []
+    about = f"unfamiliar below {spec.unfamiliar_below:g}, measured on {spec.images} held-back images"
+    return [("familiarity", about)]
 
 
 def _labels(labels: tuple[str, ...]) -> str:

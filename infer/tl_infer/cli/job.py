@@ -162,7 +162,7 @@ class Job:
         if options.out is None:
             return None
         extra = (("sorted_to",) if options.sort_into else ()) + (("heatmap",) if options.heatmaps else ())
-        columns = Columns(self._classifier.labels, options.top_k, extra)
+        columns = Columns(self._classifier.labels, options.top_k, extra, self._classifier.has_familiarity)
         opened = open_out(options.out, columns, self._settings(), resume=options.resume, overwrite=options.overwrite)
         return stack.enter_context(opened)
 
@@ -173,6 +173,7 @@ class Job:
             "model-sha256": self._classifier.sha256,
             "top-k": "all" if options.top_k is None else options.top_k,
             "threshold": self._classifier.spec.abstain_below if options.threshold is None else options.threshold,
+            **self._min_familiarity(),
             "fast-decode": limits.fast_decode,
             "provider": list(options.providers) or ["cpu"],
             "limits": {
@@ -185,6 +186,10 @@ class Job:
             "sort-into": None if options.sort_into is None else [options.sort_mode, str(options.sort_into)],
             "heatmaps": None if options.heatmaps is None else str(options.heatmaps),
         }
+
+    def _min_familiarity(self) -> dict[str, object]:
+        found, given = self._classifier.spec.familiarity, self._options.min_familiarity
+        return {} if found is None else {"min-familiarity": found.unfamiliar_below if given is None else given}
 
     def _open_embeddings(self, stack: contextlib.ExitStack) -> EmbeddingWriter:
         if self._options.embeddings is None:

@@ -19,7 +19,8 @@ class Options:
         out: where the rows go; ends in `.csv` or `.jsonl`.
         overwrite, resume: what to do with an `out` that exists.
         top_k: how many classes to name; None for all.
-        threshold: abstain below this probability; None for the model's own.
+        threshold: abstain as unsure below this probability; None for the model's own.
+        min_familiarity: abstain as unfamiliar below this familiarity; None for the model's own.
         sort_into: parent of a folder per class.
         copy, move, link: how files get there; `copy` if none is set.
         heatmaps: folder of the images with their heatmaps.
@@ -40,6 +41,7 @@ class Options:
     resume: bool = False
     top_k: int | None = 1
     threshold: float | None = None
+    min_familiarity: float | None = None
     sort_into: Path | None = None
     copy: bool = False
     move: bool = False

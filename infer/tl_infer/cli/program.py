@@ -21,6 +21,7 @@ from tl_infer.cli.options import Options
 from tl_infer.cli.output.rows import Row
 from tl_infer.cli.progress import Progress
 from tl_infer.cli.table import tab_line, table_lines
+from tl_infer.results import SelfTest
 from tl_infer.sixteen_bit import depth_advice
 
 
@@ -59,9 +60,15 @@ def _describe(classifier: Classifier, options: Options) -> int:
         found = classifier.self_test()
         click.echo(
             f"self-test passed: {found.samples} samples, largest difference {found.max_difference:.2g}, tolerance "
-            f"{found.tolerance:.2g}"
+            f"{found.tolerance:.2g}{_of_familiarity(found)}"
         )
     return 0
+
+
+def _of_familiarity(found: SelfTest) -> str:
+    if found.max_familiarity_difference is None:
+        return ""
+    return f"; of the familiarity {found.max_familiarity_difference:.2g}, tolerance {found.familiarity_tolerance:.2g}"
 
 
 def _classify(classifier: Classifier, options: Options) -> int:

@@ -7,6 +7,7 @@ from tl_infer.cli.output.rows import Row
 from tl_infer.cli.safetext import printable
 
 UNSURE = "(unsure)"
+UNFAMILIAR = "(unfamiliar)"
 ERROR = "(error)"
 
 _EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"
@@ -18,7 +19,7 @@ def tab_line(row: Row) -> str:
     path = printable(row.path)
     if row.probability is None:
         return "\t".join((path, ERROR, "", printable(row.error or "")))
-    label = UNSURE if row.abstained else printable(row.top[0].label)
+    label = printable(_label(row))
     cells = [path, label, f"{row.probability:.2%}"]
     named = row.top if row.abstained and len(row.top) > 1 else row.top[1:]
     cells += [cell for score in named for cell in (printable(score.label), f"{score.probability:.2%}")]
@@ -34,14 +35,16 @@ def table_lines(row: Row, labels: Sequence[str], width: int) -> list[str]:
         width: of the terminal, columns.
 
     """
-    first = min(max(len(UNSURE), *(display_width(printable(label)) for label in labels)), max(8, width // 4))
+    first = min(
+        max(len(_label(row)), len(UNSURE), *(display_width(printable(label)) for label in labels)), max(8, width // 4)
+    )
     bar = max(0, min(20, (width - first) // 3 - 8))
     room = max(10, width - first - bar - 13)
     path = _shortened(printable(row.path), room)
     if row.probability is None:
         reason = printable(row.error or "")
         return [f"{_padded(ERROR, first)}  {printable(row.path)}: {reason}"]
-    heads = [(UNSURE if row.abstained else row.top[0].label, row.probability, path)]
+    heads = [(_label(row), row.probability, path)]
     named = row.top if row.abstained and len(row.top) > 1 else row.top[1:]
     heads += [(score.label, score.probability, "") for score in named]
     lines = [
@@ -49,6 +52,12 @@ def table_lines(row: Row, labels: Sequence[str], width: int) -> list[str]:
         for label, probability, where in heads
     ]
     return lines + ([f"{_padded(ERROR, first)}  {printable(row.error)}"] if row.error else [])
+
+
+def _label(row: Row) -> str:
+    if row.abstained:
+        return UNFAMILIAR if row.reason == "unfamiliar" else UNSURE
+    return row.top[0].label
 
 
 def display_width(text: str) -> int:

@@ -44,28 +44,29 @@ def load_whole(image: Image.Image, data: bytes, outline: Outline, where: str) ->
 
 
 def _is_whole(decoder: Any, data: bytes, outline: Outline) -> bool:
-    """Decode everything; whether the coded data sufficed."""
-    end = len(data) if outline.end is None else outline.end
-    while end and data[end - 1] == 0xFF:  # with what follows it would be a marker
-        end -= 1
-    used = _decode(decoder, memoryview(data)[:end])
-    if used is None:
-        return True
-    rest = data[used:end] + filler(outline.scans[-1].tables)
-    used = _decode(decoder, rest)
-    if used is None or len(outline.scans) == 1:
-        return used is None
-    # Of several scans no line comes out before the end marker. After the last one everything is skipped up to a marker,
+    """Decode everything; whether the coded data of every scan sufficed."""
+    if len(outline.scans) == 1:
+        # Lines come out as the data comes in, so the image is finished without an end marker.
+        end = _without_markers(data, len(data) if outline.end is None else outline.end)
+        used = _decode(decoder, memoryview(data)[:end])
+        return used is None or _decode(decoder, data[used:end] + filler(outline.scans[0].tables)) is None
+    # Of several scans no line comes out before the end marker. After a whole one everything is skipped up to a marker,
     # inside of it the decoder waits for more than one byte.
-    for _ in range(2):
-        if used != len(rest):
-            return False
-        rest = _ONE_MORE
-        used = _decode(decoder, rest)
-    if used != len(rest):
-        return False
-    used = _decode(decoder, END_OF_IMAGE)
-    return used is None
+    start = 0
+    for scan in outline.scans:
+        coded = data[start : _without_markers(data, scan.end)] + filler(scan.tables)
+        for part in (coded, _ONE_MORE, _ONE_MORE):
+            if _decode(decoder, part) != len(part):
+                return False
+        start = scan.end
+    return _decode(decoder, END_OF_IMAGE) is None
+
+
+def _without_markers(data: bytes, end: int) -> int:
+    """Where coded data ends: bytes of 255 before its end would be markers with what is fed next."""
+    while end and data[end - 1] == 0xFF:
+        end -= 1
+    return end
 
 
 def _decode(decoder: Any, data: bytes | memoryview) -> int | None:

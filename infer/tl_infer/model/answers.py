@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tl_infer.model.contract import EMBEDDING, HEATMAP, LOGITS, PROBABILITIES
+from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES
 
-_RANKS: Final = {PROBABILITIES: 2, LOGITS: 2, EMBEDDING: 2, HEATMAP: 4}
+_RANKS: Final = {PROBABILITIES: 2, LOGITS: 2, EMBEDDING: 2, HEATMAP: 4, FAMILIARITY: 1}
 _SUM_TOLERANCE: Final = 1e-3
 
 
@@ -26,7 +26,7 @@ def wrong_answer(name: str, values: npt.NDArray[np.float32], images: int, column
     """
     if name in _RANKS:
         shape_fits = values.ndim == _RANKS[name] and len(values) == images and values.size > 0
-        if not shape_fits or columns not in (None, values.shape[1]):
+        if not shape_fits or (columns is not None and columns != values.shape[1]):
             return (
                 f"has shape {values.shape} for {images} image{'' if images == 1 else 's'} and "
                 f"{'any' if columns is None else columns} columns; export the model again with tl-export"
@@ -37,4 +37,6 @@ def wrong_answer(name: str, values: npt.NDArray[np.float32], images: int, column
         sums = values.sum(axis=1)
         if values.min() < 0 or values.max() > 1 + _SUM_TOLERANCE or abs(sums - 1).max() > _SUM_TOLERANCE:
             return "does not hold probabilities that sum to 1"
+    if name == FAMILIARITY and (values.min() < 0 or values.max() > 1):
+        return "does not hold shares, 0 to 1"
     return None

@@ -6,16 +6,16 @@ a field that we do not know is named and the file refused, never interpreted.
 
 import collections
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from tl_infer.errors import ModelFileError
 from tl_infer.limits import FULL_DEPTH, MIN_DEPTH
-from tl_infer.model.records import brief, read_metadata
+from tl_infer.model.records import brief, read_metadata, since, to_metadata
 
-FORMAT_VERSION = 1
+# A file is written in the lowest version that has room for what it holds.
+NEWEST_VERSION = 2
 SPEC_KEY = "tl.spec"
 BIT_DEPTH_KEY = "tl.bit_depth"  # only where 16-bit images are scaled from fewer bits
 NAMES_KEY = "names"  # where other tools look for the classes; ours read `tl.spec`
@@ -25,6 +25,7 @@ PROBABILITIES = "probabilities"
 LOGITS = "logits"
 EMBEDDING = "embedding"
 HEATMAP = "heatmap"
+FAMILIARITY = "familiarity"
 
 Color = Literal["rgb", "gray"]
 Fit = Literal["squash", "letterbox", "pad", "crop"]
@@ -131,6 +132,28 @@ class ParitySummary:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FamiliaritySpec:
+    """What the output `familiarity` says: the share of held-back training images that are less familiar than this one.
+
+    Attributes:
+        unfamiliar_below: below this familiarity the model abstains, 0..1; so large a share of images like those of
+            the training is rejected, too.
+        images: how many held-back images it was measured on, one or more.
+
+    Raises:
+        ValueError: a value is out of range; the message begins with the field's name.
+
+    """
+
+    unfamiliar_below: float
+    images: int
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.unfamiliar_below <= 1, "unfamiliar_below", self.unfamiliar_below, "0 to 1")
+        _check(self.images >= 1, "images", self.images, "one or more")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """Everything a caller needs to know about a model file, as stored under `tl.spec`.
 
@@ -144,6 +167,7 @@ class ModelSpec:
         versions: library -> version that made the file.
         metrics: name -> value measured on held-out images.
         parity: what the export proved; None if the spec is not that of an exported file.
+        familiarity: of the output of that name (version 2); None for a file without it.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -160,6 +184,7 @@ class ModelSpec:
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     parity: ParitySummary | None = None
+    familiarity: FamiliaritySpec | None = since(2)
 
     def __post_init__(self) -> None:
         _check(2 <= len(self.labels) <= MAX_LABELS, "labels", len(self.labels), f"2 to {MAX_LABELS} labels")
@@ -175,8 +200,7 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """The text to store under `tl.spec`; the same spec always gives the same text."""
-        fields = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(ModelSpec)}
-        return json.dumps({"version": FORMAT_VERSION, **fields}, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        return to_metadata(self)
 
     @staticmethod
     def from_json(text: str) -> "ModelSpec":
@@ -187,18 +211,7 @@ class ModelSpec:
                 wrong type or out of range.
 
         """
-        return read_metadata(ModelSpec, text, SPEC_KEY, FORMAT_VERSION)
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as JSON has them."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return dict(value)
-    return value
+        return read_metadata(ModelSpec, text, SPEC_KEY, NEWEST_VERSION)
 
 
 def _check(holds: bool, field: str, found: object, expected: str) -> None:

@@ -67,7 +67,10 @@ class Engine:
             if self._closed:
                 raise ClosedError(f"{self.model.where}: the classifier was closed; open a new one")
             if threads not in self._sessions:
-                self._sessions[threads] = Session(self.model, threads, self._providers)
+                session = Session(self.model, threads, self._providers)
+                if "first" in self.__dict__:
+                    session.embedding_columns = self.first.embedding_columns
+                self._sessions[threads] = session
             return self._sessions[threads]
 
     def _forget(self) -> None:

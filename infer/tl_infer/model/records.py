@@ -15,6 +15,41 @@ from tl_infer.errors import ModelFileError
 Record = TypeVar("Record")
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SINCE = "tl_infer.since"
+_ANY = 1  # documents that are no metadata have no versions
+
+
+def since(version: int) -> Any:
+    """A dataclass field, None by default, that documents before that version do not have and later ones need not."""
+    return dataclasses.field(default=None, metadata={_SINCE: version})
+
+
+def version_of(record: Any) -> int:
+    """The lowest version of a document that has room for all of the record's values."""
+    if isinstance(record, tuple):
+        return max(map(version_of, record), default=1)
+    if not dataclasses.is_dataclass(record):
+        return 1
+    values = [(field.metadata.get(_SINCE, 1), getattr(record, field.name)) for field in dataclasses.fields(record)]
+    return max((max(first, version_of(value)) for first, value in values if value is not None), default=1)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as JSON has them; fields of later versions are left out where they are None."""
+    if dataclasses.is_dataclass(value):
+        fields = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
+        return {field.name: plain(item) for field, item in fields if item is not None or _SINCE not in field.metadata}
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def to_metadata(record: Any) -> str:
+    """The text of a metadata entry, as `read_metadata` reads it; the same record always gives the same text."""
+    document = {"version": version_of(record), **plain(record)}
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
 def read(kind: type[Record], value: object, error: Callable[[str], Exception]) -> Record:
@@ -34,7 +69,7 @@ def read(kind: type[Record], value: object, error: Callable[[str], Exception]) -
 
     """
     try:
-        record: Record = _read_record(kind, value, "")
+        record: Record = _read_record(kind, value, "", _ANY)
     except ValueError as problem:
         raise error(str(problem)) from problem
     return record
@@ -48,25 +83,27 @@ def read_value(hint: Any, value: object, name: str, error: Callable[[str], Excep
 
     """
     try:
-        return _read(hint, value, name)
+        return _read(hint, value, name, _ANY)
     except ValueError as problem:
         raise error(str(problem)) from problem
 
 
-def read_metadata(kind: type[Record], text: str, key: str, version: int) -> Record:
-    """A dataclass from a metadata entry of a model file: a JSON object with all its fields and `version`.
+def read_metadata(kind: type[Record], text: str, key: str, newest: int) -> Record:
+    """A dataclass from a metadata entry of a model file: a JSON object with `version`, 1 to `newest`, and its fields.
+
+    Fields made by `since` are unknown to earlier versions and may be absent from later ones; all others are there.
 
     Raises:
         ModelFileError: not JSON, a field twice, another version, or as for `read`.
 
     """
     try:
-        return _read_document(kind, text, key, version)
+        return _read_document(kind, text, key, newest)
     except RecursionError as error:
         raise ModelFileError(f"{key}: not valid JSON: nested too deep") from error
 
 
-def _read_document(kind: type[Record], text: str, key: str, version: int) -> Record:
+def _read_document(kind: type[Record], text: str, key: str, newest: int) -> Record:
     try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except ValueError as error:
@@ -75,14 +112,19 @@ def _read_document(kind: type[Record], text: str, key: str, version: int) -> Rec
         raise ModelFileError(f"{key}: found {brief(document)}, expected an object")
     if _SURROGATE.search(text) and not _is_text(document):
         raise ModelFileError(f"{key}: found half of a surrogate pair, expected Unicode text")
-    found = document.pop("version", None)
-    if found != version or isinstance(found, bool):
+    version = document.pop("version", None)
+    known = range(1, newest + 1)
+    if type(version) is not int or version not in known:
         raise ModelFileError(
-            f"{key}: version: found {brief(found)}, expected {version}; install the tl-toolkit release that made the "
-            "file, or export it again with tl-export"
+            f"{key}: version: found {brief(version)}, expected {' or '.join(map(str, known))}; install the tl-toolkit "
+            "release that made the file, or export it again with tl-export"
         )
-    remedy = "update tl-toolkit, or export the model again with tl-export"
-    return read(kind, document, lambda problem: ModelFileError(f"{key}: {problem}; {remedy}"))
+    try:
+        record: Record = _read_record(kind, document, "", version)
+    except ValueError as problem:
+        remedy = "update tl-toolkit, or export the model again with tl-export"
+        raise ModelFileError(f"{key}: {problem}; {remedy}") from problem
+    return record
 
 
 def brief(value: object) -> str:
@@ -92,26 +134,26 @@ def brief(value: object) -> str:
     return short.repr(value)
 
 
-def _read(hint: Any, value: Any, path: str) -> Any:
+def _read(hint: Any, value: Any, path: str, version: int) -> Any:
     if hint in _SCALARS:
         return _SCALARS[hint](value, path)
     if dataclasses.is_dataclass(hint):
-        return _read_record(hint, value, path)
+        return _read_record(hint, value, path, version)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         known = any(type(value) is type(choice) and value == choice for choice in arguments)
         return _check(known, path, value, " or ".join(map(str, arguments)))
     if origin is tuple:
-        return _read_tuple(arguments, value, path)
+        return _read_tuple(arguments, value, path, version)
     if origin is Mapping:
         _check(isinstance(value, dict), path, value, "an object")
-        return {key: _read(arguments[1], item, f"{path}[{brief(key)}]") for key, item in value.items()}
+        return {key: _read(arguments[1], item, f"{path}[{brief(key)}]", version) for key, item in value.items()}
     if origin in (Union, types.UnionType):
-        return _read_union(arguments, value, path)
+        return _read_union(arguments, value, path, version)
     raise TypeError(f"{path}: there is no rule for reading {hint}")
 
 
-def _read_union(hints: tuple[Any, ...], value: Any, path: str) -> Any:
+def _read_union(hints: tuple[Any, ...], value: Any, path: str, version: int) -> Any:
     """The first of the types that the value has; None is not named among those expected."""
     if value is None and types.NoneType in hints:
         return None
@@ -119,7 +161,7 @@ def _read_union(hints: tuple[Any, ...], value: Any, path: str) -> Any:
     for hint in hints:
         if hint is not types.NoneType:
             try:
-                return _read(hint, value, path)
+                return _read(hint, value, path, version)
             except ValueError as problem:
                 if len(hints) - (types.NoneType in hints) == 1:
                     raise
@@ -127,29 +169,30 @@ def _read_union(hints: tuple[Any, ...], value: Any, path: str) -> Any:
     return _check(False, path, value, " or ".join(expected))
 
 
-def _read_record(kind: Any, value: Any, path: str) -> Any:
+def _read_record(kind: Any, value: Any, path: str, version: int) -> Any:
     _check(isinstance(value, dict), path, value, "an object")
     hints = get_type_hints(kind)
-    names = sorted(field.name for field in dataclasses.fields(kind))
+    fields = [field for field in dataclasses.fields(kind) if field.metadata.get(_SINCE, 1) <= version]
+    names = sorted(field.name for field in fields)
     prefix = f"{path}." if path else ""
-    if missing := sorted(set(names) - value.keys()):
+    if missing := sorted({field.name for field in fields if _SINCE not in field.metadata} - value.keys()):
         raise ValueError(f"{prefix}{missing[0]}: the field is missing")
     if unknown := sorted(value.keys() - names):
         raise ValueError(f"{prefix}{brief(unknown[0])}: unknown field, expected one of {', '.join(names)}")
-    values = {name: _read(hints[name], item, prefix + name) for name, item in value.items()}
+    values = {name: _read(hints[name], item, prefix + name, version) for name, item in value.items()}
     try:
         return kind(**values)
     except ValueError as error:
         raise ValueError(f"{prefix}{error}") from error
 
 
-def _read_tuple(hints: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+def _read_tuple(hints: tuple[Any, ...], value: Any, path: str, version: int) -> tuple[Any, ...]:
     _check(isinstance(value, list), path, value, "a list")
     if hints[-1] is ...:
         hints = hints[:1] * len(value)
     _check(len(hints) == len(value), path, value, f"{len(hints)} values")
     pairs = enumerate(zip(hints, value, strict=True))
-    return tuple(_read(hint, item, f"{path}[{i}]") for i, (hint, item) in pairs)
+    return tuple(_read(hint, item, f"{path}[{i}]", version) for i, (hint, item) in pairs)
 
 
 def _exactly(kind: type, name: str) -> Callable[[Any, str], Any]:

@@ -11,6 +11,7 @@ from tl_infer.errors import ModelFileError, first_line
 from tl_infer.model.answers import wrong_answer
 from tl_infer.model.contract import (
     EMBEDDING,
+    FAMILIARITY,
     HEATMAP,
     INPUT_NAME,
     LOGITS,
@@ -22,6 +23,12 @@ from tl_infer.model.contract import (
 from tl_infer.model.golden import GOLDEN_KEY, GoldenSet
 from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.opening import CPU, open_session
+
+# The contract's outputs, in its order.
+_FORMS = {
+    PROBABILITIES: "[N, C]", LOGITS: "[N, C]", EMBEDDING: "[N, D]", HEATMAP: "[N, C, h, w]", FAMILIARITY: "[N]",
+}  # fmt: skip
+_BY_CLASS = (PROBABILITIES, LOGITS, HEATMAP)
 
 _Given = TypeVar("_Given")
 _Parsed = TypeVar("_Parsed")
@@ -35,6 +42,7 @@ class Session:
         outputs: names of the contract's outputs that the file has.
         golden: its golden samples; None if it has none.
         bit_depth: the bits that its 16-bit images use; None for all.
+        embedding_columns: how many values an embedding has, as the first answer had them; None before it.
 
     """
 
@@ -61,10 +69,12 @@ class Session:
         self.bit_depth = self._parsed(read_bit_depth, metadata)
         self.golden: GoldenSet | None = None
         if GOLDEN_KEY in metadata:
-            classes = len(self.spec.labels)
-            self.golden = self._parsed(lambda text: GoldenSet.from_json(text, classes), metadata[GOLDEN_KEY])
+            classes, has_familiarity = len(self.spec.labels), self.spec.familiarity is not None
+            self.golden = self._parsed(
+                lambda text: GoldenSet.from_json(text, classes, has_familiarity), metadata[GOLDEN_KEY]
+            )
         self.outputs = self._check_signature()
-        self._embedding_columns: int | None = None  # the first answer's
+        self.embedding_columns: int | None = None
         # Outputs that were not asked for are not computed.
         self._run_options = ort.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
@@ -108,11 +118,12 @@ class Session:
         except Exception as error:
             raise ModelFileError(f"{self._where}: the model failed: {first_line(error)}") from error
         for name, values in zip(outputs, results, strict=True):
-            columns = self._embedding_columns if name == EMBEDDING else len(self.spec.labels)
+            columns = self.embedding_columns if name == EMBEDDING else len(self.spec.labels)
+            columns = None if name == FAMILIARITY else columns
             if problem := wrong_answer(name, values, len(images), columns):
                 raise ModelFileError(f"{self._where}: output '{name}' {problem}")
             if name == EMBEDDING:
-                self._embedding_columns = values.shape[1]
+                self.embedding_columns = values.shape[1]
         return results
 
     def check_answers(self, image: npt.NDArray[np.uint8]) -> None:
@@ -160,16 +171,23 @@ class Session:
         kind, shape = inputs.get(INPUT_NAME, ("nothing", []))
         if len(inputs) != 1 or kind != "tensor(uint8)" or len(shape) != 4 or shape[3] != 3:
             raise ModelFileError(f"{self._where}: inputs {inputs}, expected one '{INPUT_NAME}' of uint8 [N, H, W, 3]")
-        for name, form in ((PROBABILITIES, "[N, C]"), (LOGITS, "[N, C]"), (EMBEDDING, "[N, D]"),
-                           (HEATMAP, "[N, C, h, w]")):  # fmt: skip
-            if name != PROBABILITIES and name not in outputs:  # tl-export --outputs may have left it out
-                continue
+        # Before version 2 a name that is not the contract's means nothing.
+        known = [name for name in _FORMS if name != FAMILIARITY or self.spec.familiarity is not None]
+        for name in known:
+            if name not in (PROBABILITIES, FAMILIARITY) and name not in outputs:
+                continue  # tl-export --outputs may have left it out
             kind, shape = outputs.get(name, ("nothing", []))
-            if kind != "tensor(float)" or len(shape) != form.count(",") + 1:
-                raise ModelFileError(f"{self._where}: output '{name}' is {kind} {shape}, expected float32 {form}")
-            if name != EMBEDDING and shape[1] != len(self.spec.labels):
+            if kind != "tensor(float)" or len(shape) != _rank(name):
+                raise ModelFileError(
+                    f"{self._where}: output '{name}' is {kind} {shape}, expected float32 {_FORMS[name]}"
+                )
+            if name in _BY_CLASS and shape[1] != len(self.spec.labels):
                 raise ModelFileError(
                     f"{self._where}: {len(self.spec.labels)} labels but output '{name}' has {shape[1]} columns; "
                     "export the model again with tl-export"
                 )
-        return tuple(name for name in (PROBABILITIES, LOGITS, EMBEDDING, HEATMAP) if name in outputs)
+        return tuple(name for name in known if name in outputs)
+
+
+def _rank(output: str) -> int:
+    return _FORMS[output].count(",") + 1

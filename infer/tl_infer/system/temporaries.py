@@ -5,7 +5,10 @@ import importlib.util
 import os
 import re
 import secrets
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -14,6 +17,9 @@ _NAME = re.compile(r"\.tl-[0-9a-f]{16}\.tmp")
 
 # Where a file system has no locks, a file that was not written to for so long is taken for a left one.
 _STALE_S = 24 * 3600
+
+_FOLDER_PREFIX = "tl-toolkit-"
+_YOUNG_S = 10
 
 
 def is_temporary(name: str) -> bool:
@@ -47,7 +53,25 @@ def remove_stale(folder: Path) -> None:
                 _remove_if_stale(folder / name)
 
 
-def lock(file: IO[bytes]) -> bool:
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder in the system's place for temporary files, for this user alone; removed at the end.
+
+    Those that killed processes of this user left are removed as well.
+    """
+    root = Path(tempfile.gettempdir())
+    _remove_stale_folders(root)
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=root))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        lock(descriptor)
+        yield folder
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def lock(file: IO[bytes] | int) -> bool:
     """Keep other processes from locking a file until it is closed; False where there are no such locks.
 
     Raises:
@@ -64,6 +88,25 @@ def lock(file: IO[bytes]) -> bool:
     except OSError:  # of this file system
         return False
     return True
+
+
+def _remove_stale_folders(root: Path) -> None:
+    with contextlib.suppress(OSError):
+        for path in root.glob(f"{_FOLDER_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                status = path.lstat()
+                # A moment ago it may have been made and not locked yet.
+                if status.st_uid == os.getuid() and time.time() - status.st_mtime > _YOUNG_S:
+                    _remove_folder_if_stale(path)
+
+
+def _remove_folder_if_stale(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if lock(descriptor):
+            shutil.rmtree(path)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_if_stale(path: Path) -> None:

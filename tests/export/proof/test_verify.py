@@ -20,9 +20,13 @@ from tl_export.proof.trained import Trained
 from tl_export.proof.verify import verify
 from tl_export.run_pictures import evenly
 from tl_export.summary import proof_lines
+from tl_infer.model.contract import FAMILIARITY
 from tl_train.models.trace import trace
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
+
+# A run of few images has nothing that tells what is unfamiliar.
+_STAGES = [stage for stage in STAGES if stage != FAMILIARITY]
 
 
 def prove(run, file: onnx.ModelProto, pictures=None, **options):
@@ -41,7 +45,7 @@ def changed(file: onnx.ModelProto, name: str, change) -> onnx.ModelProto:
 def test_every_stage_of_a_good_file_is_measured(tiny_run, assembled, photos):
     for pictures in (RunFolder(tiny_run).held_out_files(), photos[:6]):
         proof = prove(tiny_run, assembled(), pictures)
-        assert [result.stage for result in proof.stages] == list(STAGES)
+        assert [result.stage for result in proof.stages] == list(_STAGES)
         assert all(0 <= result.mean <= result.largest <= result.tolerance for result in proof.stages)
         assert [check.name for check in proof.checks] == ["batch", "unoptimized"]
         assert all(check.passed and check.pictures == len(pictures) for check in proof.checks)
@@ -49,9 +53,9 @@ def test_every_stage_of_a_good_file_is_measured(tiny_run, assembled, photos):
         assert proof.independent.pictures == len(pictures)
         assert proof.independent.gray_levels <= 1.01
         summary = proof.summary()
-        assert summary.stages.keys() == summary.tolerances.keys() == set(STAGES)
+        assert summary.stages.keys() == summary.tolerances.keys() == set(_STAGES)
         table = "\n".join(proof_lines(proof))
-        assert all(stage in table for stage in STAGES)
+        assert all(stage in table for stage in _STAGES)
 
 
 def test_a_wrong_mean_shows_in_the_tensor(tiny_run, assembled, traced):

@@ -39,6 +39,8 @@ def test_embeddings_keep_their_size():
     assert classifier.embed(GREY).shape == (8,)
     with pytest.raises(ModelFileError, match=r"'embedding' has shape \(1, 9\) for 1 image and 8 columns"):
         classifier.embed(np.zeros((8, 9, 3), np.uint8))
+    (many,) = classifier.classify_many([np.zeros((8, 9, 3), np.uint8)], embedding=True)
+    assert isinstance(many, ImageError), "another session, the same size"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_infer import ModelFileError, ModelSpec, ParitySummary, PreprocessSpec
+from tl_infer import FamiliaritySpec, ModelFileError, ModelSpec, ParitySummary, PreprocessSpec
 
 PREPROCESS = PreprocessSpec(size=(224, 192), mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), color="gray")
 SPEC = ModelSpec(
@@ -74,7 +74,7 @@ def test_any_valid_spec_survives_the_file(labels, mean, std, size):
         ('{"version": 1, "version": 1}', "a field is there twice"),
         (changed(temperature=1).replace('"temperature": 1', '"temperature": NaN'), "NaN is not a number"),
         (changed(temperature=1).replace('"temperature": 1', '"temperature": 1e999'), "temperature: found inf"),
-        (changed(version=2), "tl.spec: version: found 2, expected 1; install"),
+        (changed(version=3), "tl.spec: version: found 3, expected 1 or 2; install"),
         (changed(version=True), "version: found True"),
         (changed(version=...), "version: found None"),
         (changed(labels=...), "tl.spec: labels: the field is missing; update tl-toolkit, or export the model again"),
@@ -140,3 +140,38 @@ def test_any_value_in_any_field_is_read_or_refused_never_a_crash(field, value):
         ModelSpec.from_json(changed(**{field: value}))
     except ModelFileError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is right, this is about its form
+
+
+FAMILIAR = dataclasses.replace(SPEC, familiarity=FamiliaritySpec(unfamiliar_below=0.05, images=1000))
+
+
+def test_a_spec_is_written_in_the_lowest_version_that_has_room_for_it():
+    assert json.loads(SPEC.to_json())["version"] == 1
+    assert "familiarity" not in json.loads(SPEC.to_json())
+    document = json.loads(FAMILIAR.to_json())
+    assert document["version"] == 2
+    assert document["familiarity"] == {"unfamiliar_below": 0.05, "images": 1000}
+    assert ModelSpec.from_json(FAMILIAR.to_json()) == FAMILIAR
+
+
+def test_what_version_2_adds_may_be_absent_from_it():
+    assert ModelSpec.from_json(changed(version=2)) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (changed(familiarity=None), "tl.spec: 'familiarity': unknown field, expected one of"),
+        (changed(version=2, task="multi"), "tl.spec: 'task': unknown field, expected one of .*; update tl-toolkit"),
+        (changed(version=2, familiarity={}), "tl.spec: familiarity.images: the field is missing; update tl-toolkit"),
+        (
+            changed(version=2, familiarity={"unfamiliar_below": 2, "images": 9}),
+            "familiarity.unfamiliar_below: found 2.0",
+        ),
+        (changed(version=2, familiarity={"unfamiliar_below": 0, "images": 0}), "familiarity.images: found 0, expected"),
+        (changed(version=2, labels=...), "tl.spec: labels: the field is missing"),
+    ],
+)
+def test_what_is_wrong_in_version_2_is_named(text, message):
+    with pytest.raises(ModelFileError, match=message):
+        ModelSpec.from_json(text)

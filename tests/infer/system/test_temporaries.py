@@ -1,4 +1,6 @@
-from tl_infer.system.temporaries import create_temporary, is_temporary, remove_stale
+import os
+
+from tl_infer.system.temporaries import create_temporary, is_temporary, remove_stale, temporary_folder
 
 
 def test_what_a_killed_process_left_goes_and_what_is_in_use_stays(tmp_path):
@@ -22,3 +24,17 @@ def test_a_link_of_such_a_name_is_not_followed(tmp_path):
     remove_stale(tmp_path)
     remove_stale(tmp_path / "absent")
     assert (tmp_path / "real").read_text() == "x"
+
+
+def test_folders_of_killed_processes_go_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, foreign = tmp_path / "tl-toolkit-left", tmp_path / "others"
+    for folder in (left, foreign):
+        folder.mkdir()
+        (folder / "network.onnx").write_text("x")
+        os.utime(folder, (0, 0))
+    with temporary_folder() as first:
+        os.utime(first, (0, 0))
+        with temporary_folder() as second:
+            assert sorted(tmp_path.iterdir()) == sorted([foreign, first, second])
+    assert list(tmp_path.iterdir()) == [foreign]

@@ -1,5 +1,8 @@
+import dataclasses
+
 import numpy as np
-import onnx
+import onnx.utils
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +15,6 @@ from tl_infer import PreprocessSpec, load_image
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
 from tl_train.preprocess.graph import Preprocessor, build_graph, spec_for
-from tl_train.preprocess.resize import FLOAT_RESIZE_MAX_PIXELS
 
 SIZES = [(224, 224), (64, 200), (700, 500), (33, 31)]  # shrinking and enlarging, both orientations, odd
 
@@ -84,9 +86,8 @@ def test_normalisation_is_torchvisions(photos):
     np.testing.assert_allclose(ours, theirs.numpy(), atol=2e-6)
 
 
-def test_large_pictures_take_the_other_branch_and_agree_too():
+def test_large_pictures_agree_too():
     pixels = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
-    assert pixels.shape[0] * pixels.shape[1] > FLOAT_RESIZE_MAX_PIXELS
     oracle = np.asarray(Image.fromarray(pixels).resize((200, 100), Image.Resampling.BILINEAR))
     assert difference(levels((100, 200))(pixels), oracle).max() <= 1
 
@@ -123,6 +124,65 @@ def test_the_graph_is_small_and_readable_by_old_runtimes():
     assert model.ir_version == 8
     assert all(node.name.startswith("preprocess/") for node in model.graph.node)
     onnx.checker.check_model(model, full_check=True)
+
+
+# What every runtime has. Not among them: `If`, `Loop`, `Resize`, and operators with a rank that depends on values.
+PORTABLE = {
+    "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Div", "Expand", "Floor", "Gather", "GreaterOrEqual", "Less",
+    "MatMul", "Max", "Min", "Mod", "Mul", "Neg", "Range", "ReduceMax", "ReduceMin", "ReduceSum", "Relu", "Reshape",
+    "Round", "Shape", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+}  # fmt: skip
+EVERY_FORM = [
+    PreprocessSpec(
+        size=(65, 48), mean=(0.5,) * 3, std=(0.5,) * 3, fit=fit, resample=resample, color=color,
+        resize_px=80 if fit == "crop" else None,
+    )
+    for fit in ("squash", "letterbox", "pad", "crop")
+    for resample in ("bilinear", "bicubic")
+    for color in ("rgb", "gray")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", EVERY_FORM, ids=lambda spec: f"{spec.fit}-{spec.resample}-{spec.color}")
+def test_the_graph_is_of_portable_operators_with_known_ranks(spec):
+    model = onnx.shape_inference.infer_shapes(build_graph(spec), strict_mode=True, data_prop=True)
+    assert {node.op_type for node in model.graph.node} <= PORTABLE
+    shapes = {value.name: value.type.tensor_type for value in (*model.graph.value_info, *model.graph.output)}
+    for node in model.graph.node:
+        assert all(shapes[name].HasField("shape") for name in node.output), node.name
+    assert len(model.graph.node) < 400
+
+
+@pytest.mark.parametrize("spec", EVERY_FORM, ids=lambda spec: f"{spec.fit}-{spec.resample}-{spec.color}")
+def test_a_batch_gives_what_its_pictures_give_one_by_one(spec):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 90, 70, 3), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(build_graph(spec).SerializeToString(), providers=["CPUExecutionProvider"])
+    (batch,) = session.run(None, {"image": pixels})
+    preprocess = Preprocessor(spec)
+    np.testing.assert_array_equal(batch, np.stack([preprocess(image) for image in pixels]))
+
+
+@pytest.mark.parametrize("spec", EVERY_FORM[::4], ids=lambda spec: spec.fit)
+def test_whole_numbers_of_32_bits_suffice_for_the_largest_pictures(spec):
+    """Several runtimes have no others, and their answer would be wrong without an error."""
+    model = build_graph(dataclasses.replace(spec, size=(4096, 4096), resize_px=spec.resize_px and 4096))
+    values = onnx.shape_inference.infer_shapes(model).graph.value_info
+    names = [value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.INT64]
+    assert len(names) > 20
+    geometry = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model)).extract_model(["image"], names)
+    session = onnxruntime.InferenceSession(geometry.SerializeToString(), providers=["CPUExecutionProvider"])
+    for shape in ((65_535, 2), (2, 65_535)):
+        results = session.run(names, {"image": np.zeros((1, *shape, 3), np.uint8)})
+        for name, found in zip(names, results, strict=True):
+            assert np.abs(found).max() < 2**31, name
+
+
+def test_another_graph_has_another_key():
+    one, same, other = (
+        Preprocessor(PreprocessSpec(size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3, resample=resample)).key
+        for resample in ("bilinear", "bilinear", "bicubic")
+    )
+    assert one == same != other
 
 
 @pytest.mark.parametrize(

@@ -7,24 +7,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from support.pictures import draw_shape
 from tl_export import export
 from tl_infer import Classifier
 from tl_train import TrainConfig, train
 from tl_train.progress import Progress
 
 FIELDS = {"arch": "timm:test_efficientnet", "weights": "none", "size": 64, "prior": "none"}
-
-
-@pytest.fixture(scope="module")
-def many_shapes(tmp_path_factory):
-    """Enough images to hold some back: three classes of eighty."""
-    root = tmp_path_factory.mktemp("many")
-    for shape in ("circle", "cross", "square"):
-        (root / shape).mkdir()
-        for number in range(80):
-            draw_shape(shape, number).save(root / shape / f"{number}.png")
-    return root
 
 
 def weights_of(run):

@@ -75,6 +75,10 @@ class DataConfig:
     images_root: str = option(
         "", metavar="DIR", shown="", help="Folder that the paths in a CSV file are relative to, if not the file's own."
     )
+    unknown: str = option(
+        "", metavar="DIR", shown="",
+        help="Folder of images of none of the classes: the report says how many the model finds unfamiliar.",
+    )  # fmt: skip
     fix: str = option(
         "", metavar="FILE", shown="",
         help="Corrections of labels: an earlier run's suspects.csv with keep, relabel or drop in its column action; "

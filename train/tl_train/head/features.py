@@ -53,7 +53,7 @@ class BackboneFeatures:
     def __init__(self, backbone: OnnxNetwork, preprocessor: Preprocessor) -> None:
         """Take the network up to its head, and what makes its input."""
         self._backbone, self._preprocessor = backbone, preprocessor
-        self.space = f"features 1; {DECODER}; {preprocessor.spec}; {backbone.key}"
+        self.space = f"features 1; {DECODER}; {preprocessor.key}; {backbone.key}"
 
     @staticmethod
     def of(network: Network, preprocessor: Preprocessor, progress: Progress) -> "BackboneFeatures":

@@ -5,6 +5,8 @@ same graph in front of the network, so what the model was trained on and what th
 It is built by hand and never traced: exporters of torch emit a resize with other borders.
 """
 
+import hashlib
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -16,14 +18,9 @@ from tl_infer.model.contract import INPUT_NAME, PreprocessSpec
 from tl_train.config.groups import InputConfig
 from tl_train.errors import ConfigError
 from tl_train.preprocess.onnx_builder import GraphBuilder
-from tl_train.preprocess.placement import fit_picture
+from tl_train.preprocess.placement import fit_image
 
 TENSOR_NAME = "tensor"
-
-# Luma of ITU-R BT.601 in 16-bit fixed point. Source: Pillow's Convert.c, macro L24, behind mode "L".
-_LUMA = (19595, 38470, 7471)
-_LUMA_HALF = 0x8000
-_LUMA_BITS = 1 << 16
 
 # The share of the resized picture that a crop takes; the way ImageNet is evaluated: 224 of 256.
 _CROP_SHARE = 0.875
@@ -61,6 +58,7 @@ class Preprocessor:
 
     Attributes:
         spec: what the graph was built from.
+        key: SHA-256 (hex) of the graph: another graph, other tensors. What is computed of tensors is kept under it.
 
     """
 
@@ -70,7 +68,8 @@ class Preprocessor:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # the callers run pictures in parallel
         options.inter_op_num_threads = 1
-        model = build_graph(spec).SerializeToString()
+        model = build_graph(spec).SerializeToString(deterministic=True)
+        self.key = hashlib.sha256(model).hexdigest()
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
@@ -88,35 +87,11 @@ def build_graph(spec: PreprocessSpec) -> onnx.ModelProto:
 
     """
     graph = GraphBuilder()
-    value = graph.node("Transpose", [INPUT_NAME], "channels_first", perm=[0, 3, 1, 2])
-    fill: tuple[int, ...] = spec.fill
-    if spec.color == "gray":
-        value, fill = _gray(graph, value), (_luma(spec.fill),)
-    value = fit_picture(graph, value, spec, fill)
+    value = fit_image(graph, spec)
     _normalize(graph, value, spec)
     image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["N", "H", "W", 3])
     tensor = helper.make_tensor_value_info(TENSOR_NAME, TensorProto.FLOAT, ["N", 3, *spec.size])
     return graph.model([image], [tensor])
-
-
-def _gray(graph: GraphBuilder, value: str) -> str:
-    """uint8 [N, 3, H, W] -> uint8 [N, 1, H, W], bit for bit Pillow's `convert("L")`.
-
-    The one channel becomes three again when the per-channel mean and std are applied.
-    """
-    wide = graph.node("Cast", [value], "gray_int", to=TensorProto.INT32)
-    weights = graph.constant(np.reshape(_LUMA, (1, 3, 1, 1)), np.int32, "luma_weights")
-    weighted = graph.node("Mul", [wide, weights], "gray_weighted")
-    axes = graph.constant([1], np.int64, "channel_axis")
-    total = graph.node("ReduceSum", [weighted, axes], "gray_sum", keepdims=1)
-    rounded = graph.node("Add", [total, graph.constant(_LUMA_HALF, np.int32, "luma_half")], "gray_rounded")
-    luma = graph.node("Div", [rounded, graph.constant(_LUMA_BITS, np.int32, "luma_bits")], "gray_luma")
-    return graph.node("Cast", [luma], "gray", to=TensorProto.UINT8)
-
-
-def _luma(color: tuple[int, int, int]) -> int:
-    """The grey level of an RGB colour, by the formula of `_gray`."""
-    return (sum(level * weight for level, weight in zip(color, _LUMA, strict=True)) + _LUMA_HALF) // _LUMA_BITS
 
 
 def _normalize(graph: GraphBuilder, value: str, spec: PreprocessSpec) -> str:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 18  # the first with an antialiased Resize; onnxruntime reads it since 1.14
+OPSET = 18  # what torch's exporter writes; onnxruntime reads it since 1.14
 
 
 class GraphBuilder:
@@ -35,6 +35,31 @@ class GraphBuilder:
         """An int64 constant [1]; returns its name."""
         return self.constant([value], np.int64, f"whole/{value}")
 
+    def scalar(self, value: int) -> str:
+        """An int64 constant without axes; returns its name."""
+        return self.constant(value, np.int64, f"scalar/{value}")
+
+    def number(self, value: float) -> str:
+        """A float32 constant without axes; returns its name."""
+        return self.constant(value, np.float32, f"number/{value:g}")
+
+    def unsqueezed(self, value: str, axis: int) -> str:
+        """The value with one more axis; returns its name."""
+        name = value.removeprefix("preprocess/")
+        return self.node("Unsqueeze", [value, self.whole(axis)], f"{name}_axis_{axis}")
+
+    def squeezed(self, value: str) -> str:
+        """A value [1] without its axis; returns its name."""
+        return self.node("Squeeze", [value, self.whole(0)], f"{value.removeprefix('preprocess/')}_scalar")
+
+    def split(self, value: str, sizes: Sequence[int], name: str) -> list[str]:
+        """Cut a value along its first axis into parts of these sizes; returns their names."""
+        full_name = f"preprocess/{name}"
+        outputs = [f"{full_name}/{number}" for number in range(len(sizes))]
+        lengths = self.constant(sizes, np.int64, f"{name}/sizes")
+        self._nodes.append(helper.make_node("Split", [value, lengths], outputs, name=f"{full_name}/split", axis=0))
+        return outputs
+
     def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
         """The finished, checked model."""
         graph = helper.make_graph(self._nodes, "preprocess", inputs, outputs, list(self._constants.values()))
@@ -47,27 +72,3 @@ class GraphBuilder:
         )
         onnx.checker.check_model(model, full_check=True)
         return model
-
-
-class Branch:
-    """A chain of nodes inside an `If`; reads the values of the graph around it."""
-
-    def __init__(self, name: str) -> None:
-        """Start an empty chain."""
-        self._name = f"preprocess/{name}"
-        self._nodes: list[onnx.NodeProto] = []
-
-    @property
-    def last(self) -> list[str]:
-        """The output of the last node, as inputs of the next."""
-        return list(self._nodes[-1].output)
-
-    def node(self, op: str, inputs: Sequence[str], **attributes: Any) -> None:
-        """Add a node to the chain."""
-        name = f"{self._name}/{len(self._nodes)}_{op}"
-        self._nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
-
-    def graph(self) -> onnx.GraphProto:
-        """The branch; its output is the last node's, float."""
-        output = helper.make_tensor_value_info(self.last[0], TensorProto.FLOAT, None)
-        return helper.make_graph(self._nodes, self._name, [], [output])

@@ -11,15 +11,21 @@ The geometry is exact, in int64. (H, W) is the picture, (h, w) the input (`Prepr
   the odd row goes below and the odd column to the right.
 - `crop`: with S = min(H, W) and r = `resize_px`, each side s becomes (2 s r + S) div (2 S): the shorter one r, the
   other rounded half up. Of that, the (h, w) from row (h' - h) div 2 and column (w' - w) div 2 on.
-  Extremely long pictures lose their ends first, or 1 x 65,000 pixels would be resized to gigabytes: of a side s longer
-  than L = max(16 S, 2^24 S div r^2), far more than the crop shows, the L + (s - L) mod 2 in the middle are kept.
+  Extremely long images lose their ends first, or 1 x 65,000 pixels would be resized to gigabytes: of a side s longer
+  than L = S max(16, 2^24 div r^2), far more than the crop shows, the L + (s - L) mod 2 in the middle are kept.
+
+Only what the input shows is ever computed: placement is a matter of which pixel of the resized image each pixel of the
+input is, and all shapes from there on are those of the input. No whole number exceeds 32 bits for sides up to 65,535,
+since some runtimes have no others.
 """
 
-from typing import Literal
+import dataclasses
 
 import numpy as np
 
-from tl_infer.model.contract import HALVES_BEFORE, PreprocessSpec
+from tl_infer.model.contract import HALVES_BEFORE, INPUT_NAME, PreprocessSpec
+from tl_train.preprocess.color import luma
+from tl_train.preprocess.filters import Axis
 from tl_train.preprocess.onnx_builder import GraphBuilder
 from tl_train.preprocess.resize import resize
 
@@ -27,94 +33,116 @@ CROP_MAX_PIXELS = 1 << 24
 CROP_MIN_ASPECT = 16
 
 
-def fit_picture(graph: GraphBuilder, value: str, spec: PreprocessSpec, fill: tuple[int, ...]) -> str:
-    """uint8 [N, c, H, W] -> float [N, c, h, w] with whole grey levels 0..255.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Geometry:
+    """How the image becomes the input: names of int64 [2] in the graph, for height and width.
 
-    Args:
-        graph: receives the nodes.
-        value: name of the picture's tensor.
-        spec: size, fit, anchor, resample, resize_px.
-        fill: colour of the canvas, one level for each of the c channels.
+    Attributes:
+        extent: pixels of the image that are resized.
+        first: the first of them.
+        resized: how many they become.
+        shown: which of those the input begins with; negative if the canvas comes first.
 
     """
-    if spec.fit == "squash":
-        return resize(graph, value, _size(graph, spec), spec.resample)
-    if spec.fit == "crop":
-        return _crop(graph, value, spec)
-    fitted = _fitted_size(graph, _sides(graph, value, "sides"), spec)
-    return _on_canvas(graph, resize(graph, value, fitted, spec.resample), fitted, spec, fill)
+
+    extent: str
+    first: str
+    resized: str
+    shown: str
 
 
-def _fitted_size(graph: GraphBuilder, sides: str, spec: PreprocessSpec) -> str:
-    """Height and width that keep the shape and fit the canvas: int64 [2]."""
+def fit_image(graph: GraphBuilder, spec: PreprocessSpec) -> str:
+    """The graph's input, uint8 [N, H, W, 3] -> float32 [N, c, h, w] with whole grey levels 0..255; c is 1 for grey."""
+    sides = graph.node("Shape", [INPUT_NAME], "sides", start=1, end=3)
+    geometry = {"squash": _squash, "crop": _crop}.get(spec.fit, _on_canvas)(graph, sides, spec)
+    rows, columns = _axes(graph, geometry, spec)
+    resized = resize(graph, INPUT_NAME, (rows, columns), spec.color, spec.resample)
+    return resized if spec.fit in ("squash", "crop") else _filled(graph, resized, (rows, columns), spec)
+
+
+def _squash(graph: GraphBuilder, sides: str, spec: PreprocessSpec) -> _Geometry:
+    none = graph.constant([0, 0], np.int64, "none")
+    return _Geometry(sides, none, _size(graph, spec), none)
+
+
+def _on_canvas(graph: GraphBuilder, sides: str, spec: PreprocessSpec) -> _Geometry:
+    """Letterbox and pad."""
     canvas, across = _size(graph, spec), graph.constant(spec.size[::-1], np.int64, "width_and_height")
-    height = graph.node("Slice", [sides, graph.whole(0), graph.whole(1)], "height")
-    width = graph.node("Slice", [sides, graph.whole(1), graph.whole(2)], "width")
+    height, width = graph.split(sides, [1, 1], "side")
     other_sides = graph.node("Concat", [width, height], "other_sides", axis=0)
-    fitted = _scaled(graph, sides, across, other_sides, "fitted")
+    fitted = _scaled(graph, sides, across, other_sides)
     least = graph.node("Max", [fitted, graph.whole(1)], "fitted_least")
     limits = [canvas] if spec.fit == "letterbox" else [canvas, sides]
-    return graph.node("Min", [least, *limits], "fitted_size")
-
-
-def _on_canvas(graph: GraphBuilder, value: str, fitted: str, spec: PreprocessSpec, fill: tuple[int, ...]) -> str:
-    """Float [N, c, h', w'] -> float [N, c, h, w], the rest in the fill colour."""
+    resized = graph.node("Min", [least, *limits], "fitted_size")
     halves = graph.constant(HALVES_BEFORE[spec.anchor], np.int64, "halves_before")
-    free = graph.node("Sub", [_size(graph, spec), fitted], "free")
-    twice_before = graph.node("Mul", [free, halves], "twice_before")
-    before = graph.node("Div", [twice_before, graph.whole(2)], "before")
-    after = graph.node("Sub", [free, before], "after")
-    none = graph.constant([0, 0], np.int64, "no_padding")
-    pads = graph.node("Concat", [none, before, none, after], "pads", axis=0)
-    # Pad knows one value for all channels: relative to the fill colour that value is zero. Whole numbers stay exact.
-    color = graph.constant(np.reshape(fill, (1, len(fill), 1, 1)), np.float32, "fill")
-    relative = graph.node("Sub", [value, color], "relative_to_fill")
-    padded = graph.node("Pad", [relative, pads], "padded")
-    return graph.node("Add", [padded, color], "on_canvas")
+    free = graph.node("Sub", [canvas, resized], "free")
+    before = graph.node("Div", [graph.node("Mul", [free, halves], "twice_before"), graph.whole(2)], "before")
+    none = graph.constant([0, 0], np.int64, "none")
+    return _Geometry(sides, none, resized, graph.node("Neg", [before], "shown"))
 
 
-def _crop(graph: GraphBuilder, value: str, spec: PreprocessSpec) -> str:
-    resize_px = spec.resize_px
-    assert resize_px is not None, "PreprocessSpec checks it"
-    sides = _sides(graph, value, "sides")
+def _crop(graph: GraphBuilder, sides: str, spec: PreprocessSpec) -> _Geometry:
+    assert spec.resize_px is not None, "PreprocessSpec checks it"
     shorter = graph.node("ReduceMin", [sides], "shorter", keepdims=1)
-    kept = _kept_sides(graph, sides, shorter, resize_px)
-    resized_size = _scaled(graph, kept, graph.whole(resize_px), shorter, "resized_size")
-    resized = resize(graph, _central(graph, value, sides, kept, "kept"), resized_size, spec.resample)
-    return _central(graph, resized, resized_size, _size(graph, spec), "cropped")
+    kept = _kept_sides(graph, sides, shorter, spec.resize_px)
+    resized = _scaled(graph, kept, graph.whole(spec.resize_px), shorter)
+    return _Geometry(
+        extent=kept,
+        first=_half_the_rest(graph, sides, kept, "kept_first"),
+        resized=resized,
+        shown=_half_the_rest(graph, resized, _size(graph, spec), "shown"),
+    )
 
 
 def _kept_sides(graph: GraphBuilder, sides: str, shorter: str, resize_px: int) -> str:
-    """The sides without the ends that an extremely long picture loses: int64 [2]."""
-    by_aspect = graph.node("Mul", [shorter, graph.whole(CROP_MIN_ASPECT)], "longest_by_aspect")
-    pixels = graph.node("Mul", [shorter, graph.whole(CROP_MAX_PIXELS)], "longest_pixels")
-    by_pixels = graph.node("Div", [pixels, graph.whole(resize_px**2)], "longest_by_pixels")
-    longest = graph.node("Max", [by_aspect, by_pixels], "longest")
+    """The sides without the ends that an extremely long image loses: int64 [2]."""
+    aspect = max(CROP_MIN_ASPECT, CROP_MAX_PIXELS // resize_px**2)
+    longest = graph.node("Mul", [shorter, graph.whole(aspect)], "longest")
     excess = graph.node("Sub", [sides, longest], "excess")
     odd = graph.node("Mod", [excess, graph.whole(2)], "excess_odd")  # of 0 or 1, so that both ends lose the same
     limit = graph.node("Add", [longest, odd], "longest_kept")
     return graph.node("Min", [sides, limit], "kept_sides")
 
 
-def _scaled(graph: GraphBuilder, sides: str, to: str, of: str, name: Literal["fitted", "resized_size"]) -> str:
+def _scaled(graph: GraphBuilder, sides: str, to: str, of: str) -> str:
     """`sides` times `to` over `of`, rounded half up, in whole numbers: (2 * sides * to + of) div (2 * of)."""
-    product = graph.node("Mul", [sides, to], f"{name}_product")
-    twice = graph.node("Mul", [product, graph.whole(2)], f"{name}_twice")
-    numerator = graph.node("Add", [twice, of], f"{name}_numerator")
-    denominator = graph.node("Mul", [of, graph.whole(2)], f"{name}_denominator")
-    return graph.node("Div", [numerator, denominator], name)
+    product = graph.node("Mul", [sides, to], "scaled_product")
+    twice = graph.node("Mul", [product, graph.whole(2)], "scaled_twice")
+    numerator = graph.node("Add", [twice, of], "scaled_numerator")
+    denominator = graph.node("Mul", [of, graph.whole(2)], "scaled_denominator")
+    return graph.node("Div", [numerator, denominator], "scaled_sides")
 
 
-def _central(graph: GraphBuilder, value: str, sides: str, wanted: str, name: str) -> str:
-    """The central [.., .., h, w] of [.., .., H, W]; an odd row or column more is lost below or to the right."""
-    free = graph.node("Sub", [sides, wanted], f"{name}_free")
-    start = graph.node("Div", [free, graph.whole(2)], f"{name}_start")
-    end = graph.node("Add", [start, wanted], f"{name}_end")
-    return graph.node("Slice", [value, start, end, graph.constant([2, 3], np.int64, "spatial_axes")], name)
+def _half_the_rest(graph: GraphBuilder, sides: str, wanted: str, name: str) -> str:
+    """Where the central `wanted` of `sides` begin; an odd row or column more is lost below or to the right."""
+    return graph.node("Div", [graph.node("Sub", [sides, wanted], f"{name}_free"), graph.whole(2)], name)
 
 
-def _sides(graph: GraphBuilder, value: str, name: str) -> str:
-    return graph.node("Shape", [value], name, start=2, end=4)
+def _axes(graph: GraphBuilder, geometry: _Geometry, spec: PreprocessSpec) -> tuple[Axis, Axis]:
+    halves = [
+        graph.split(getattr(geometry, field.name), [1, 1], f"geometry/{field.name}")
+        for field in dataclasses.fields(geometry)
+    ]
+    heights, widths = zip(*halves, strict=True)
+    return Axis("rows", spec.size[0], *heights), Axis("columns", spec.size[1], *widths)
+
+
+def _filled(graph: GraphBuilder, resized: str, axes: tuple[Axis, Axis], spec: PreprocessSpec) -> str:
+    """The resized image where the input shows it, the fill colour elsewhere."""
+    rows, columns = (_is_image(graph, axis) for axis in axes)
+    is_image = graph.node("And", [graph.unsqueezed(rows, 1), columns], "is_image")
+    fill = (luma(spec.fill),) if spec.color == "gray" else spec.fill
+    color = graph.constant(np.reshape(fill, (1, len(fill), 1, 1)), np.float32, "fill")
+    return graph.node("Where", [is_image, resized, color], "on_canvas")
+
+
+def _is_image(graph: GraphBuilder, axis: Axis) -> str:
+    """Whether each pixel of the axis belongs to the image: bool [length]."""
+    numbers = graph.constant(np.arange(axis.length), np.int64, f"{axis.name}/input_numbers")
+    moved = graph.node("Add", [numbers, axis.shown], f"{axis.name}/input_moved")
+    begun = graph.node("GreaterOrEqual", [moved, graph.whole(0)], f"{axis.name}/begun")
+    not_ended = graph.node("Less", [moved, axis.resized], f"{axis.name}/not_ended")
+    return graph.node("And", [begun, not_ended], f"{axis.name}/is_image")
 
 
 def _size(graph: GraphBuilder, spec: PreprocessSpec) -> str:

@@ -13,6 +13,7 @@ from tl_infer.images import Pixels
 from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.metrics import Evaluation, class_scores
 from tl_train.evaluation.reliability import risk_coverage
+from tl_train.familiarity.rejection import FittedFamiliarity
 from tl_train.history import Epoch
 from tl_train.report import diagnostics
 from tl_train.report.drawing import svg
@@ -39,6 +40,7 @@ class Page:
         facts: what to list of the run.
         evaluation: answers on the held-out images, if there were any.
         calibration: what was fitted for them.
+        familiarity: what the model finds unfamiliar; None where that was not tried.
         names: of the held-out images, for the reader to find them.
         load: the pixels of the held-out image with that index.
         label_check: training images whose label may be wrong, and duplicates; None leaves the section out.
@@ -57,6 +59,7 @@ class Page:
     facts: Mapping[str, object]
     evaluation: Evaluation | None = None
     calibration: Calibration | None = None
+    familiarity: FittedFamiliarity | None = None
     names: Sequence[str] = ()
     load: Callable[[int], Pixels] | None = None
     label_check: LabelCheck | None = None

@@ -1,5 +1,6 @@
 """How good a trained network is: calibration on images that chose nothing, and its answers to the held-out ones."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,44 +17,89 @@ from tl_train.head.features import part_of
 from tl_train.head.steps import head_logits
 from tl_train.run.learn import Learned
 from tl_train.setup import Setup
-from tl_train.training.predict import predict
+from tl_train.training.predict import predict_and_embed
+
+Floats = npt.NDArray[np.float32]
 
 # What calibrated a head where there are no images to spare, in words.
 CROSS_FITTED = "training images, each judged by a head fitted without it"
 
 
-def calibrate(setup: Setup, learned: Learned) -> Calibration:
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """What a network makes of N images: logits (N, C) and embeddings (N, D)."""
+
+    logits: Floats
+    embeddings: Floats
+
+
+class TrainedNetwork:
+    """The network that was learned, run on images of the data set; each part is run once.
+
+    Attributes:
+        setup: the run.
+        learned: what was learned in it.
+
+    """
+
+    def __init__(self, setup: Setup, learned: Learned) -> None:
+        self.setup = setup
+        self.learned = learned
+        self._of_part: dict[str, Outputs] = {}
+
+    def part(self, name: str) -> Outputs:
+        """The outputs for a part of the data set that has images."""
+        if name not in self._of_part:
+            self._of_part[name] = self.outputs(self.setup.dataset.part(name))
+        return self._of_part[name]
+
+    def outputs(self, samples: Sequence[Sample]) -> Outputs:
+        """The outputs for samples of the data set; on a frozen backbone the head's, on the cached features."""
+        if self.learned.backbone_is_frozen and self.setup.dataset.features is not None:
+            part = part_of(self.setup.dataset, samples)
+            return Outputs(head_logits(self.setup.network.head, part), part.features)
+        return self.run(samples)
+
+    def run(self, samples: Sequence[Sample]) -> Outputs:
+        """The outputs for any samples, from their pixels."""
+        return Outputs(*predict_and_embed(self.setup.network, samples, self.setup.preprocessor))
+
+
+def calibrate(network: TrainedNetwork) -> Calibration:
     """Temperature and threshold, from images that the model was neither trained on nor selected by."""
-    dataset, cross_fitted = setup.dataset, learned.head.cross_fitted
-    samples, source = calibration_images(setup.config, dataset)
+    learned, dataset = network.learned, network.setup.dataset
+    cross_fitted = learned.head.cross_fitted
+    samples, source = calibration_images(network.setup.config, dataset)
     if learned.backbone_is_frozen and cross_fitted is not None and len(samples) < MIN_IMAGES <= len(dataset.train):
-        source = CROSS_FITTED
-        return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=source, may_sharpen=False)
-    logits = _logits(setup, learned, samples) if samples else np.zeros((0, 2), np.float32)
+        return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=CROSS_FITTED, may_sharpen=False)
+    logits = network.part("val").logits if samples else np.zeros((0, 2), np.float32)
     return fit_calibration(Answers(logits, labels_of(samples)), source=source)
 
 
-def evaluate_held_out(setup: Setup, learned: Learned, calibration: Calibration) -> Evaluation | None:
+def evaluate_held_out(network: TrainedNetwork, calibration: Calibration) -> Evaluation | None:
     """The network's answers to the held-out images; None where there are none."""
-    part, samples = setup.dataset.held_out()
+    part, samples = network.setup.dataset.held_out()
     if not samples:
         return None
-    answers = Answers(_logits(setup, learned, samples), labels_of(samples))
+    answers = Answers(network.part(part).logits, labels_of(samples))
     return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
 
 
-def suspects(setup: Setup, learned: Learned) -> LabelErrors | None:
+def suspects(network: TrainedNetwork) -> LabelErrors | None:
     """Training images whose label may be wrong; None without a head that was cross-fitted before any other training."""
-    train, logits = setup.dataset.train, learned.head.cross_fitted
+    dataset, logits = network.setup.dataset, network.learned.head.cross_fitted
     if logits is None:
         return None
-    decided = {fix.name for fix in setup.dataset.fixes}
-    settled = [index for index, sample in enumerate(train) if sample.name in decided]
-    return find_label_errors(Answers(logits, labels_of(train)), settled)
+    decided = {fix.name for fix in dataset.fixes}
+    settled = [index for index, sample in enumerate(dataset.train) if sample.name in decided]
+    return find_label_errors(Answers(logits, labels_of(dataset.train)), settled)
 
 
 def calibration_images(config: TrainConfig, dataset: Dataset) -> tuple[Sequence[Sample], str]:
-    """Images that were not trained on, chose no weights and give no accuracy, with what to call them."""
+    """The validation images where they were not trained on, chose no weights and give no accuracy; and their name.
+
+    Where one of these does not hold there are none, and the name says what would be needed.
+    """
     if config.steps.patience is not None:
         return (), "images beside the validation images, which chose the epoch,"
     if config.steps.redraw_val:
@@ -61,10 +107,3 @@ def calibration_images(config: TrainConfig, dataset: Dataset) -> tuple[Sequence[
     if not dataset.test:
         return (), "images beside the validation images, which give the accuracy,"
     return dataset.val, "validation images"
-
-
-def _logits(setup: Setup, learned: Learned, samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
-    """The network's answers; on a frozen backbone the head's, on the cached features."""
-    if learned.backbone_is_frozen and setup.dataset.features is not None:
-        return head_logits(setup.network.head, part_of(setup.dataset, samples))
-    return predict(setup.network.module, samples, setup.preprocessor)

@@ -9,6 +9,7 @@ from tl_train.config import TrainConfig
 from tl_train.data.dataset import fingerprint, load_dataset
 from tl_train.data.sources.reading import read_source
 from tl_train.errors import WeightsError
+from tl_train.familiarity.unknowns import unknown_files
 from tl_train.head.features import BackboneFeatures
 from tl_train.head.fit_head import features_suffice
 from tl_train.models.architectures import find_architecture
@@ -32,6 +33,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
         TlError: the data cannot be trained on, the weights do not fit, or options contradict each other.
 
     """
+    unknown_files(config.data.unknown)
     architecture = find_architecture(config.model.arch)
     size = architecture.input_size(config.input.size_px)
     preprocess = spec_for(config.input, size, architecture.mean, architecture.std)

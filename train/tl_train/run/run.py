@@ -13,7 +13,8 @@ from tl_train.models.weight_files import read_weights
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
-from tl_train.run.judge import calibrate, evaluate_held_out, suspects
+from tl_train.run.familiarity import fit_and_try
+from tl_train.run.judge import TrainedNetwork, calibrate, evaluate_held_out, suspects
 from tl_train.run.learn import learn
 from tl_train.run.prepare import prepare
 from tl_train.run_folder.folder import RunFolder
@@ -69,14 +70,16 @@ def train(
     learned = learn(setup, place.work.path, progress, deadline)
     seconds = time.perf_counter() - started
     return_freed_memory()
-    calibration = calibrate(setup, learned)
-    for note in calibration.notes:
+    network = TrainedNetwork(setup, learned)
+    calibration = calibrate(network)
+    familiarity = fit_and_try(network, progress)
+    for note in filter(None, (*calibration.notes, familiarity.note)):
         progress.note(note)
     result = TrainResult(
         out=out,
         labels=setup.dataset.labels,
         history=learned.history.epochs,
-        evaluation=evaluate_held_out(setup, learned, calibration),
+        evaluation=evaluate_held_out(network, calibration),
         calibration=calibration,
         seconds=seconds,
         kept_epoch=learned.history.kept_epoch,
@@ -84,8 +87,9 @@ def train(
         prior=setup.prior,
         penalised=learned.head.penalised,
         tried=learned.tried(),
-        label_errors=suspects(setup, learned),
+        label_errors=suspects(network),
         interrupted=learned.interrupted,
+        familiarity=familiarity,
     )
     if first:
         save_run(result, place.work, setup, command)

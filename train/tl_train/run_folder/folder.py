@@ -12,9 +12,10 @@ from torch import nn
 
 from tl_infer.errors import ModelFileError, first_line
 from tl_infer.model.contract import ModelSpec
-from tl_infer.system.files import read_text, write_bytes, write_text
+from tl_infer.system.files import read_bytes, read_text, write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError, WeightsError
+from tl_train.familiarity.score import Familiarity
 from tl_train.history import Epoch
 from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.new_head import head_kind_of, put_new_head
@@ -26,6 +27,7 @@ from tl_train.training.checkpoints import FOLDER as CHECKPOINTS
 
 FIGURES = ("classification", "probabilities", "curves", "penalty")
 _METRICS_PARTS = ("held_out", "calibration", "run")
+_MAX_FAMILIARITY_BYTES = 10_000_000  # what tl-train writes has two megabytes at most
 
 
 class RunFolder:
@@ -35,6 +37,7 @@ class RunFolder:
         path: of the folder.
         config_file: the configuration, TOML; what marks the folder as a run's.
         spec_file, weights_file: the trained model: what its numbers mean, and the numbers.
+        familiarity_file: what the exported file computes its familiarity with; where there were images enough.
         history_file: a row per epoch.
         metrics_file: everything that was measured; written last, so a run that has it is finished.
         predictions_file: a row per held-out image.
@@ -54,6 +57,7 @@ class RunFolder:
         self.config_file = path / "config.toml"
         self.spec_file = path / "spec.json"
         self.weights_file = path / "weights.safetensors"
+        self.familiarity_file = path / "familiarity.safetensors"
         self.history_file = path / "history.csv"
         self.metrics_file = path / "metrics.json"
         self.predictions_file = path / "predictions.csv"
@@ -82,8 +86,8 @@ class RunFolder:
         """All files that a run writes, and tl-export unless told otherwise; config.toml is not among them."""
         exported = (self.model_file.with_suffix(suffix) for suffix in (".onnx", ".parity.json", ".md"))
         return (
-            self.metrics_file, self.spec_file, self.weights_file, self.history_file, self.predictions_file,
-            self.report_file, self.preflight_file, self.prior_file, self.penalty_file,
+            self.metrics_file, self.spec_file, self.weights_file, self.familiarity_file, self.history_file,
+            self.predictions_file, self.report_file, self.preflight_file, self.prior_file, self.penalty_file,
             self.suspects_file, self.fixes_file, *exported, *map(self.figure_file, FIGURES),
         )  # fmt: skip
 
@@ -167,6 +171,20 @@ class RunFolder:
                     "train again with tl-train"
                 ) from error
         return model.eval(), spec, architecture
+
+    def familiarity(self) -> Familiarity | None:
+        """What tells how familiar an image is; None where the run had too few images for it.
+
+        Raises:
+            RunError: not a run, not finished, or damaged.
+
+        """
+        if self.spec().familiarity is None:
+            return None
+        try:
+            return Familiarity.from_bytes(read_bytes(self.familiarity_file, _MAX_FAMILIARITY_BYTES))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.familiarity_file}: {first_line(error)}; train again with tl-train") from error
 
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:
         """What was measured, as `held_out`, `calibration` and `run`.

@@ -6,6 +6,7 @@ from pathlib import Path
 from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.label_errors import LabelErrors
 from tl_train.evaluation.metrics import Evaluation
+from tl_train.familiarity.rejection import FittedFamiliarity
 from tl_train.head.penalised import PenalisedHead
 from tl_train.history import Epoch
 from tl_train.prior.prior import Prior
@@ -47,6 +48,7 @@ class TrainResult:
         tried: the ways to train that were compared, in order; empty where there was but one.
         label_errors: training images whose label may be wrong; None where no head was cross-fitted.
         interrupted: Ctrl-C ended the training early, and the best so far was kept.
+        familiarity: how familiar images are to the model, and what that rejects; None where that was not asked.
 
     """
 
@@ -63,3 +65,4 @@ class TrainResult:
     tried: tuple[Tried, ...] = ()
     label_errors: LabelErrors | None = None
     interrupted: bool = False
+    familiarity: FittedFamiliarity | None = None

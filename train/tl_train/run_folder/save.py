@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tl_infer.model.contract import ModelSpec
+from tl_infer.model.contract import FamiliaritySpec, ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.config.groups import TRAINS_STAGES, size_in_words
@@ -48,6 +48,8 @@ def save_run(result: TrainResult, run: RunFolder, setup: Setup, command: str) ->
         OutputPathError: a file cannot be written.
 
     """
+    if result.familiarity is not None and result.familiarity.familiarity is not None:
+        write_bytes(run.familiarity_file, result.familiarity.familiarity.to_bytes())
     run.save_model(setup.network.module, _spec(result, setup))
     epochs = [dataclasses.astuple(row) for row in result.history]
     write_csv(run.history_file, [field.name for field in dataclasses.fields(Epoch)], epochs)
@@ -62,7 +64,11 @@ def save_run(result: TrainResult, run: RunFolder, setup: Setup, command: str) ->
 
 
 def _spec(result: TrainResult, setup: Setup) -> ModelSpec:
-    evaluation = result.evaluation
+    evaluation, fitted = result.evaluation, result.familiarity
+    found = None if fitted is None else fitted.report
+    familiarity = None if found is None else FamiliaritySpec(
+        unfamiliar_below=found.unfamiliar_below, images=found.images
+    )  # fmt: skip
     return ModelSpec(
         labels=result.labels,
         preprocess=setup.preprocessor.spec,
@@ -73,6 +79,7 @@ def _spec(result: TrainResult, setup: Setup) -> ModelSpec:
         data_fingerprint=setup.identity.data_fingerprint,
         versions=setup.identity.versions,
         metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
+        familiarity=familiarity,
     )
 
 
@@ -119,6 +126,7 @@ def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files:
         facts=_shown_facts(result, setup),
         evaluation=result.evaluation,
         calibration=result.calibration,
+        familiarity=result.familiarity,
         names=list(map(str, files)),
         load=lambda index: held_out[index].load(),
         label_check=check_labels(setup.dataset, result.label_errors, setup.findings),
@@ -140,7 +148,12 @@ def _shown_facts(result: TrainResult, setup: Setup) -> dict[str, object]:
 
 def _metrics(result: TrainResult, setup: Setup) -> dict[str, dict[str, object]]:
     held_out = measurements(result.evaluation, result.labels) if result.evaluation else {}
-    return {"held_out": held_out, "calibration": dataclasses.asdict(result.calibration), "run": _facts(result, setup)}
+    return {
+        "held_out": held_out,
+        "calibration": dataclasses.asdict(result.calibration),
+        "familiarity": {} if result.familiarity is None else result.familiarity.document(),
+        "run": _facts(result, setup),
+    }
 
 
 def _facts(result: TrainResult, setup: Setup) -> dict[str, object]:

@@ -58,7 +58,7 @@ class FrozenStages:
     def key(self, mirrored: bool) -> str:
         """SHA-256 (hex) of all that the activation of an image depends on, but for the image."""
         return key_of(
-            preprocess=dataclasses.asdict(self.preprocessor.spec),
+            preprocess=self.preprocessor.key,
             trunk=self.trunk.key,
             mirrored=mirrored,
             versions={name: version(name) for name in _LIBRARIES},

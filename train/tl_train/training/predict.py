@@ -1,4 +1,4 @@
-"""Run inference on images: the logits of a network, their loss and accuracy."""
+"""Run inference on images: the logits of a network, their loss and accuracy, its embeddings."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from tl_train.data.batches import batches, load_batches
 from tl_train.data.samples import Sample, labels_of
+from tl_train.models.network import Network
 from tl_train.preprocess.graph import Preprocessor
 
 # Small enough that the allocator keeps the largest activations between batches, instead of giving them back to the
@@ -35,3 +36,17 @@ def predict(module: nn.Module, samples: Sequence[Sample], preprocessor: Preproce
         results = [module(images).float().cpu().numpy() for images, _ in stream]
     logits: npt.NDArray[np.float32] = np.concatenate(results)
     return logits
+
+
+def predict_and_embed(
+    network: Network, samples: Sequence[Sample], preprocessor: Preprocessor
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """As `predict`, with the embeddings: logits float32 (N, C), and what the head sees, float32 (N, D)."""
+    kept: list[npt.NDArray[np.float32]] = []
+    head = network.module.get_submodule(network.architecture.head)
+    handle = head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].float().cpu().numpy()))
+    try:
+        logits = predict(network.module, samples, preprocessor)
+    finally:
+        handle.remove()
+    return logits, np.concatenate(kept)

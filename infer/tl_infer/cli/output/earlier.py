@@ -6,11 +6,13 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import cast, get_args
 
 from tl_infer.cli.output.formats import Columns, written_path
 from tl_infer.cli.output.rows import Row, Tally
 from tl_infer.cli.safetext import plain_text
 from tl_infer.errors import OutputPathError, first_line
+from tl_infer.results import Reason
 from tl_infer.system.files import open_regular
 
 _MAX_LINE_BYTES = 50_000_000  # a row of a model of very many classes has less
@@ -96,15 +98,31 @@ def _is_header(line: str, columns: Columns) -> bool:
 def _csv_row(line: str, columns: Columns) -> Row:
     header = columns.csv_header()
     row = dict(zip(header, next(csv.reader([line])), strict=True))
-    label = plain_text(row["label"]) or None
-    return Row(path=row["path"], label=label, error=row["error"] or None, abstained=row["abstained"] == "true")
+    return Row(
+        path=row["path"],
+        label=plain_text(row["label"]) or None,
+        error=row["error"] or None,
+        abstained=row["abstained"] == "true",
+        reason=_reason(row.get("reason")),
+    )
 
 
 def _json_row(line: str, columns: Columns) -> Row:
     row = json.loads(line)
     if list(row) != columns.json_keys():
         raise ValueError(line)
-    return Row(path=row["path"], label=row["label"], error=row["error"], abstained=row["abstained"])
+    reason = _reason(row.get("reason"))
+    return Row(path=row["path"], label=row["label"], error=row["error"], abstained=row["abstained"], reason=reason)
+
+
+def _reason(found: str | None) -> Reason | None:
+    """As the row says; None also of a model that abstains for one reason only."""
+    for reason in get_args(Reason):
+        if found == reason:
+            return cast(Reason, reason)
+    if found:
+        raise ValueError(found)
+    return None
 
 
 def _digest(path: str) -> bytes:

@@ -20,20 +20,25 @@ class Columns:
         labels: of the model.
         top_k: how many classes are named; None for the probabilities of all.
         extra: further columns, out of `sorted_to` and `heatmap`.
+        familiarity: whether the model tells it; two columns then say how familiar, and why the model abstained.
 
     """
 
     labels: tuple[str, ...]
     top_k: int | None = 1
     extra: tuple[str, ...] = ()
+    familiarity: bool = False
 
     def csv_header(self) -> list[str]:
         """The names of the columns of a CSV file."""
-        return ["path", "label", "probability", *self._csv_classes(), "abstained", "error", "ms", *self.extra]
+        return ["path", "label", "probability", *self._csv_classes(), *self._abstaining(), "error", "ms", *self.extra]
 
     def json_keys(self) -> list[str]:
         """The keys of every object of a JSONL file."""
-        return ["path", "label", "probability", "top", "abstained", "error", "ms", *self.extra]
+        return ["path", "label", "probability", "top", *self._abstaining(), "error", "ms", *self.extra]
+
+    def _abstaining(self) -> list[str]:
+        return ["abstained", "reason", "familiarity"] if self.familiarity else ["abstained"]
 
     def _csv_classes(self) -> list[str]:
         if self.top_k is None:
@@ -81,6 +86,7 @@ def _csv_cells(row: Row, columns: Columns) -> list[object]:
         _rounded(row.probability),
         *_csv_scores(row, columns),
         "true" if row.abstained else "false",
+        *((row.reason or "", _rounded(row.familiarity)) if columns.familiarity else ()),
         _cell(row.error or ""),
         "" if row.ms is None else round(row.ms, 2),
         *(spreadsheet_text(written_path(getattr(row, name) or "", ".csv")) for name in columns.extra),
@@ -101,17 +107,22 @@ def _cell(text: str) -> str:
     return spreadsheet_text(printable(text))
 
 
-def _rounded(probability: float | None) -> object:
-    return "" if probability is None else round(probability, 6)
+def _rounded(share: float | None) -> object:
+    return "" if share is None else round(share, 6)
+
+
+def _json_rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 6)
 
 
 def _json_values(row: Row, columns: Columns) -> dict[str, object]:
     return {
         "path": row.path,
         "label": row.label,
-        "probability": None if row.probability is None else round(row.probability, 6),
+        "probability": _json_rounded(row.probability),
         "top": [{"label": score.label, "probability": round(score.probability, 6)} for score in row.top],
         "abstained": row.abstained,
+        **({"reason": row.reason, "familiarity": _json_rounded(row.familiarity)} if columns.familiarity else {}),
         "error": row.error,
         "ms": None if row.ms is None else round(row.ms, 2),
         **{name: getattr(row, name) for name in columns.extra},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tl_infer.cli.safetext import printable
 from tl_infer.errors import ImageError
-from tl_infer.results import Classification, Score
+from tl_infer.results import Classification, Reason, Score
 
 _MAX_LINES = 20  # a model of a thousand classes must not fill the screen
 
@@ -21,7 +21,9 @@ class Row:
         label: the most probable class; None when the model abstained, or failed on the file.
         probability: of the most probable class, 0..1, also when the model abstained; None for a failed file.
         top: the most probable classes, best first; empty for a failed file.
-        abstained: the probability is below the threshold.
+        abstained: the model gives no label.
+        reason: why not; None where it gives one.
+        familiarity: 0..1, of a model that tells it; else None.
         error: why there is no answer, or why the file is not where it should be; else None.
         ms: milliseconds that it took; None if nobody measured.
         sorted_to: the file that `--sort-into` made of it.
@@ -34,6 +36,8 @@ class Row:
     probability: float | None = None
     top: Sequence[Score] = ()
     abstained: bool = False
+    reason: Reason | None = None
+    familiarity: float | None = None
     error: str | None = None
     ms: float | None = None
     sorted_to: str | None = None
@@ -50,6 +54,8 @@ def make_row(path: str | Path, result: Classification | ImageError) -> Row:
         probability=result.probability,
         top=result.top,
         abstained=result.abstained,
+        reason=result.reason,
+        familiarity=result.familiarity,
         ms=result.ms,
     )
 
@@ -60,17 +66,20 @@ class Tally:
 
     labels: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     unsure: int = 0
+    unfamiliar: int = 0
     failed: int = 0
 
     @property
     def files(self) -> int:
         """All files counted."""
-        return self.labels.total() + self.unsure + self.failed
+        return self.labels.total() + self.unsure + self.unfamiliar + self.failed
 
     def add(self, row: Row) -> None:
         """Count one file."""
         if row.error is not None:
             self.failed += 1
+        elif row.reason == "unfamiliar":
+            self.unfamiliar += 1
         elif row.label is None:
             self.unsure += 1
         else:
@@ -83,7 +92,8 @@ class Tally:
             rest = counts[_MAX_LINES - 1 :]
             more = (f"({len(rest)} more classes)", sum(count for _, count in rest))
             counts = [*counts[: _MAX_LINES - 1], more]
-        counts += [(name, count) for name, count in (("(unsure)", self.unsure), ("(error)", self.failed)) if count]
+        others = (("(unsure)", self.unsure), ("(unfamiliar)", self.unfamiliar), ("(error)", self.failed))
+        counts += [(name, count) for name, count in others if count]
         width = max((len(name) for name, _ in counts), default=0)
         digits = len(f"{self.files:,}")
         return [f"  {name:<{width}}  {count:>{digits},}  {count / self.files:6.1%}" for name, count in counts]

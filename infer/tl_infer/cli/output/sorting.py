@@ -14,6 +14,7 @@ from tl_infer.errors import OutputPathError, first_line
 
 # For files without a label; no folder of a label begins with an underscore.
 UNSURE = "_unsure"
+UNFAMILIAR = "_unfamiliar"
 FAILED = "_failed"
 
 _SIGNS = frozenset(" -_.,()&'+@!#")
@@ -24,7 +25,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.
 
 
 class Sorter:
-    """Puts files into one folder per class, one for those the model abstained on, and one for those that failed."""
+    """Puts files into one folder per class, one per reason for abstaining, and one for those that failed."""
 
     def __init__(self, folder: Path, labels: Sequence[str], mode: Mode) -> None:
         """No folder is made before the first file needs it.
@@ -43,7 +44,7 @@ class Sorter:
     @property
     def folders(self) -> frozenset[str]:
         """Real paths of the folders that files go to, whether they exist yet or not."""
-        names = (*self._names.values(), UNSURE, FAILED)
+        names = (*self._names.values(), UNSURE, UNFAMILIAR, FAILED)
         return frozenset(os.path.realpath(self._folder / name) for name in names)
 
     @property
@@ -72,8 +73,12 @@ class Sorter:
             if self._mode == "move" or not source.is_file():
                 return None
             return self._placer.place(source, self._made(FAILED), self._mode, intend)
-        name = UNSURE if row.label is None else self._names[row.label]
-        return self._placer.place(source, self._made(name), self._mode, intend)
+        return self._placer.place(source, self._made(self._name(row)), self._mode, intend)
+
+    def _name(self, row: Row) -> str:
+        if row.reason == "unfamiliar":
+            return UNFAMILIAR
+        return UNSURE if row.label is None else self._names[row.label]
 
     def _made(self, name: str) -> Path:
         folder = self._folder / name
