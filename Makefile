@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := artifacts/demo
+# What `make other-runtimes` and `make browser` installed, for the tests that need it; empty where they were not run.
+empty :=
+export TL_OTHER_PYTHONS ?= $(subst $(empty) $(empty),:,$(wildcard $(CURDIR)/build/runtimes/*/bin/python))
+export TL_PLAYWRIGHT ?= $(wildcard $(CURDIR)/build/browser)
 
-.PHONY: demo test lint test-runtime test-lowest fuzz callers page-runtime clean
+.PHONY: demo test lint test-runtime test-lowest fuzz callers other-runtimes page-runtime browser clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
@@ -50,6 +54,16 @@ fuzz: $(VENV)/.dev  ## Every parser with changed files, for SECONDS in all, from
 
 callers:  ## What the JavaScript caller needs (Node.js 20.9, npm); without it its tests are skipped
 	cd examples/callers && npm ci --ignore-scripts --no-audit --no-fund
+
+other-runtimes:  ## Environments with other versions and providers of onnxruntime; without them their tests are skipped
+	rm -rf build/runtimes
+	set -e; for runtime in 'onnxruntime==1.16.3 numpy<2' 'onnxruntime==1.20.1 numpy' 'onnxruntime-openvino==1.24.1 numpy'; do \
+	  folder="build/runtimes/$${runtime%% *}"; $(PYTHON) -m venv "$$folder"; \
+	  "$$folder/bin/pip" install --quiet --disable-pip-version-check $$runtime; done
+
+browser: page-runtime  ## What drives Chromium (Node.js 20, npm); without it the page of tl-export is not tested in a browser
+	mkdir -p build/browser
+	npm install --prefix build/browser --ignore-scripts --no-audit --no-fund --no-save playwright-core@1.65.1
 
 page-runtime: $(VENV)/.export  ## Before building the wheel: what `tl-export --page` needs, which it would fetch when first used
 	$(BIN)/python -c 'from pathlib import Path; from tl_export.page.runtime import fetch; \

@@ -52,7 +52,7 @@ class Watched:
 
     def run(self, *command: object) -> str:
         done = subprocess.run(
-            [sys.executable, *map(str, command)], env=self._environment, cwd=self.home.parent, timeout=120,
+            [sys.executable, *map(str, command)], env=self._environment, cwd=self.home.parent, timeout=600,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """The same file elsewhere: OpenVINO, other versions and providers of onnxruntime. Skipped where there is none.
 
-`TL_OTHER_PYTHONS` names Python interpreters, separated by colons, that have an onnxruntime of their own beside numpy.
+`TL_OTHER_PYTHONS` names Python interpreters, separated by colons, that have an onnxruntime of their own beside numpy;
+`make other-runtimes` makes some.
 """
 
 import json

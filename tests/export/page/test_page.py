@@ -1,7 +1,7 @@
 """The page that classifies: what it is made of, and, where there is a browser, what it answers.
 
-The browser needs Node.js, `TL_PLAYWRIGHT` (a folder in which `npm install playwright-core` was run) and Chromium, at
-/usr/bin/chromium or where `TL_CHROMIUM` says.
+The browser needs Chromium, at /usr/bin/chromium or where `TL_CHROMIUM` says, and Node.js; `make browser` installs the
+rest.
 """
 
 import base64
@@ -28,6 +28,7 @@ from tl_export.page.page import classifier_page
 from tl_export.page.runtime import VERSION, BrowserRuntime, browser_runtime
 from tl_export.proof.faults import without_antialias
 from tl_infer import Classifier, load_image
+from tl_infer.cli.output.formats import Columns
 from tl_infer.heatmaps import draw_overlay
 from tl_infer.model.modelfile import read_model
 from tl_infer.model.session import Session
@@ -35,9 +36,10 @@ from tl_train.progress import Progress
 
 DRIVER = Path(__file__).parents[2] / "support" / "browser.mjs"
 CHROMIUM = Path(os.environ.get("TL_CHROMIUM", "/usr/bin/chromium"))
+RUNTIME = Path(runtime.__file__).parent / "runtime"
 needs_browser = pytest.mark.skipif(
-    not CHROMIUM.exists() or "TL_PLAYWRIGHT" not in os.environ or shutil.which("node") is None,
-    reason="needs Chromium, Node.js and TL_PLAYWRIGHT, a folder with playwright-core",
+    not (CHROMIUM.exists() and os.environ.get("TL_PLAYWRIGHT") and shutil.which("node") and RUNTIME.is_dir()),
+    reason="needs Chromium, Node.js and `make browser`",
 )
 FAKE = BrowserRuntime(b"export const env = {};", b"\0asm")
 
@@ -69,7 +71,7 @@ def test_the_locked_runtime_is_the_one_that_is_named():
 def test_without_npm_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    if (Path(runtime.__file__).parent / "runtime").exists():
+    if RUNTIME.exists():
         pytest.skip("built with the runtime")
     with pytest.raises(ExportError, match=rf"onnxruntime-web {VERSION} from npm, which is not found; install Node"):
         browser_runtime(Progress())
@@ -149,6 +151,8 @@ def test_the_page_answers_as_the_classifier_and_sends_nothing(tiny_model, photos
     assert [request[:5] for request in seen["requests"]] == ["file:", "blob:"]
     rows = rows_of(seen)
     classifier = Classifier(tiny_model)
+    columns = Columns(classifier.labels, top_k=None, familiarity=classifier.spec.familiarity is not None).csv_header()
+    assert list(rows[0]) == [name for name in columns if name != "ms"]
     for path, row in zip(good, rows, strict=False):
         expected = classifier.classify(path, top_k=len(classifier.labels))
         tolerance = LOSSLESS if path.suffix == ".png" else LOSSY

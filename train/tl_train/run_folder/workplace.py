@@ -115,9 +115,10 @@ def _take_over(run: RunFolder, complete: RunFolder) -> None:
             complete.config_file.replace(run.config_file)
         if complete.checkpoints_folder.exists():
             shutil.rmtree(complete.checkpoints_folder)
-        for path in (*complete.files[1:], *complete.folders, complete.metrics_file):
-            if path.exists():
+        for path in sorted(complete.path.iterdir()):
+            if path != complete.metrics_file and not is_temporary(path.name):
                 path.replace(run.path / path.name)
+        complete.metrics_file.replace(run.metrics_file)
         shutil.rmtree(complete.path)
     except OSError as error:
         raise RunError(

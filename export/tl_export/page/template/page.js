@@ -243,10 +243,11 @@ async function answer(file, name) {
   const probabilities = Array.from(outputs.probabilities.data);
   if (!probabilities.every(Number.isFinite)) throw new Error("the model failed on this image");
   const best = probabilities.indexOf(Math.max(...probabilities));
-  const unfamiliar = Boolean(spec.familiarity && outputs.familiarity?.data[0] < spec.familiarity.unfamiliar_below);
+  const familiarity = outputs.familiarity?.data[0];
+  const unfamiliar = Boolean(spec.familiarity && familiarity < spec.familiarity.unfamiliar_below);
   const unsure = spec.abstain_below !== null && probabilities[best] < spec.abstain_below;
   return {
-    name, probabilities, best, unsure, unfamiliar,
+    name, probabilities, best, familiarity, unsure, unfamiliar,
     preview: image.preview,
     shape: [image.height, image.width],
     heat: outputs.heatmap && heatOf(outputs.heatmap, best),
@@ -411,13 +412,16 @@ const safe = (text) => text.replace(/[\u0000-\u001f\u007f]/g, "�").replace(/^(
 const quoted = (text) => `"${safe(text).replaceAll('"', '""')}"`;
 
 function csvText() {
-  const { labels } = model.spec;
-  const header = ["path", "label", "probability", ...labels.map((label) => `p(${label})`), "abstained", "error"];
-  const rows = results.map(({ name, error, probabilities, best, unsure, unfamiliar }) => {
-    if (error) return [quoted(name), '""', "", ...labels.map(() => ""), '""', quoted(error)];
-    const abstains = unsure || unfamiliar;
+  const { labels, familiarity } = model.spec;
+  const why = familiarity ? ["abstained", "reason", "familiarity"] : ["abstained"];
+  const header = ["path", "label", "probability", ...labels.map((label) => `p(${label})`), ...why, "error"];
+  const rows = results.map((result) => {
+    const { name, error, probabilities, best, unsure, unfamiliar } = result;
+    if (error) return [quoted(name), '""', "", ...labels.map(() => ""), '"false"', ...(familiarity ? ['""', ""] : []), quoted(error)];
+    const reason = unfamiliar ? "unfamiliar" : unsure ? "unsure" : "";
     const numbers = probabilities.map((p) => p.toFixed(6));
-    return [quoted(name), quoted(abstains ? "" : labels[best]), numbers[best], ...numbers, `"${abstains}"`, '""'];
+    const told = familiarity ? [quoted(reason), result.familiarity.toFixed(6)] : [];
+    return [quoted(name), quoted(reason ? "" : labels[best]), numbers[best], ...numbers, `"${reason !== ""}"`, ...told, '""'];
   });
   return [header.map(quoted), ...rows].map((row) => `${row.join(",")}\n`).join("");
 }
