@@ -8,7 +8,7 @@ empty :=
 export TL_OTHER_PYTHONS ?= $(subst $(empty) $(empty),:,$(wildcard $(CURDIR)/build/runtimes/*/bin/python))
 export TL_PLAYWRIGHT ?= $(wildcard $(CURDIR)/build/browser)
 
-.PHONY: demo test lint test-runtime test-lowest fuzz callers other-runtimes page-runtime browser clean
+.PHONY: demo test lint test-runtime test-lowest fuzz callers other-runtimes page-runtime browser docs release clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
@@ -68,6 +68,24 @@ browser: page-runtime  ## What drives Chromium (Node.js 20, npm); without it the
 page-runtime: $(VENV)/.export  ## Before building the wheel: what `tl-export --page` needs, which it would fetch when first used
 	$(BIN)/python -c 'from pathlib import Path; from tl_export.page.runtime import fetch; \
 	fetch(Path("export/tl_export/page/runtime"))'
+
+docs: $(VENV)/.dev  ## The documentation as a site, in build/site; strict: a broken link is an error
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# Then look at the diff, commit and tag. The wheel is installed into a clean environment and run.
+release: test page-runtime  ## make release VERSION=0.2.0: version, changelog, wheel and sdist, checked
+	$(BIN)/python scripts/cut_release.py $(VERSION)
+	rm -rf dist build/release
+	$(PYTHON) -m venv build/release
+	build/release/bin/pip install --quiet --disable-pip-version-check build twine check-wheel-contents
+	build/release/bin/python -m build --quiet .
+	build/release/bin/twine check --strict dist/*
+	build/release/bin/check-wheel-contents dist/*.whl
+	$(PYTHON) -m venv build/release/clean
+	build/release/clean/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	build/release/clean/bin/tl-infer --version
 
 clean:
 	rm -rf $(VENV) build dist $(DEMO)

@@ -83,8 +83,9 @@ def main() -> None:
     print("\n".join(aligned(rows, names=1)))
 
 
-def _row(name: str, count: int, found: list[Figures]) -> tuple[str, ...]:
-    return (name, str(count), *(f"{statistics.fmean(values):.1%}" for values in zip(*found, strict=True)))
+def _row(name: str, count: int, found: list[Figures]) -> tuple[str, str, str, str, str]:
+    recall, before, after = (f"{statistics.fmean(values):.1%}" for values in zip(*found, strict=True))
+    return name, str(count), recall, before, after
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ RECIPES = ("head", "head-no-prior", "gradual", "full", "full-low")
 
 def write_pictures(dataset: Dataset, per_class: int, folder: Path) -> list[tuple[str, int]]:
     """The first training images of each class as PNG files; their paths and classes."""
-    rows = []
+    rows: list[tuple[str, int]] = []
     taken = [0] * len(dataset.labels)
     for sample in dataset.train:
         if taken[sample.label] < per_class:

@@ -73,7 +73,7 @@ def ours(model: Path, files: Sequence[Path], out: Path) -> Run:
     options = Options(model=model, paths=tuple(map(str, files)), out=out, overwrite=True)
 
     def run() -> float:
-        return Job(classifier, options).run(lambda _: None, lambda _: None).done
+        return float(Job(classifier, options).run(lambda _: None, lambda _: None).done)
 
     return run
 
@@ -83,7 +83,7 @@ def decoding(files: Sequence[Path]) -> Run:
 
     def run() -> float:
         with ThreadPoolExecutor(available_threads()) as pool:
-            return sum(pool.map(lambda path: load_image(path).shape[0] > 0, files))
+            return sum(1.0 for _ in pool.map(load_image, files))
 
     return run
 
@@ -108,7 +108,7 @@ def network(model: Path, files: Sequence[Path]) -> Run:
 def naive(bare: Path, files: Sequence[Path], spec: PreprocessSpec) -> Run:
     """A plain loop: the default session, Pillow and numpy before it, a picture at a time."""
     session = onnxruntime.InferenceSession(bare, providers=["CPUExecutionProvider"])
-    mean, std = np.float32(spec.mean), np.float32(spec.std)
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
 
     def run() -> float:
         for path in files:
@@ -152,7 +152,7 @@ def openvino(bare: Path, files: Sequence[Path], spec: PreprocessSpec) -> Run:
     core = ov.Core()
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(bare), "CPU", settings)
-    mean, std = np.float32(spec.mean), np.float32(spec.std)
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
 
     def prepared(path: Path) -> np.ndarray:
         picture = Image.open(path).convert("RGB").resize(spec.size[::-1], Image.Resampling.BILINEAR)

@@ -43,7 +43,7 @@ CONFIG = TrainConfig.of("photos", mode="head")
 
 def _preprocessor() -> Preprocessor:
     architecture = find_architecture(CONFIG.model.arch)
-    size = architecture.input_size(CONFIG.input.size_px)
+    size = (architecture.size, architecture.size)
     return Preprocessor(spec_for(CONFIG.input, size, architecture.mean, architecture.std))
 
 
@@ -68,7 +68,7 @@ def eager(paths: Sequence[Path]) -> Run:
 
     def run() -> float:
         with torch.inference_mode():
-            return sum(float(backbone(batch)[0, 0]) for batch in images.split(BATCH))
+            return sum(float(backbone(batch)[0, 0]) for batch in torch.split(images, BATCH))
 
     return run
 

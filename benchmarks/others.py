@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ def pretrained(folder: Path) -> Path:
     """The weights that tl-train starts from, as timm's checkpoint."""
     network = build_network(find_architecture("efficientnet_lite0"), "default", 1000)
     weights = dict(network.module.state_dict())
+    assert network.pretrained_head is not None
     weights["classifier.weight"], weights["classifier.bias"] = map(torch.from_numpy, network.pretrained_head)
     path = folder / "weights.pth"
     torch.save(weights, path)
@@ -67,8 +69,8 @@ def timm(folder: Path, weights: Path, epochs: int, size: int) -> tuple[np.ndarra
     from timm.optim import create_optimizer_v2
     from timm.scheduler import CosineLRScheduler
 
-    sets = {part: create_dataset("", folder / part) for part in ("train", "test")}
-    shared = {
+    sets = {part: create_dataset("", str(folder / part)) for part in ("train", "test")}
+    shared: dict[str, Any] = {
         "input_size": (3, size, size),
         "batch_size": BATCH,
         "mean": MEAN,
@@ -100,7 +102,8 @@ def timm(folder: Path, weights: Path, epochs: int, size: int) -> tuple[np.ndarra
     model.eval()
     with torch.inference_mode():
         answers = [(model(images).softmax(dim=1), labels) for images, labels in test]
-    return tuple(torch.cat(parts).numpy() for parts in zip(*answers, strict=True))
+    probabilities, labels = (torch.cat(parts).numpy() for parts in zip(*answers, strict=True))
+    return probabilities, labels
 
 
 def main() -> None:

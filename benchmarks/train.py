@@ -21,7 +21,7 @@ from tl_infer import PreprocessSpec
 from tl_train.config import TrainConfig
 from tl_train.data.batches import batches, load_batches
 from tl_train.data.samples import Sample
-from tl_train.head.features import cached_part
+from tl_train.head.features import BackboneFeatures
 from tl_train.head.steps import train_head
 from tl_train.models.architectures import find_architecture
 from tl_train.models.network import Network, build_network
@@ -91,6 +91,7 @@ def our_epoch(arch: str, size: int, mode: Literal["full", "head"] = "full") -> R
     network = build(arch)
     network.prepare_for_training(mode)
     optimizer = fabric.setup_optimizers(make_optimizer(network.module, config.steps))
+    assert isinstance(optimizer, torch.optim.Optimizer)
     step = Step(fabric, fabric.setup_module(network.module), optimizer, None, None)
     samples, preprocess = pictures(), preprocessor(arch, size)
     parts = list(batches(range(PICTURES), BATCH))
@@ -112,7 +113,7 @@ def cached_head(arch: str, size: int) -> Run:
     def run() -> float:
         network = build(arch)
         network.prepare_for_training("head")
-        part = cached_part(network, samples, preprocess, Progress())
+        part = BackboneFeatures.of(network, preprocess, Progress()).of_images(samples)
         return train_head(network.head, part, None, config, Progress())[-1].train_loss
 
     return run

@@ -39,7 +39,8 @@ class CrossValidation:
         labels: int64 (N,).
         fold_of: int64 (N,), the fold that each image is in, 0 to count - 1.
         count: folds.
-        searched: the strengths are compared on the first so many folds; as many are fitted at a time.
+        searched: the strengths are compared on the first so many folds.
+        at_once: folds that are fitted at a time, at least as many as are searched.
 
     """
 
@@ -48,6 +49,7 @@ class CrossValidation:
     fold_of: Tensor
     count: int
     searched: int
+    at_once: int
 
     def search(self, tick: Callable[[], None]) -> Iterator[tuple[StrengthTried, Tensor]]:
         """For each strength, strongest first, its row of the table, and weights (R, 1, C): the mean over the folds.
@@ -72,8 +74,8 @@ class CrossValidation:
     def cross_fitted(self, strength: float, start: Tensor, tick: Callable[[], None]) -> Tensor:
         """Logits (N, C) of all images, each from the fit without its fold; `start` are weights (R, 1, C)."""
         found = torch.empty_like(self.problem.offsets)
-        for first in range(0, self.count, self.searched):
-            chosen = range(first, min(first + self.searched, self.count))
+        for first in range(0, self.count, self.at_once):
+            chosen = range(first, min(first + self.at_once, self.count))
             _, logits = minimise(self._leaving_out(chosen), strength, start.repeat(1, len(chosen), 1), tick)
             found[self._within(chosen)] = self._held_out(chosen, logits)
         return found

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tl_infer.images import DECODER, Pixels
+from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample, labels_of
 from tl_train.models.network import Network
@@ -69,6 +70,16 @@ class BackboneFeatures:
     def __call__(self, pixels: Pixels) -> Features:
         """The features of one image, uint8 (H, W, 3): float32 (D,)."""
         return self._backbone(self._preprocessor(pixels))
+
+    def of_images(self, samples: Sequence[Sample]) -> CachedPart:
+        """The features of any samples, on all processors.
+
+        Raises:
+            ImageError: a sample cannot be read.
+
+        """
+        rows = ordered_map(lambda sample: self(sample.load()), samples, available_threads())
+        return CachedPart(np.stack(list(rows)), labels_of(samples))
 
 
 def part_of(dataset: Dataset, samples: Sequence[Sample]) -> CachedPart:

@@ -24,6 +24,8 @@ MAX_FOLDS = 10
 # From so many images on, half the folds tell as much.
 _MANY_IMAGES = 2000
 _FOLDS_OF_MANY = 5
+# From so many on, one of these folds, 2000 images or more, tells the strengths apart as far as they matter.
+_IMAGES_FOR_ONE_FOLD = 10_000
 # Folds times classes that are fitted at a time. Time and memory grow with them; so many take about a quarter of the
 # time that onnxruntime needs for the features of a small network.
 _MAX_COLUMNS = 256
@@ -94,7 +96,7 @@ def fit_penalised_head(
     counts as no smaller than what one undecided image adds to the mean: on a few images that are all told apart with
     ease the folds agree by accident, and a loss of 0.001 is no better founded than one of 0.005.
 
-    With many classes the strengths are compared on some of the folds, so that the fit takes no longer than computing
+    With many classes or images the strengths are compared on some of the folds, so that the fit takes no longer than computing
     the features; the error is then that of a mean over images. The same arguments give the same bits on one machine,
     with any number of threads.
 
@@ -112,13 +114,14 @@ def fit_penalised_head(
     Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 2nd ed., 7.10 (one-standard-error rule).
 
     """
-    count, searched = _fold_counts(labels, len(given.bias))
+    count, at_once = _fold_counts(labels, len(given.bias))
+    searched = at_once if len(labels) < _IMAGES_FOR_ONE_FOLD else 1
     parts = _Parts(len(STRENGTHS) + 2, report)
     with worker_threads() as workers:
         coordinates = Coordinates.of(features, parts.tick)
         problem = _regression(coordinates, labels, given, loss, workers)
         fold_of = torch.tensor(folds(labels, count, seed))
-        validation = CrossValidation(problem, torch.tensor(labels), fold_of, count, searched)
+        validation = CrossValidation(problem, torch.tensor(labels), fold_of, count, searched, at_once)
         table, start = _search(validation, parts)
         strength = choose_strength(table, _resolution(validation))
         weights, _ = minimise(problem, strength, start, parts.tick)
@@ -152,7 +155,7 @@ def _resolution(validation: CrossValidation) -> float:
 
 
 def _fold_counts(labels: Labels, classes: int) -> tuple[int, int]:
-    """Folds to divide the images into, and folds to compare the strengths on."""
+    """Folds to divide the images into, and folds to fit at a time."""
     of_class = np.bincount(labels, minlength=classes)
     least = int(of_class.min())
     if least < 2:

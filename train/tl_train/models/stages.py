@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from timm.layers import get_notrace_functions, get_notrace_modules  # type: ignore[attr-defined]
+from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 

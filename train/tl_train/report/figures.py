@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 from tl_train.evaluation.answers import Floats, Ints
 from tl_train.evaluation.metrics import Evaluation
@@ -16,6 +17,7 @@ RIGHT, WRONG = "tab:blue", "tab:orange"
 
 # More drawn items than this become an image inside the figure, so that a page with them stays small.
 _MAX_VECTOR_ITEMS = 4000
+_LEGEND_ROW_IN = 0.22  # inches: a legend that is higher than its figure leaves the axes no room
 _MAX_COLORS = 20
 _MAX_NAMED = 50  # more labels than this do not fit beside an axis
 _CHARACTERS_ACROSS = 85  # so many fit below the axis of a figure 9 inches wide
@@ -52,19 +54,22 @@ def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
 
     More classes than there are colours are drawn as three: the true one, the most probable other one, the rest.
     """
-    figure, order = Figure(figsize=(9, 3.6), layout="constrained"), _by_truth(evaluation)
-    axes = figure.subplots()
+    order = _by_truth(evaluation)
     values, truth = evaluation.probabilities[order], evaluation.truth[order]
     if len(labels) <= _MAX_COLORS:
         colors = matplotlib.colormaps["tab20" if len(labels) > 2 else "Paired"]
         layers = [(name, to_hex(colors(i % colors.N)), values[:, i]) for i, name in enumerate(short(labels))]
     else:
         layers = _true_and_other(values, truth)
+    figure = Figure(figsize=(9, max(3.6, 1 + _LEGEND_ROW_IN * len(layers))), layout="constrained")
+    axes = figure.subplots()
     edges, bottom = np.arange(len(order) + 1) - 0.5, np.zeros(len(order))
     for name, color, heights in layers:
-        patch = axes.stairs(bottom + heights, edges, baseline=bottom, fill=True, color=color, label=name)
+        patch = StepPatch(bottom + heights, edges, baseline=bottom, fill=True, color=color, label=name)
         patch.set_rasterized(len(order) * len(layers) > _MAX_VECTOR_ITEMS)
+        axes.add_artist(patch)  # not axes.stairs, which looks for the limits of each step: seconds for thousands
         bottom = bottom + heights
+    axes.set_xlim(edges[0], edges[-1])
     axes.axhline(0.5, color="red", linewidth=1)
     _mark_classes(axes, truth, labels)
     axes.set_ylim(0, 1)

@@ -1,6 +1,7 @@
 """How good a trained network is: calibration on images that chose nothing, and its answers to the held-out ones."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
 from tl_train.evaluation.label_errors import LabelErrors, find_label_errors
 from tl_train.evaluation.metrics import Evaluation
-from tl_train.head.features import part_of
+from tl_train.head.features import BackboneFeatures, CachedPart, part_of
 from tl_train.head.steps import head_logits
 from tl_train.progress import Progress
 from tl_train.run.learn import Learned
@@ -56,14 +57,27 @@ class TrainedNetwork:
 
     def outputs(self, samples: Sequence[Sample]) -> Outputs:
         """The outputs for samples of the data set; on a frozen backbone the head's, on the cached features."""
-        if self.learned.backbone_is_frozen and self.setup.dataset.features is not None:
-            part = part_of(self.setup.dataset, samples)
-            return Outputs(head_logits(self.setup.network.head, part), part.features)
+        if self._features_tell:
+            return self._of_head(part_of(self.setup.dataset, samples))
         return self.run(samples)
 
     def run(self, samples: Sequence[Sample]) -> Outputs:
         """The outputs for any samples, from their pixels."""
+        if self._features_tell:
+            return self._of_head(self._features.of_images(samples))
         return Outputs(*predict_and_embed(self.setup.network, samples, self.setup.preprocessor))
+
+    @property
+    def _features_tell(self) -> bool:
+        """Whether features and head answer for the network; onnxruntime computes features faster."""
+        return self.learned.backbone_is_frozen and self.setup.dataset.features is not None
+
+    @functools.cached_property
+    def _features(self) -> BackboneFeatures:
+        return BackboneFeatures.of(self.setup.network, self.setup.preprocessor, Progress())
+
+    def _of_head(self, part: CachedPart) -> Outputs:
+        return Outputs(head_logits(self.setup.network.head, part), part.features)
 
 
 def calibrate(network: TrainedNetwork) -> Calibration:

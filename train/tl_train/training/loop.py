@@ -1,10 +1,12 @@
 """The steps of training, written out."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
@@ -12,6 +14,9 @@ from torch.optim.swa_utils import AveragedModel
 from tl_train.config import TrainConfig
 from tl_train.data.batches import Batch
 from tl_train.training.optim import learning_rate, set_learning_rate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # which takes seconds to import
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

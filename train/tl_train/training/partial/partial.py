@@ -4,15 +4,17 @@ The frozen stages see each image once, through onnxruntime; an epoch then costs 
 Training starts from the fitted head, and as much of it is kept as held-back training images justify, none if need be.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from tl_train.data.batches import seed_of
@@ -41,6 +43,9 @@ from tl_train.training.partial.interpolation import (
 from tl_train.training.partial.last_stages import LastStages
 from tl_train.training.partial.stage_training import StagesTrained, StageTraining, epochs_that_pay
 from tl_train.training.predict import predict
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # which takes seconds to import
 
 # Of the training images; these choose how much of the training is kept.
 HELD_BACK_SHARE = 0.15

@@ -1,14 +1,15 @@
 """The epochs of mode `partial`: training the last stages, from the first or from where a crash left them."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.nn import functional
 
@@ -24,6 +25,9 @@ from tl_train.training.loop import Step
 from tl_train.training.optim import learning_rate, make_optimizer, set_learning_rate
 from tl_train.training.partial.interpolation import AlphaTried, Tried, Weights, copy_weights
 from tl_train.training.partial.last_stages import LastStages, chunk_of
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # which takes seconds to import
 
 # Enough for what the stages can learn from as many images; measured in docs/datasets.md.
 STEPS = 300

@@ -1,4 +1,4 @@
-"""What the README shows must work as written."""
+"""What README and docs/ show must work as written."""
 
 import re
 import shlex
@@ -14,6 +14,7 @@ from tl_train.cli import command as tl_train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = {"tl-train": tl_train, "tl-export": tl_export, "tl-infer": tl_infer}
 
 
@@ -31,17 +32,21 @@ def test_the_python_code_runs(tiny_model, shapes, tmp_path, monkeypatch, capsys)
 
 
 def test_no_placeholder_is_left():
-    assert not re.findall(r"@\w+@", README)
-    assert len(re.findall(r"\| `(tl-.*?)`", README)) >= 4
+    for page in PAGES:
+        assert not re.findall(r"@\w+@|TODO|XXX", page.read_text(encoding="utf-8")), page
 
 
-def commands() -> list[str]:
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
-    table = re.findall(r"\| `(tl-.*?)`", README)
-    return [line for line in blocks.splitlines() if line.startswith("tl-")] + [f"{row} --out x" for row in table]
+def commands(page: Path) -> list[str]:
+    """The lines that call our programs: in blocks for a shell, and in the cells of tables."""
+    text = page.read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
+    lines = [line for line in blocks.splitlines() if line.startswith(tuple(PROGRAMS))]
+    return lines + [f"{row} --out x" for row in re.findall(r"\| `(tl-train .*?)` *\|", text)]
 
 
-@pytest.mark.parametrize("line", commands())
+@pytest.mark.parametrize(
+    "line", [pytest.param(line, id=f"{page.stem}-{line}") for page in PAGES for line in commands(page)]
+)
 def test_every_command_shown_has_only_options_that_exist(line):
     name, *arguments = shlex.split(line, comments=True)
     program = PROGRAMS[name]
@@ -49,10 +54,19 @@ def test_every_command_shown_has_only_options_that_exist(line):
         program.make_parser(context).parse_args(arguments)
 
 
-def test_every_file_it_links_to_is_there():
-    for target in re.findall(r"\]\(([^)]+)\)", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_file_it_links_to_is_there(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
         path, _, heading = target.partition("#")
-        assert (ROOT / path).exists(), target
+        file = page.parent / path if path else page
+        assert file.exists(), target
         if heading:
-            headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in [re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in headings], target
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert not [page.name for page in (ROOT / "docs").glob("*.md") if f" {page.name}" not in navigation]
