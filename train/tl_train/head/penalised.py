@@ -96,9 +96,9 @@ def fit_penalised_head(
     counts as no smaller than what one undecided image adds to the mean: on a few images that are all told apart with
     ease the folds agree by accident, and a loss of 0.001 is no better founded than one of 0.005.
 
-    With many classes or images the strengths are compared on some of the folds, so that the fit takes no longer than computing
-    the features; the error is then that of a mean over images. The same arguments give the same bits on one machine,
-    with any number of threads.
+    With many classes or images the strengths are compared on some of the folds, so that the fit takes no longer than
+    computing the features; the error is then that of a mean over images. The same arguments give the same bits on one
+    machine, with any number of threads.
 
     Args:
         features: (N, D), training images only.

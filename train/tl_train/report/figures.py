@@ -1,6 +1,7 @@
 """The chapter's three figures, for any number of classes, and that of the penalty."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -65,7 +66,8 @@ def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     axes = figure.subplots()
     edges, bottom = np.arange(len(order) + 1) - 0.5, np.zeros(len(order))
     for name, color, heights in layers:
-        patch = StepPatch(bottom + heights, edges, baseline=bottom, fill=True, color=color, label=name)
+        baseline: Any = bottom  # an array, which the type information of matplotlib lacks
+        patch = StepPatch(bottom + heights, edges, baseline=baseline, fill=True, color=color, label=name)
         patch.set_rasterized(len(order) * len(layers) > _MAX_VECTOR_ITEMS)
         axes.add_artist(patch)  # not axes.stairs, which looks for the limits of each step: seconds for thousands
         bottom = bottom + heights

@@ -9,17 +9,17 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import torch
+from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from tl_infer.images import Pixels
 from tl_train.config.choices import Augment
 
-_GRAY = [128.0]  # what rotating and shifting uncovers
+_GRAY = [128, 128, 128]  # what rotating and shifting uncovers
 _BILINEAR = InterpolationMode.BILINEAR
 
-Change = Callable[[torch.Tensor, float], torch.Tensor]
+Change = Callable[[Image.Image, float], Image.Image]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Augmentation:
 
         """
         random = np.random.default_rng(seed)
-        picture = torch.tensor(_part(pixels, self, random)).permute(2, 0, 1)
+        picture = Image.fromarray(_part(pixels, self, random))
         if random.random() < 0.5:
             picture = functional.horizontal_flip(picture)
         if self.any_change:
@@ -62,8 +62,7 @@ class Augmentation:
             picture = change(picture, random.uniform(-strongest, strongest))
         picture = functional.adjust_brightness(picture, random.uniform(1 - self.light, 1 + self.light))
         picture = functional.adjust_contrast(picture, random.uniform(1 - self.light, 1 + self.light))
-        changed: Pixels = picture.permute(1, 2, 0).contiguous().numpy()
-        return changed
+        return np.array(picture)
 
 
 def make_augmentation(name: Augment) -> Augmentation | None:
@@ -92,24 +91,24 @@ def _part(pixels: Pixels, limits: Augmentation, random: np.random.Generator) -> 
     return pixels[top : top + kept[0], left : left + kept[1]]
 
 
-def _turned(picture: torch.Tensor, degrees: float) -> torch.Tensor:
-    turned: torch.Tensor = functional.rotate(picture, degrees, interpolation=_BILINEAR, fill=_GRAY)
+def _turned(picture: Image.Image, degrees: float) -> Image.Image:
+    turned: Image.Image = functional.rotate(picture, degrees, interpolation=_BILINEAR, fill=_GRAY)
     return turned
 
 
-def _sheared(picture: torch.Tensor, degrees: float, along: int) -> torch.Tensor:
+def _sheared(picture: Image.Image, degrees: float, along: int) -> Image.Image:
     shear = [0.0, 0.0]
     shear[along] = degrees
-    sheared: torch.Tensor = functional.affine(
+    sheared: Image.Image = functional.affine(
         picture, angle=0.0, translate=[0, 0], scale=1.0, shear=shear, interpolation=_BILINEAR, fill=_GRAY
     )
     return sheared
 
 
-def _shifted(picture: torch.Tensor, share: float, along: int) -> torch.Tensor:
+def _shifted(picture: Image.Image, share: float, along: int) -> Image.Image:
     shift = [0, 0]
-    shift[along] = round(share * picture.shape[2 - along])
-    shifted: torch.Tensor = functional.affine(
+    shift[along] = round(share * picture.size[along])
+    shifted: Image.Image = functional.affine(
         picture, angle=0.0, translate=shift, scale=1.0, shear=[0.0, 0.0], fill=_GRAY
     )
     return shifted
