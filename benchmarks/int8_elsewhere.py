@@ -38,7 +38,7 @@ def prepare(run: Path, folder: Path) -> None:
     from tl_train.progress import Progress
     from tl_train.run_folder.folder import RunFolder
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
         def __init__(self, tensors: np.ndarray) -> None:
             self._tensors = iter(tensors)
 
