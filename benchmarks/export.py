@@ -19,7 +19,7 @@ import numpy as np
 
 from tl_export import ExportOptions, ExportResult, Precision, export
 from tl_export.run_pictures import held_out_pictures
-from tl_export.smaller.gates import accuracy, predicted_labels
+from tl_export.smaller.held_out import held_out_answers
 from tl_export.summary import int8_lines
 from tl_infer.images import load_image
 from tl_infer.limits import DEFAULT_LIMITS
@@ -63,19 +63,20 @@ def compare(run: Path, folder: Path, rounds: int) -> None:
     """Export every form and print a line for each."""
     results: dict[str, ExportResult] = {}
     for precision in Precision:
-        # Any drop is let through, so that there is a file to measure; the gate's own line is printed below.
-        options = ExportOptions(precision=precision, max_drop=1.0)
+        # No gate, so that there is a file to measure; the default gate's own line is printed below.
+        options = ExportOptions(precision=precision, gate="none")
         results[precision.value] = export(run, folder / f"{precision.value}.onnx", options)
     files = {name: result.path.read_bytes() for name, result in results.items()}
     pictures = held_out_pictures(RunFolder(run))
     opening, answering = timed(files, run, rounds)
-    labels = {name: predicted_labels(data, pictures, DEFAULT_LIMITS) for name, data in files.items()}
+    answers = {name: held_out_answers(data, pictures, DEFAULT_LIMITS) for name, data in files.items()}
     print(f"{len(pictures)} held-out images, {rounds} rounds, one thread")
-    rows = [("", "MB", "open ms", "ms", "accuracy", "agreement")]
+    rows = [("", "MB", "open ms", "ms", "accuracy", "log-loss", "agreement")]
     for name, data in files.items():
-        same = np.mean([one == other for one, other in zip(labels["fp32"], labels[name], strict=True)])
+        found = answers[name]
         size, opened, answered = f"{len(data) / 1e6:.1f}", f"{opening[name]:.1f}", f"{answering[name]:.2f}"
-        rows.append((name, size, opened, answered, f"{accuracy(labels[name], pictures):.2%}", f"{same:.2%}"))
+        same = found.agreement(answers["fp32"])
+        rows.append((name, size, opened, answered, f"{found.accuracy:.2%}", f"{found.log_loss:.4f}", f"{same:.2%}"))
     print(*aligned(rows, names=1), sep="\n")
     refused = export(run, folder / "gated.onnx", ExportOptions(precision=Precision.INT8)).int8
     assert refused is not None

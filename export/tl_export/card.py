@@ -102,7 +102,7 @@ def _eval_results(result: ExportResult, metrics: Metrics, measured: Named) -> li
     precision = result.proof.precision
     values = {key: value for key in measured if (value := metrics["held_out"][key]) is not None}
     if precision is Precision.INT8 and result.int8 is not None:
-        values = {"accuracy": result.int8.int8.accuracy}
+        values = {"accuracy": result.int8.int8.accuracy, "log_loss": result.int8.int8.log_loss}
     of_model = " (float32 model)" if precision is Precision.FP16 else ""
     return [
         EvalResult(

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from tl_export.options import ExportOptions, GoldenSource, Precision
+from tl_export.options import ExportOptions, Gate, GoldenSource, Precision
 from tl_infer.cli.console import printable, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
 from tl_infer.limits import parse_formats
@@ -46,6 +46,7 @@ class _CommandLine:
     fp16_weights: bool
     int8: bool
     max_drop: float | None
+    gate: Gate | None
     golden: GoldenSource
     add_class: tuple[str, Path] | None
     formats: str
@@ -68,6 +69,8 @@ class _CommandLine:
             raise click.UsageError("--fp16-weights and --int8 exclude each other: choose one.")
         if self.max_drop is not None and not self.int8:
             raise click.UsageError("--max-drop goes with --int8.")
+        if self.gate is not None and not self.int8:
+            raise click.UsageError("--gate goes with --int8.")
         if self.add_class is not None and self.int8:
             raise click.UsageError("--add-class does not go with --int8, which is judged on images of all classes.")
 
@@ -82,8 +85,12 @@ class _CommandLine:
             raise click.UsageError("--add-class with --check needs --run DIR, the run that the class was added to.")
         if self.formats:
             raise click.UsageError("--check reads the formats that the run was trained on: give no --formats.")
-        if self.fp16_weights or self.int8 or self.max_drop is not None or self.golden != _DEFAULTS.golden:
+        if self.fp16_weights or self._asks_for_int8 or self.golden != _DEFAULTS.golden:
             raise click.UsageError("--check takes the file as it is: give no --fp16-weights, --int8 or --golden.")
+
+    @property
+    def _asks_for_int8(self) -> bool:
+        return self.int8 or self.max_drop is not None or self.gate is not None
 
     def export_options(self) -> ExportOptions:
         """As the library takes them.
@@ -97,6 +104,7 @@ class _CommandLine:
                 outputs=tuple(name.strip() for name in self.outputs.split(",") if name.strip()),
                 precision=Precision.INT8 if self.int8 else Precision.FP16 if self.fp16_weights else Precision.FP32,
                 max_drop=_DEFAULTS.max_drop if self.max_drop is None else self.max_drop / 100,
+                gate=self.gate or _DEFAULTS.gate,
                 golden=self.golden,
                 add_class=self.add_class,
                 images=self.images,
@@ -148,14 +156,22 @@ class _CommandLine:
 @click.option(
     "--int8",
     is_flag=True,
-    help="Make the network int8, if that is faster here and loses no more accuracy than --max-drop on the run's "
-    "held-out images; keep fp32 otherwise. Needs the run's training images.",
+    help="Make the network int8, with its head fitted again; keep fp32 where the run's held-out images show that this "
+    "loses more accuracy than --max-drop or more log-loss than goes with it, or where it is slower here. Needs the "
+    "run's training images.",
 )
 @click.option(
     "--max-drop",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
     help=f"Accuracy that --int8 may lose, in percentage points.  [default: {100 * _DEFAULTS.max_drop:g}]",
+)
+@click.option(
+    "--gate",
+    type=click.Choice(get_args(Gate)),
+    help="What is asked of --int8. shown: refused where a loss above --max-drop was shown (95% interval); strict: kept "
+    "only where a smaller one was shown; none: kept whatever was measured.  "
+    f"[default: {_DEFAULTS.gate}]",
 )
 @click.option(
     "--golden",

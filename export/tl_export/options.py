@@ -14,6 +14,9 @@ ALL_OUTPUTS = (PROBABILITIES, *OPTIONAL_OUTPUTS, FAMILIARITY)
 
 GoldenSource = Literal["pictures", "synthetic"]
 
+# What int8 is kept by: no loss above the allowance was shown; a smaller one was shown; nothing, it is only measured.
+Gate = Literal["shown", "strict", "none"]
+
 
 class Precision(enum.StrEnum):
     """How a file stores its network; the value is its name in reports."""
@@ -32,6 +35,8 @@ class ExportOptions:
             always included.
         precision: how the network is stored, a `Precision` or its value. `int8` only where it passes its gates.
         max_drop: the accuracy that int8 may lose, as a share (0.005 is half a point), 0..1.
+        gate: `shown` refuses int8 where a greater loss was shown, `strict` keeps it only where a smaller one was shown,
+            `none` keeps it whatever was measured.
         golden: what the golden samples are: small copies of held-out images, or patterns that tl-export draws.
         add_class: a name, and a folder with five images or more: the file gets that class, too; None for none. Not with
             int8.
@@ -47,6 +52,7 @@ class ExportOptions:
     outputs: Sequence[str] = ALL_OUTPUTS
     precision: Precision = Precision.FP32
     max_drop: float = 0.005
+    gate: Gate = "shown"
     golden: GoldenSource = "pictures"
     add_class: tuple[str, str | os.PathLike[str]] | None = None
     images: Sequence[str | os.PathLike[str]] = ()
@@ -60,6 +66,7 @@ class ExportOptions:
         _check(self.precision in stored, "precision", f"'{self.precision}'", " or ".join(stored))
         object.__setattr__(self, "precision", Precision(self.precision))
         _check(0 <= self.max_drop <= 1, "max_drop", self.max_drop, "0 to 1, as a share")
+        _check(self.gate in get_args(Gate), "gate", f"'{self.gate}'", " or ".join(get_args(Gate)))
         _check(self.golden in get_args(GoldenSource), "golden", f"'{self.golden}'", " or ".join(get_args(GoldenSource)))
         alone = self.add_class is None or self.precision is not Precision.INT8
         _check(alone, "add_class", "precision int8", "fp32 or fp16-weights: int8 is judged on images of all classes")

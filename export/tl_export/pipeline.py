@@ -23,6 +23,7 @@ from tl_export.proof.proof import parity_json
 from tl_export.proof.trained import Trained
 from tl_export.results import ExportResult
 from tl_export.smaller.form import Formed, give_form
+from tl_export.smaller.gates import Allowance
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.system.files import replacing
 from tl_infer.system.temporaries import remove_stale
@@ -117,7 +118,7 @@ def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -
     told = () if familiarity is None else (FAMILIARITY,)
     whole = assemble(network, spec, (PROBABILITIES, *traced, *told), familiarity)
     set_spec(whole, spec, bit_depth=route.limits.bit_depth)
-    formed = give_form(whole, options.precision, trained, progress, max_drop=options.max_drop)
+    formed = give_form(whole, options.precision, trained, progress, Allowance(options.max_drop, options.gate))
     outputs = (PROBABILITIES, *chosen, *told)
     leave_outputs(formed.file, outputs)
     return formed, outputs
@@ -144,7 +145,7 @@ def _spec(trained: Trained, options: ExportOptions) -> ModelSpec:
 def _completed(formed: Formed, spec: ModelSpec, trained: Trained, golden: Golden) -> ModelSpec:
     """The spec with the proof and what was measured; written into the file, whose graph stays the one proven."""
     metrics = {**spec.metrics, **formed.metrics()}
-    spec = dataclasses.replace(spec, parity=formed.proof.summary(), metrics=metrics)
+    spec = dataclasses.replace(formed.spec(spec), parity=formed.proof.summary(), metrics=metrics)
     set_spec(formed.file, spec, golden.samples, trained.route.limits.bit_depth)
     return spec
 

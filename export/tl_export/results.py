@@ -7,7 +7,7 @@ from tl_export.adding.added_class import AddedClass
 from tl_export.options import Precision
 from tl_export.proof.golden import Golden
 from tl_export.proof.proof import Proof
-from tl_export.smaller.int8 import QuantizeResult
+from tl_export.smaller.int8_result import QuantizeResult
 from tl_infer.model.contract import ParitySummary
 from tl_infer.results import SelfTest
 

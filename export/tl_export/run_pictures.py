@@ -9,7 +9,9 @@ import numpy as np
 from tl_export.errors import ExportError
 from tl_infer.images import ImageSource
 from tl_infer.model.contract import ModelSpec
+from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, fingerprint, load_dataset
+from tl_train.data.samples import Sample
 from tl_train.data.sources.reading import read_source
 from tl_train.data.survey import PerImage
 from tl_train.errors import RunError
@@ -52,35 +54,54 @@ def run_dataset(run: RunFolder, progress: Progress, features: PerImage | None = 
     return load_dataset(config, read_source(config, progress), progress, features)
 
 
-def training_pictures(
-    run: RunFolder, spec: ModelSpec, count: int, progress: Progress | None = None
-) -> list[LabelledPicture]:
-    """Images that the run learned from, drawn evenly from its classes; the same ones each time.
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class RunImages:
+    """The images of a run, found again.
 
-    Args:
-        run: what tl-train wrote.
-        spec: the run's; its fingerprint tells whether the data are still the same.
-        count: at most this many; all when there are fewer.
-        progress: shows the decoding.
-
-    Returns:
-        Decoded, uint8 arrays (H, W, 3), upright RGB, before any augmentation.
-
-    Raises:
-        TlError: the data that the run names can no longer be read.
+    Attributes:
+        config: of the run.
+        dataset: its images; `train` are those that the run learned from.
+        held_out: the images that it was evaluated on.
 
     """
-    progress = progress or Progress()
-    dataset = run_dataset(run, progress)
-    if fingerprint(dataset) != spec.data_fingerprint:
-        progress.note(f"{run}: the data changed since the training; calibrating int8 on what is there now")
-    samples = dataset.train
-    random = np.random.default_rng(0)
-    by_class: dict[int, list[int]] = {}
-    for place in random.permutation(len(samples)):
-        by_class.setdefault(samples[place].label, []).append(int(place))
-    turns = sorted((turn, label, place) for label, places in by_class.items() for turn, place in enumerate(places))
-    return [LabelledPicture(samples[place].load(), dataset.labels[label]) for _, label, place in turns[:count]]
+
+    config: TrainConfig
+    dataset: Dataset
+    held_out: Sequence[LabelledPicture]
+
+    @staticmethod
+    def load(run: RunFolder, spec: ModelSpec, progress: Progress) -> "RunImages":
+        """Read the data that the run names.
+
+        Args:
+            run: what tl-train wrote.
+            spec: the run's; its fingerprint tells whether the data are still the same.
+            progress: shows what goes on.
+
+        Raises:
+            TlError: the data can no longer be read or have other classes, or the run held no images out.
+
+        """
+        config, held_out = run.config(), held_out_pictures(run)
+        dataset = run_dataset(run, progress)
+        if dataset.labels != spec.labels:
+            raise ExportError(
+                f"{config.data.source}: found the classes {list(dataset.labels)}, the run learned {list(spec.labels)}; "
+                "put the data back as they were, or export without --int8"
+            )
+        if fingerprint(dataset) != spec.data_fingerprint:
+            progress.note(f"{run}: the data changed since the training; calibrating int8 on what is there now")
+        return RunImages(config, dataset, held_out)
+
+    def training(self, count: int) -> list[Sample]:
+        """At most `count` of the training images, drawn evenly from the classes; the same ones each time."""
+        samples = self.dataset.train
+        random = np.random.default_rng(0)
+        by_class: dict[int, list[int]] = {}
+        for place in random.permutation(len(samples)):
+            by_class.setdefault(samples[place].label, []).append(int(place))
+        turns = sorted((turn, label, place) for label, places in by_class.items() for turn, place in enumerate(places))
+        return [samples[place] for _, _, place in turns[:count]]
 
 
 def held_out_pictures(run: RunFolder) -> list[LabelledPicture]:

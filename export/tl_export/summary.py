@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tl_export.adding.added_class import AddedClass
 from tl_export.proof.proof import Proof
 from tl_export.results import CheckResult, ExportResult
-from tl_export.smaller.int8 import QuantizeResult
+from tl_export.smaller.int8_result import QuantizeResult
 from tl_train.tables import aligned
 
 
@@ -83,15 +83,17 @@ def added_lines(added: AddedClass) -> Iterator[str]:
 
 def int8_lines(result: QuantizeResult) -> Iterator[str]:
     """Both forms side by side, what was tried, and what was kept."""
-    rows = [("", "MB", "ms", "accuracy", "agreement")]
+    rows = [("", "MB", "ms", "accuracy", "log-loss", "agreement")]
     for row in result.rows():
-        size = f"{row.size_bytes / 1e6:.1f}"
-        rows.append((row.name, size, f"{row.ms:.2f}", f"{row.accuracy:.2%}", f"{row.agreement:.2%}"))
+        size, loss = f"{row.size_bytes / 1e6:.1f}", f"{row.log_loss:.4f}"
+        rows.append((row.name, size, f"{row.ms:.2f}", f"{row.accuracy:.2%}", loss, f"{row.agreement:.2%}"))
     yield from aligned(rows, names=1)
     if len(result.attempts) > 1:
         for tried in result.attempts:
+            rise = tried.loss.log_loss
             yield (
-                f"tried: {tried.layers} layers in float: loses {tried.lost * 100:.2f} points on training images, "
-                f"{tried.speedup:.2f} times as fast"
+                f"tried: {tried.layers} layers in float: {tried.noise.value:.2%} noise in the logits; on "
+                f"{tried.loss.pictures} training images the log-loss rises by {rise.value:.4f} "
+                f"({rise.low:.4f} to {rise.high:.4f})"
             )
     yield result.reason

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
@@ -23,17 +22,17 @@ from tl_export.pipeline import card_path, parity_path
 from tl_export.proof.faults import with_swapped_channels
 from tl_export.proof.precision import FP16_MAX_PROBABILITY_DIFFERENCE, RULES, precision_of
 from tl_export.proof.verify import verify
-from tl_export.run_pictures import LabelledPicture, held_out_pictures, training_pictures
+from tl_export.run_pictures import RunImages, held_out_pictures
 from tl_export.smaller.form import give_form
-from tl_export.smaller.gates import median_estimate, paired_difference
+from tl_export.smaller.gates import Allowance
 from tl_export.smaller.int8 import QuantizeSettings, quantize
-from tl_export.summary import int8_lines
 from tl_infer import Classifier
 from tl_train import TrainConfig, train
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
 
-ANY_DROP = ExportOptions(precision=Precision.INT8, max_drop=1.0)
+# Nothing here depends on how fast the machine is.
+INT8 = ExportOptions(precision=Precision.INT8, gate="none")
 FP16 = ExportOptions(precision=Precision.FP16)
 
 
@@ -72,7 +71,7 @@ def halved(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def int8(run, tmp_path_factory):
-    return export(run, tmp_path_factory.mktemp("int8") / "model.onnx", ANY_DROP)
+    return export(run, tmp_path_factory.mktemp("int8") / "model.onnx", INT8)
 
 
 def nodes_before(model: onnx.ModelProto, prefix: str) -> list[bytes]:
@@ -103,15 +102,15 @@ def test_float16_weights_are_smaller_proven_and_say_so(plain, halved, run):
 def test_without_logits_too(run, tmp_path):
     for precision in (Precision.FP16, Precision.INT8):
         out = tmp_path / f"{precision.value}.onnx"
-        export(run, out, ExportOptions(outputs=("probabilities",), precision=precision, max_drop=1.0))
+        export(run, out, ExportOptions(outputs=("probabilities",), precision=precision, gate="none"))
         assert check(out, run).outputs == ("probabilities",)
 
 
 def test_the_same_run_gives_the_same_bytes(run, halved, int8, tmp_path):
     """int8 from another process, too."""
     out = tmp_path / "model.onnx"
-    arguments = [sys.executable, "-m", "tl_export", str(run), "--out", str(out), "--int8", "--max-drop", "100"]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    arguments = [sys.executable, "-m", "tl_export", str(run), "--out", str(out), "--int8", "--gate", "none"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert " MB, int8; " in done.stdout
     assert out.read_bytes() == int8.path.read_bytes()
@@ -144,18 +143,19 @@ def test_another_network_is_refused(run, traced, trained_on):
     network.CopyFrom(traced[0])
     file = assemble(network, traced[1])
     with pytest.raises(VerificationError, match="first at stage"):
-        give_form(file, Precision.FP16, trained_on(run, spec=traced[1]), Progress(), max_drop=0.005)
+        give_form(file, Precision.FP16, trained_on(run, spec=traced[1]), Progress(), Allowance(0.005))
 
 
-def test_int8_is_smaller_faster_and_says_what_it_costs(plain, int8, run):
+def test_int8_is_smaller_and_says_what_it_costs(plain, int8, run):
     result = int8.int8
     assert result is not None
     assert result.kept
-    assert result.speedup.low > 1
     assert int8.size_bytes < 0.7 * plain.size_bytes
     assert result.reason.startswith("kept int8: int8 is ")
     assert "95% interval" in result.reason
-    assert len(result.attempts) == 1
+    assert "points could go unseen on so many; the head corrected towards float32's logits" in result.reason
+    assert result.attempts[0].layers == 0
+    assert result.attempts[0].loss.pictures == 11  # of 21 training images; the others set the ranges
     file, fp32 = onnx.load(int8.path), onnx.load(plain.path)
     assert precision_of(file) is Precision.INT8
     assert nodes_before(file, "preprocess/") == nodes_before(fp32, "preprocess/") != []
@@ -170,7 +170,8 @@ def test_int8_is_smaller_faster_and_says_what_it_costs(plain, int8, run):
     assert document["fp32"]["stored_as"] == "fp32"
     card = ModelCard.load(card_path(int8.path))
     assert "| int8 | 0.2 |" in card.text
-    assert {one.metric_name: one.metric_value for one in card.data.eval_results} == {"Accuracy": result.int8.accuracy}
+    found = {one.metric_name: one.metric_value for one in card.data.eval_results}
+    assert found == {"Accuracy": result.int8.accuracy, "Log-loss": result.int8.log_loss}
     classifier = Classifier(int8.path)
     assert classifier.spec.metrics["int8_accuracy"] == result.int8.accuracy
     assert classifier.self_test().max_difference < 1e-6
@@ -178,20 +179,6 @@ def test_int8_is_smaller_faster_and_says_what_it_costs(plain, int8, run):
     assert proof is not None
     assert proof.precision is Precision.INT8
     assert [stage.stage for stage in proof.stages if stage.tolerance is not None] == ["decode", "tensor"]
-
-
-def test_layers_go_back_to_float_by_training_pictures_alone(run, plain):
-    """With nothing to be lost at all, something is excluded; the held-out pictures see one file."""
-    file = onnx.load(plain.path)
-    settings = QuantizeSettings(max_drop=0.0, sensitivity_pictures=2, timing_rounds=10)
-    training = training_pictures(RunFolder(run), RunFolder(run).load_model()[1], 24)
-    result = quantize(file, training, held_out_pictures(RunFolder(run)), settings)
-    assert [attempt.layers for attempt in result.attempts][:3] == [0, 1, 2][: len(result.attempts)]
-    assert result.attempts[0].lost > 0 or len(result.attempts) == 1
-    other_labels = [dataclasses.replace(item, label="cross") for item in held_out_pictures(RunFolder(run))]
-    again = quantize(file, training, other_labels, settings)
-    assert again.attempts[0].lost == result.attempts[0].lost
-    assert all(line for line in int8_lines(again))
 
 
 def test_int8_that_loses_accuracy_is_refused_and_fp32_written(run, data, tmp_path):
@@ -208,48 +195,27 @@ def test_int8_that_loses_accuracy_is_refused_and_fp32_written(run, data, tmp_pat
             path.write_bytes(content)
     assert done.exit_code == 0, done.output
     assert "the data changed since the training" in done.output
-    assert "\nkept fp32: int8 is " in done.output
+    assert "\nkept fp32: " in done.output
     assert "0.5 allowed" in done.output
     assert precision_of(onnx.load(tmp_path / "model.onnx")) is Precision.FP32
     assert check(tmp_path / "model.onnx", run).proof is not None
     document = json.loads(parity_path(tmp_path / "model.onnx").read_text())
     assert (document["stored_as"], document["int8"]["kept"]) == ("fp32", False)
-    assert "kept fp32: int8 is" in card_path(tmp_path / "model.onnx").read_text()
+    assert "kept fp32: " in card_path(tmp_path / "model.onnx").read_text()
 
 
 def test_pictures_that_are_missing_are_named(run, plain, tmp_path):
-    file = onnx.load(plain.path)
-    some = [LabelledPicture(np.zeros((8, 8, 3), np.uint8), "cross")]
-    with pytest.raises(ExportError, match="int8 needs training images to calibrate on"):
-        quantize(file, [], some, QuantizeSettings(max_drop=0.0))
+    file, settings = onnx.load(plain.path), QuantizeSettings(allowance=Allowance(0.0))
+    images = RunImages.load(RunFolder(run), RunFolder(run).spec(), Progress())
+    single = dataclasses.replace(images.dataset, train=images.dataset.train[:1])
+    with pytest.raises(ExportError, match="int8 needs 2 training images or more, found 1"):
+        quantize(file, dataclasses.replace(images, dataset=single), None, settings)
     with pytest.raises(ExportError, match="int8 needs held-out images to be judged on"):
-        quantize(file, some, [], QuantizeSettings(max_drop=0.0))
+        quantize(file, dataclasses.replace(images, held_out=[]), None, settings)
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "predictions.csv").write_text("path,label\n")
     with pytest.raises(ExportError, match=r"predictions.csv: no held-out images, so nothing to measure int8 on"):
         held_out_pictures(RunFolder(tmp_path / "run"))
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        # Newcombe, Statistics in Medicine 1998, table II, method 10
-        ((36, 12, 2, 0), (0.2, 0.0569, 0.3404)),
-        ((0, 10, 0, 0), (1.0, 0.6075, 1.0)),
-    ],
-)
-def test_the_interval_of_a_paired_difference_is_the_published_one(counts, expected):
-    found = paired_difference(*counts)
-    assert (found.value, found.low, found.high) == pytest.approx(expected, abs=5e-5)
-    both, first, second, neither = counts
-    turned = paired_difference(both, second, first, neither)
-    assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low))
-
-
-def test_the_interval_of_a_median_is_of_order_statistics():
-    found = median_estimate([float(value) for value in range(1, 21)])
-    assert (found.value, found.low, found.high) == (10.5, 6, 15)
-    assert median_estimate([3.0, 1.0, 2.0]).low == 1
 
 
 def test_synthetic_golden_samples_hold_no_picture(run, plain, tmp_path):
@@ -268,6 +234,8 @@ def test_synthetic_golden_samples_hold_no_picture(run, plain, tmp_path):
     [
         (["run", "--int8", "--fp16-weights"], "--fp16-weights and --int8 exclude each other"),
         (["run", "--max-drop", "1"], "--max-drop goes with --int8"),
+        (["run", "--gate", "strict"], "--gate goes with --int8"),
+        (["--check", "model.onnx", "--gate", "strict"], "--check takes the file as it is"),
         (["run", "--int8", "--max-drop", "-1"], "not in the range 0<=x<=100"),
         (["run", "--int8", "--max-drop", "nan"], "--max-drop"),
         (["--check", "model.onnx", "--int8"], "--check takes the file as it is"),
@@ -280,10 +248,12 @@ def test_wrong_usage(arguments, message):
     assert message in result.output
 
 
-@pytest.mark.parametrize(("field", "value"), [("max_drop", 1.1), ("timing_rounds", 0), ("max_drop", float("nan"))])
-def test_settings_out_of_range(field, value):
-    with pytest.raises(ValueError, match=f"{field}: found {value}"):
-        QuantizeSettings(**{"max_drop": 0.005, field: value})
+def test_settings_out_of_range():
+    with pytest.raises(ValueError, match="timing_rounds: found 0, expected 1 or more"):
+        QuantizeSettings(allowance=Allowance(0.005), timing_rounds=0)
+    for value in (1.1, float("nan")):
+        with pytest.raises(ValueError, match=f"max_drop: found {value}, expected 0 to 1"):
+            Allowance(value)
 
 
 def test_interrupted_int8_leaves_no_file(run, data, tmp_path):

@@ -26,6 +26,7 @@ from tl_train.preprocess.graph import TENSOR_NAME, build_graph
 from tl_train.preprocess.onnx_builder import OPSET
 
 _SIGMOID = "sigmoid(logits / temperatures): each label's own probability, columns in the order of the labels"
+_TEMPERATURE = "temperature"
 _OUTPUTS = {
     PROBABILITIES: "softmax(logits / temperature); rows sum to 1, columns in the order of the labels",
     LOGITS: "the network's answer before temperature and softmax",
@@ -105,11 +106,17 @@ def set_spec(
     helper.set_model_props(model, metadata)
 
 
+def set_temperature(model: onnx.ModelProto, temperature: float) -> None:
+    """Let an assembled file divide its logits by another temperature; modified in place."""
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == _TEMPERATURE)
+    tensor.CopyFrom(numpy_helper.from_array(np.asarray(temperature, np.float32), _TEMPERATURE))
+
+
 def _add_probabilities(graph: onnx.GraphProto, spec: ModelSpec) -> None:
     """Probabilities = softmax(logits / temperature), or with several labels sigmoid(logits / temperatures)."""
     divisor = spec.temperature if spec.temperatures is None else spec.temperatures
-    graph.initializer.append(numpy_helper.from_array(np.asarray(divisor, np.float32), "temperature"))
-    graph.node.append(helper.make_node("Div", [LOGITS, "temperature"], ["scaled_logits"], name="calibrate"))
+    graph.initializer.append(numpy_helper.from_array(np.asarray(divisor, np.float32), _TEMPERATURE))
+    graph.node.append(helper.make_node("Div", [LOGITS, _TEMPERATURE], ["scaled_logits"], name="calibrate"))
     if spec.task == "single":
         last = helper.make_node("Softmax", ["scaled_logits"], [PROBABILITIES], name="softmax", axis=-1)
     else:

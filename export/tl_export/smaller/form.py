@@ -10,10 +10,14 @@ from tl_export.proof.precision import RULES, STORED
 from tl_export.proof.proof import Proof
 from tl_export.proof.trained import Trained
 from tl_export.proof.verify import verify
-from tl_export.run_pictures import held_out_pictures, training_pictures
+from tl_export.run_pictures import RunImages
 from tl_export.smaller.fp16 import store_weights_as_fp16
-from tl_export.smaller.int8 import QuantizeResult, QuantizeSettings, quantize
+from tl_export.smaller.gates import Allowance
+from tl_export.smaller.int8 import QuantizeSettings, quantize
+from tl_export.smaller.int8_result import QuantizeResult
+from tl_infer.model.contract import ModelSpec
 from tl_train.progress import Progress
+from tl_train.run.head_again import head_problem_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -33,11 +37,18 @@ class Formed:
     int8: QuantizeResult | None = None
     fp32_proof: Proof | None = None
 
+    def spec(self, trained: ModelSpec) -> ModelSpec:
+        """What this form says of itself; a head that was fitted again has its own temperature and threshold."""
+        if self.int8 is None or not self.int8.kept:
+            return trained
+        own = self.int8.spec
+        return dataclasses.replace(trained, temperature=own.temperature, abstain_below=own.abstain_below)
+
     def metrics(self) -> dict[str, float]:
         """What was measured of this form on held-out images, for the file's own metrics."""
         if self.int8 is None or not self.int8.kept:
             return {}
-        return {"int8_accuracy": self.int8.int8.accuracy}
+        return {"int8_accuracy": self.int8.int8.accuracy, "int8_log_loss": self.int8.int8.log_loss}
 
     def document(self) -> dict[str, object]:
         """What goes into the parity file."""
@@ -50,17 +61,17 @@ class Formed:
 
 
 def give_form(
-    file: onnx.ModelProto, precision: Precision, trained: Trained, progress: Progress, *, max_drop: float
+    file: onnx.ModelProto, precision: Precision, trained: Trained, progress: Progress, allowance: Allowance
 ) -> Formed:
     """Store an assembled float32 file as it is asked for, and prove it.
 
     Args:
         file: as `assemble` makes it, with the output `logits`.
-        precision: how the network is to be stored; int8 only if it passes its gates.
+        precision: how the network is to be stored; int8 only if it passes its gate.
         trained: what the file is proven against. The run's training images calibrate int8, its held-out images judge
             it.
         progress: shows what goes on.
-        max_drop: the accuracy that int8 may lose, as a share, 0..1.
+        allowance: what int8 may cost.
 
     Raises:
         TlError: the proof failed, or int8 has no images to be calibrated or judged on.
@@ -70,14 +81,15 @@ def give_form(
         halved = _described(store_weights_as_fp16(file), precision)
         return Formed(halved, _proof(halved, precision, trained, progress))
     plain = Formed(file, _proof(file, Precision.FP32, trained, progress))
-    return plain if precision is Precision.FP32 else _int8_or(plain, trained, progress, max_drop)
+    return plain if precision is Precision.FP32 else _int8_or(plain, trained, progress, allowance)
 
 
-def _int8_or(plain: Formed, trained: Trained, progress: Progress, max_drop: float) -> Formed:
-    """The file in int8, or the float one where int8 fails a gate or its proof."""
-    settings = QuantizeSettings(max_drop=max_drop, limits=trained.route.limits)
-    training = training_pictures(trained.run, trained.spec, settings.calibration_pictures, progress)
-    result = quantize(plain.file, training, held_out_pictures(trained.run), settings, progress)
+def _int8_or(plain: Formed, trained: Trained, progress: Progress, allowance: Allowance) -> Formed:
+    """The file in int8, or the float one where int8 fails its gate or its proof."""
+    settings = QuantizeSettings(allowance=allowance, limits=trained.route.limits)
+    images = RunImages.load(trained.run, trained.spec, progress)
+    problem = head_problem_of(trained.run, images.dataset, trained.route.architecture, progress)
+    result = quantize(plain.file, images, problem, settings, progress)
     if result.kept:
         try:
             small = _described(result.model, Precision.INT8)

@@ -1,17 +1,30 @@
-"""`quantize(model, ...)`: a finished file in int8, kept only if it passes its gates; the story on one page."""
+"""`quantize(model, ...)`: a finished file in int8, kept only if it passes its gate; the story on one page."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import onnx
 
 from tl_export.errors import ExportError
-from tl_export.run_pictures import LabelledPicture
-from tl_export.smaller.gates import Estimate, accuracy, accuracy_drop, compare_speed, predicted_labels
-from tl_export.smaller.search import Attempt, Candidate, Search
+from tl_export.graph.assemble import set_spec, set_temperature
+from tl_export.graph.network_part import network_part, spec_of, with_network
+from tl_export.run_pictures import RunImages
+from tl_export.smaller.gates import Allowance
+from tl_export.smaller.held_out import held_out_answers
+from tl_export.smaller.inputs import NetworkInputs
+from tl_export.smaller.int8_result import Measured, QuantizeResult, reason
+from tl_export.smaller.measure import Judged, loss_between
+from tl_export.smaller.qdq import QuantizableNetwork
+from tl_export.smaller.refit import HeadRefit, Refitted
+from tl_export.smaller.search import Candidate, Search
+from tl_export.smaller.speed import compare_speed
 from tl_infer.images import load_image
 from tl_infer.limits import DEFAULT_LIMITS, Limits
+from tl_train.data.samples import labels_of
+from tl_train.head.problem import HeadProblem
 from tl_train.progress import Progress
+
+# A loss that held-out images could miss, as a share; above it, cross-fitted training images join them.
+_WIDE = 0.02
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +32,10 @@ class QuantizeSettings:
     """How int8 is made and judged.
 
     Attributes:
-        max_drop: the accuracy that may be lost, as a share (0.005 is half a point), 0..1.
-        calibration_pictures: how many training images the ranges are measured on, at most.
-        sensitivity_pictures: how many of them the layers are ranked on.
+        allowance: what may be lost, and what has to be shown of it.
+        calibration_pictures: how many training images the ranges are measured on, at most; and no more than half.
+        compared_pictures: how many others of them int8 networks are compared on, at most.
+        sensitivity_pictures: how many of these the layers are ranked on.
         timing_rounds: how many pairs of runs are timed.
         timing_pictures: how many held-out images they use.
         limits: what decoding an image may take, and how 16-bit images are scaled, as in training.
@@ -31,169 +45,116 @@ class QuantizeSettings:
 
     """
 
-    max_drop: float
+    allowance: Allowance
     calibration_pictures: int = 200
+    compared_pictures: int = 1000
     sensitivity_pictures: int = 16
     timing_rounds: int = 60
     timing_pictures: int = 8
     limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_drop <= 1:
-            raise ValueError(f"max_drop: found {self.max_drop}, expected 0 to 1, as a share")
-        for name in ("calibration_pictures", "sensitivity_pictures", "timing_rounds", "timing_pictures"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: found {getattr(self, name)}, expected 1 or more")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Measured:
-    """What was measured of one form of the model.
-
-    Attributes:
-        name: `fp32` or `int8`.
-        size_bytes: of the file.
-        ms: milliseconds per decoded image, one thread, median; preprocessing included.
-        accuracy: share of the held-out images classified right, 0..1.
-        agreement: share of them with the same label as fp32.
-
-    """
-
-    name: str
-    size_bytes: int
-    ms: float
-    accuracy: float
-    agreement: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class QuantizeResult:
-    """What came of making a model int8.
-
-    Attributes:
-        model: the file to use: the int8 one, or the one that was given, unchanged.
-        kept: whether it is the int8 one.
-        reason: one line that says so, with the figures; it begins with `kept int8: ` or `kept fp32: `.
-        fp32: of the file that was given.
-        int8: of the int8 file that was judged, whether it was kept or not.
-        speedup: how many times faster int8 is.
-        drop: accuracy lost, as a share. The held-out images judged one file and chose nothing.
-        pictures: how many held-out images were measured on.
-        excluded: names of the nodes that stayed float to save the accuracy.
-        attempts: the int8 files that were tried on training images, in order; one of them was judged.
-
-    """
-
-    model: onnx.ModelProto
-    kept: bool
-    reason: str
-    fp32: Measured
-    int8: Measured
-    speedup: Estimate
-    drop: Estimate
-    pictures: int
-    excluded: tuple[str, ...]
-    attempts: tuple[Attempt, ...]
-
-    def rows(self) -> tuple[Measured, Measured]:
-        """Both forms, fp32 first."""
-        return self.fp32, self.int8
-
-    def document(self) -> dict[str, object]:
-        """What goes into the parity file."""
-        document = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "model"
-        }
-        for name in ("fp32", "int8", "speedup", "drop"):
-            document[name] = dataclasses.asdict(document[name])
-        document["attempts"] = [dataclasses.asdict(attempt) for attempt in self.attempts]
-        return document
-
-    def refused(self, model: onnx.ModelProto, why: str) -> "QuantizeResult":
-        """The same, but with the float file kept after all, because the int8 one failed its proof."""
-        figures = self.reason.removeprefix("kept int8: ")
-        return dataclasses.replace(self, model=model, kept=False, reason=f"kept fp32: int8 failed: {why}; {figures}")
+        for field in dataclasses.fields(self)[1:-1]:
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name}: found {getattr(self, field.name)}, expected 1 or more")
 
 
 def quantize(
     model: onnx.ModelProto,
-    training: Sequence[LabelledPicture],
-    held_out: Sequence[LabelledPicture],
+    images: RunImages,
+    problem: HeadProblem | None,
     settings: QuantizeSettings,
     progress: Progress | None = None,
 ) -> QuantizeResult:
-    """Make the network of a finished file int8, or keep the file where that loses accuracy or saves no time.
+    """Make the network of a finished file int8, or keep the file where that loses too much or saves no time.
 
-    Static quantization, weights signed and per channel, activations unsigned. Preprocessing, softmax, temperature and
-    the heatmap stay float. Where accuracy is lost on training images, the most sensitive layers go back to float until
-    it is not. The one file chosen this way is judged once, on the held-out images.
+    Static quantization, weights signed and per channel, activations unsigned. Preprocessing, head, softmax and the
+    heatmap stay float. Where training images show a loss, the most sensitive layers go back to float until they do
+    not. Then the head is fitted again on what the int8 network computes. The one file made this way is judged once.
 
     Args:
         model: as `assemble` makes it; not changed.
-        training: images that the model learned from, with their labels; they go through the file's own preprocessing.
-        held_out: images that the model never saw, with their labels; both gates are measured on them.
+        images: of the run that it was made from.
+        problem: what the run's head is the solution of; None where that was not on the features of a frozen backbone.
         settings: how it is made and judged.
         progress: how to show what goes on; silent when None.
 
     Raises:
-        TlError: no images, an image that cannot be read, or a network that onnxruntime cannot quantize.
+        TlError: too few images, an image that cannot be read, or a network that onnxruntime cannot quantize.
 
     """
-    if not training:
-        raise ExportError("int8 needs training images to calibrate on, found none; export without --int8")
-    if not held_out:
-        raise ExportError("int8 needs held-out images to be judged on, found none; export without --int8")
     progress = progress or Progress()
-    search = Search(model, training[: settings.calibration_pictures], settings.max_drop, progress)
+    spec = spec_of(model)
+    network, training = _calibrated(model, images, settings, progress)
+    search = Search(network, training, settings.allowance, spec.temperature, progress)
     chosen = search.choose(settings.sensitivity_pictures)
-    return _judge(model, chosen, search.attempts, held_out, settings)
+    refit = HeadRefit(images, spec, problem, progress)
+    refitted = refit(network.float32, chosen.network)
+    int8 = with_network(model, refitted.network)
+    set_spec(int8, refitted.spec, bit_depth=settings.limits.bit_depth)
+    set_temperature(int8, refitted.spec.temperature)
+    return _Trial(model, int8, network, chosen, refitted).judged(images, refit, search, settings)
 
 
-def _judge(
-    model: onnx.ModelProto,
-    chosen: Candidate,
-    attempts: Sequence[Attempt],
-    held_out: Sequence[LabelledPicture],
-    settings: QuantizeSettings,
-) -> QuantizeResult:
-    """Both gates, once, on one int8 file."""
-    before, after = model.SerializeToString(), chosen.model.SerializeToString()
-    pictures = [load_image(item.picture, settings.limits) for item in held_out[: settings.timing_pictures]]
-    speed = compare_speed(before, after, pictures, settings.timing_rounds)
-    old, new = (predicted_labels(file, held_out, settings.limits) for file in (before, after))
-    drop = accuracy_drop(old, new, held_out)
-    same = sum(one == other for one, other in zip(old, new, strict=True)) / len(held_out)
-    kept = speed.ratio.low > 1 and drop.value <= settings.max_drop
-    result = QuantizeResult(
-        model=chosen.model if kept else model,
-        kept=kept,
-        reason="",
-        fp32=Measured("fp32", len(before), speed.ms[0], accuracy(old, held_out), 1.0),
-        int8=Measured("int8", len(after), speed.ms[1], accuracy(new, held_out), same),
-        speedup=speed.ratio,
-        drop=drop,
-        pictures=len(held_out),
-        excluded=chosen.excluded,
-        attempts=tuple(attempts),
-    )
-    return dataclasses.replace(result, reason=_reason(result, settings.max_drop))
+def _calibrated(
+    model: onnx.ModelProto, images: RunImages, settings: QuantizeSettings, progress: Progress
+) -> tuple[QuantizableNetwork, NetworkInputs]:
+    """The network with its ranges measured, and the training images that had no part in that."""
+    samples = images.training(settings.calibration_pictures + settings.compared_pictures)
+    if len(samples) < 2:
+        raise ExportError(f"int8 needs 2 training images or more, found {len(samples)}; export without --int8")
+    if not images.held_out:
+        raise ExportError("int8 needs held-out images to be judged on, found none; export without --int8")
+    inputs = NetworkInputs.of(samples, spec_of(model).preprocess, progress)
+    count = min(settings.calibration_pictures, len(samples) // 2)
+    steps = progress.steps((inputs[place] for place in range(count)), "Calibrating int8", count)
+    return QuantizableNetwork(network_part(model), steps), inputs.part(count)
 
 
-def _reason(result: QuantizeResult, max_drop: float) -> str:
-    """One line: what was kept and every figure that decided it."""
-    speed, size = result.speedup, result.fp32.size_bytes / result.int8.size_bytes
-    figures = (
-        f"int8 is {speed.value:.2f} times as fast as fp32 (95% interval {speed.low:.2f} to {speed.high:.2f}, "
-        f"{result.int8.ms:.2f} against {result.fp32.ms:.2f} ms), {size:.2f} times smaller, and loses "
-        f"{_points(result.drop)} of accuracy, {max_drop * 100:g} allowed ({result.int8.accuracy:.2%} against "
-        f"{result.fp32.accuracy:.2%} on {result.pictures} images, same label on {result.int8.agreement:.2%})"
-    )
-    if 1 / result.pictures > max_drop > 0:
-        figures += f"; with so few images a single one is {100 / result.pictures:.2f} points"
-    if len(result.attempts) > 1:
-        figures += f"; of {len(result.attempts)} tried, {len(result.excluded)} nodes left in float"
-    return f"kept {'int8' if result.kept else 'fp32'}: {figures}"
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """An int8 file that is judged, and how it came about."""
 
+    float32: onnx.ModelProto
+    int8: onnx.ModelProto
+    network: QuantizableNetwork
+    chosen: Candidate
+    refitted: Refitted
 
-def _points(drop: Estimate) -> str:
-    return f"{drop.value * 100:.2f} points (95% interval {drop.low * 100:.2f} to {drop.high * 100:.2f})"
+    def judged(self, images: RunImages, refit: HeadRefit, search: Search, settings: QuantizeSettings) -> QuantizeResult:
+        """What came of it."""
+        before, after = self.float32.SerializeToString(), self.int8.SerializeToString()
+        pictures = [load_image(item.picture, settings.limits) for item in images.held_out[: settings.timing_pictures]]
+        speed = compare_speed(before, after, pictures, settings.timing_rounds)
+        old, new = (held_out_answers(file, images.held_out, settings.limits) for file in (before, after))
+        loss = loss_between(old.judged, new.judged)
+        if loss.accuracy.high > _WIDE and (more := self._cross_fitted(images, refit)):
+            loss = loss_between(old.judged.joined(more[0]), new.judged.joined(more[1]))
+        objections = settings.allowance.objections(loss, speed)
+        result = QuantizeResult(
+            model=self.float32 if objections else self.int8,
+            spec=self.refitted.spec,
+            objections=tuple(objections),
+            reason="",
+            fp32=Measured("fp32", len(before), speed.ms[0], old.accuracy, old.log_loss, 1.0),
+            int8=Measured("int8", len(after), speed.ms[1], new.accuracy, new.log_loss, new.agreement(old)),
+            speedup=speed.ratio,
+            loss=loss,
+            pictures=len(images.held_out),
+            head=self.refitted.how,
+            excluded=self.chosen.excluded,
+            attempts=tuple(search.attempts),
+        )
+        return dataclasses.replace(result, reason=reason(result, settings.allowance))
+
+    def _cross_fitted(self, images: RunImages, refit: HeadRefit) -> tuple[Judged, Judged] | None:
+        """Both forms' answers to the training images, each of a head that was fitted without it."""
+        if self.refitted.cross_fitted is None:
+            return None
+        expected = refit.cross_fitted(self.network.float32)
+        assert expected is not None, "both forms have heads of one kind"
+        truth, spec = labels_of(images.dataset.train), spec_of(self.float32)
+        return (
+            Judged.of(expected, truth, spec.temperature),
+            Judged.of(self.refitted.cross_fitted, truth, self.refitted.spec.temperature),
+        )

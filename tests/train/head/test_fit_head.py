@@ -4,7 +4,7 @@ import pytest
 from support.loading import dataset_of
 from tl_train import TrainConfig
 from tl_train.data.samples import Sample
-from tl_train.head.fit_head import head_loss
+from tl_train.head.problem import head_loss
 
 
 @pytest.fixture(scope="module")

@@ -11,22 +11,18 @@ from torch import nn
 
 from tl_train.config import TrainConfig
 from tl_train.config.groups import StepsConfig
-from tl_train.data.dataset import Dataset
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import MAX_FOLDS, cross_fitted_logits
 from tl_train.head.features import CachedPart, Features, part_of
 from tl_train.head.label_heads import LabelHeads
-from tl_train.head.loss import Loss
-from tl_train.head.penalised import LinearHead, PenalisedHead, fit_penalised_head
+from tl_train.head.penalised import PenalisedHead
+from tl_train.head.problem import HeadProblem, head_loss, towards
 from tl_train.head.steps import judge_head, train_head
 from tl_train.history import Epoch
-from tl_train.models.network import Network
 from tl_train.models.new_head import set_linear
 from tl_train.models.starting_weights import WeightAndBias
-from tl_train.prior.prior import Prior
 from tl_train.progress import Progress
 from tl_train.setup import Setup
-from tl_train.training.optim import class_weights
 
 # What training on cached features takes from the steps' configuration, or what does not concern a head alone.
 _TAKEN = ("epochs", "batch_size", "lr", "weight_decay", "head_epochs", "finetune_lr")
@@ -84,9 +80,7 @@ def fit_head(setup: Setup, progress: Progress) -> FittedHead:
 def fit_head_on(setup: Setup, which: npt.NDArray[np.int64]) -> WeightAndBias:
     """The penalised head of some of the training images, by index; the network stays as it is."""
     part = part_of(setup.dataset, [setup.dataset.train[index] for index in which])
-    given = towards(setup.network, setup.prior, len(setup.dataset.labels))
-    loss = head_loss(setup.config, setup.dataset)
-    found = fit_penalised_head(part.features, part.labels, given, setup.config.seed, loss)
+    found = _problem(setup).fit(part)
     return found.weight, found.bias
 
 
@@ -95,23 +89,14 @@ def _head_fit(setup: Setup) -> HeadFit:
     config = setup.config
     if config.head.fit == "sgd":
         return _Steps(config)
-    given = towards(setup.network, setup.prior, len(setup.dataset.labels))
-    return _Penalised(given, head_loss(config, setup.dataset), config.seed)
+    return _Penalised(_problem(setup))
 
 
-def towards(network: Network, prior: Prior | None, classes: int) -> LinearHead:
-    """The head that the penalised one is drawn to: what the class names say, or zero."""
-    if prior is not None and network.pretrained_head is not None:
-        return LinearHead(*prior.head(*network.pretrained_head))
-    return LinearHead.zero(classes, network.head.in_features)
-
-
-def head_loss(config: TrainConfig, dataset: Dataset) -> Loss:
-    """The loss of the head. Where steps follow, the smoothing is theirs: a head that fits has nothing left to learn."""
-    model = config.model
-    weights = class_weights(model.class_weights, dataset.train, len(dataset.labels))
-    smoothing = model.label_smoothing if model.mode == "head" else 0.0
-    return Loss(None if weights is None else weights.numpy(), None, smoothing)
+def _problem(setup: Setup) -> HeadProblem:
+    """What the penalised fit solves."""
+    network, classes = setup.network, len(setup.dataset.labels)
+    given = towards(setup.prior, network.pretrained_head, classes, network.head.in_features)
+    return HeadProblem(given, head_loss(setup.config, setup.dataset), setup.config.seed)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,21 +119,17 @@ class _Steps:
 class _Penalised:
     """At once, with a penalty towards a given head; zero where the class names say nothing."""
 
-    given: LinearHead
-    loss: Loss
-    seed: int
+    problem: HeadProblem
 
     def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
         started = time.perf_counter()
         with progress.counter("Fitting the head") as report:
-            found = fit_penalised_head(train.features, train.labels, self.given, self.seed, self.loss, report)
+            found = self.problem.fit(train, report)
         set_linear(head, torch.from_numpy(found.weight), torch.from_numpy(found.bias))
         train_loss, train_accuracy = judge_head(head, train)
         val_loss, val_accuracy = judge_head(head, val) if val else (None, None)
         row = Epoch(1, train_loss, train_accuracy, val_loss, val_accuracy, time.perf_counter() - started)
-        towards = "the head that the class names suggest" if self.given.weight.any() else "zero"
-        progress.note(
-            f"Head fitted with a penalty of {found.strength:.3g} towards {towards}, chosen by cross-validation"
-        )
+        given = "the head that the class names suggest" if self.problem.towards.weight.any() else "zero"
+        progress.note(f"Head fitted with a penalty of {found.strength:.3g} towards {given}, chosen by cross-validation")
         progress.epoch(row)
         return FittedHead([row], found, found.cross_fitted)

@@ -97,7 +97,7 @@ class OnnxNetwork:
 
     """
 
-    def __init__(self, data: bytes, key: str) -> None:
+    def __init__(self, data: bytes, key: str = "") -> None:
         """Open an ONNX file with input `tensor` (N, 3, h, w) and one output."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # a thread runs an image: on two cores 1.3 to 1.6 times as fast
@@ -106,6 +106,7 @@ class OnnxNetwork:
         self.key = key
         self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         (output,) = self._session.get_outputs()
+        self._output = output.name
         height, width = self._session.get_inputs()[0].shape[2:]
         self.shape: tuple[int, ...] = self(np.zeros((3, height, width), np.float32)).shape
         assert len(output.shape) == len(self.shape) + 1
@@ -117,7 +118,7 @@ class OnnxNetwork:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Run one normalised image, float32 (3, h, w) -> float32 `shape`."""
-        (result,) = self._session.run([_OUTPUT], {TENSOR_NAME: tensor[np.newaxis]})
+        (result,) = self._session.run([self._output], {TENSOR_NAME: tensor[np.newaxis]})
         answer: Tensor = result[0]
         return answer
 

@@ -24,8 +24,8 @@ from tl_train.errors import ConfigError
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import fit_temperature, temperature_loss
 from tl_train.head.features import BackboneFeatures, Features
-from tl_train.head.fit_head import head_loss, towards
 from tl_train.head.penalised import LinearHead, fit_penalised_head
+from tl_train.head.problem import head_loss, towards
 from tl_train.models.network import build_network
 from tl_train.preprocess.graph import Preprocessor, spec_for
 from tl_train.progress import Progress
@@ -163,10 +163,10 @@ def _prepare(
     preprocess = spec_for(config.input, candidate.size, architecture.mean, architecture.std)
     network = build_network(architecture, config.model.weights, len(labels))
     network.check_input(candidate.size)
-    prior = prior_for(config, network, labels, Progress())
+    prior = prior_for(config, network.pretrained_head, labels, Progress())
     features = BackboneFeatures.of(network, Preprocessor(preprocess), progress)
     pictures = [sample.load() for sample in samples[:: -(-len(samples) // _TIMED_IMAGES)]]
-    given = towards(network, prior, len(labels))
+    given = towards(prior, network.pretrained_head, len(labels), network.head.in_features)
     return _Ready(candidate, features, given, *_times(features, pictures))
 
 

@@ -63,7 +63,7 @@ def _held_back(network: TrainedNetwork) -> HeldBack:
     if network.learned.backbone_is_frozen and cross_fitted is not None:
         train = setup.dataset.train
         return _without_bank(network.outputs(train).embeddings, cross_fitted, labels_of(train), CROSS_FITTED)
-    samples, source = calibration_images(setup)
+    samples, source = calibration_images(setup.config, setup.dataset)
     stages = network.learned.stages
     if not samples and stages is not None and len(stages.unseen):
         samples = [setup.dataset.train[index] for index in stages.unseen]

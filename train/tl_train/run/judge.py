@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tl_train.config import TrainConfig
+from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample, labels_of
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
@@ -21,6 +23,7 @@ from tl_train.training.predict import predict_and_embed
 
 Floats = npt.NDArray[np.float32]
 
+# What calibrated a head where there are no images to spare, in words.
 CROSS_FITTED = "training images, each judged by a head fitted without it"
 
 
@@ -81,7 +84,7 @@ def calibrate(network: TrainedNetwork) -> Calibration:
     """Temperature and threshold, from images that the model was neither trained on nor selected by."""
     learned, dataset = network.learned, network.setup.dataset
     cross_fitted = learned.head.cross_fitted
-    samples, source = calibration_images(network.setup)
+    samples, source = calibration_images(network.setup.config, dataset)
     if learned.backbone_is_frozen and cross_fitted is not None and len(samples) < MIN_IMAGES <= len(dataset.train):
         return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=CROSS_FITTED, may_sharpen=False)
     stages = learned.stages
@@ -116,12 +119,11 @@ def suspects(network: TrainedNetwork, progress: Progress) -> LabelErrors | None:
     return found
 
 
-def calibration_images(setup: Setup) -> tuple[Sequence[Sample], str]:
+def calibration_images(config: TrainConfig, dataset: Dataset) -> tuple[Sequence[Sample], str]:
     """The validation images where they were not trained on, chose no weights and give no accuracy; and their name.
 
     Where one of these does not hold there are none, and the name says what would be needed.
     """
-    config, dataset = setup.config, setup.dataset
     if config.steps.patience is not None:
         return (), "images beside the validation images, which chose the epoch,"
     if config.steps.redraw_val:

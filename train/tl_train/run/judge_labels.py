@@ -44,7 +44,7 @@ def _decide(network: TrainedNetwork) -> LabelDecisions:
     if learned.backbone_is_frozen and learned.head.cross_fitted is not None:
         answers = LabelAnswers(learned.head.cross_fitted, targets_of(setup.dataset.train, len(labels)))
         return fit_decisions(answers, labels, source=CROSS_FITTED, precision=precision, may_sharpen=False)
-    samples, source = calibration_images(setup)
+    samples, source = calibration_images(setup.config, setup.dataset)
     samples = samples if len(samples) >= MIN_IMAGES else ()
     logits = network.part("val").logits if samples else np.zeros((0, len(labels)), np.float32)
     answers = LabelAnswers(logits, targets_of(samples, len(labels)))

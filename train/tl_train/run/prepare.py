@@ -15,8 +15,9 @@ from tl_train.head.features import BackboneFeatures
 from tl_train.head.fit_head import features_suffice
 from tl_train.head.label_heads import check_label_counts
 from tl_train.models.architectures import find_architecture
-from tl_train.models.network import Network, build_network
+from tl_train.models.network import build_network
 from tl_train.models.published import unchecked
+from tl_train.models.starting_weights import WeightAndBias
 from tl_train.models.timm_models import TIMM_PREFIX
 from tl_train.preflight.preflight import preflight
 from tl_train.preprocess.graph import Preprocessor, spec_for
@@ -55,7 +56,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
         findings=preflight(dataset),
         preprocessor=preprocessor,
         network=network,
-        prior=prior_for(config, network, dataset.labels, progress),
+        prior=prior_for(config, network.pretrained_head, dataset.labels, progress),
     )
 
 
@@ -68,8 +69,15 @@ def _say_unchecked(config: TrainConfig, progress: Progress) -> None:
         progress.note(f"Weights of {name}: not checked against a digest: {reason}")
 
 
-def prior_for(config: TrainConfig, network: Network, labels: tuple[str, ...], progress: Progress) -> Prior | None:
-    """The prior that the configuration asks for; what came of `auto` is told."""
+def prior_for(
+    config: TrainConfig, pretrained_head: WeightAndBias | None, labels: tuple[str, ...], progress: Progress
+) -> Prior | None:
+    """The prior that the configuration asks for; what came of `auto` is told.
+
+    Raises:
+        TlError: a prior was asked for that there is none of, or the weights have no ImageNet head.
+
+    """
     wanted, weights = config.head.prior, config.model.weights
     if config.data.multi_label:
         if wanted == "auto":
@@ -81,16 +89,16 @@ def prior_for(config: TrainConfig, network: Network, labels: tuple[str, ...], pr
     if wanted == "auto" and config.head.fit == "sgd":
         progress.note("Prior: not used, only the penalised head is drawn to one (--head-fit penalised).")
         return None
-    if wanted == "auto" and network.pretrained_head is None:
+    if wanted == "auto" and pretrained_head is None:
         progress.note("Prior: not used, the weights come without a head, so they know no classes.")
         return None
     finding = find_prior(wanted, labels)
     for line in finding.notes:
         progress.note(line)
     if finding.prior is not None:
-        if network.pretrained_head is None:
+        if pretrained_head is None:
             raise WeightsError(f"weights {weights}: no pretrained head, so they know no classes; use --prior none")
-        finding.prior.check_head(network.pretrained_head)
+        finding.prior.check_head(pretrained_head)
     return finding.prior
 
 

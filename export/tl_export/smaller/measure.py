@@ -1,0 +1,144 @@
+"""How far a file's answers are from float32's on the same images, with errors; nothing is decided within them."""
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+from scipy.stats import t as student
+
+from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+_LEAST_POWER = 1e-30
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measured value with its 95% confidence interval, low <= value <= high."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_estimate(values: Floats) -> Estimate:
+    """The mean of one or more values, with Student's interval; a single value says nothing of the error."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Estimate(mean, -math.inf, math.inf)
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    reach = error * float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+def noise_shares(expected: npt.NDArray[np.floating], found: npt.NDArray[np.floating]) -> Floats:
+    """Each image's noise power in the logits, over the mean signal power: float64 (N,).
+
+    Args:
+        expected: float32's logits (N, C). What is added to all classes alike changes nothing and is left out.
+        found: the other file's, likewise.
+
+    """
+    signal = (expected - expected.mean(axis=1, keepdims=True)).astype(np.float64)
+    noise = (found - found.mean(axis=1, keepdims=True)).astype(np.float64) - signal
+    shares: Floats = np.square(noise).sum(axis=1) / max(np.square(signal).sum(axis=1).mean(), _LEAST_POWER)
+    return shares
+
+
+def log_losses(logits: npt.NDArray[np.floating], truth: Labels, temperature: float) -> Floats:
+    """Each image's negative log-likelihood of its true class, nats: float64 (N,), from logits (N, C)."""
+    scaled = logits.astype(np.float64) / temperature
+    losses: Floats = logsumexp(scaled, axis=1) - scaled[np.arange(len(truth)), truth]
+    return losses
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A file's answers to N images with their true classes.
+
+    Attributes:
+        right: bool (N,), whether the most probable class is the true one.
+        log_losses: float64 (N,), nats.
+
+    """
+
+    right: npt.NDArray[np.bool_]
+    log_losses: Floats
+
+    @staticmethod
+    def of(logits: npt.NDArray[np.floating], truth: Labels, temperature: float) -> "Judged":
+        """From logits (N, C) before the temperature."""
+        return Judged(logits.argmax(axis=1) == truth, log_losses(logits, truth, temperature))
+
+    def __len__(self) -> int:
+        return len(self.right)
+
+    def joined(self, other: "Judged") -> "Judged":
+        """These images and others."""
+        return Judged(np.concatenate([self.right, other.right]), np.concatenate([self.log_losses, other.log_losses]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loss:
+    """What is lost from one file to another on the same images; negative where it is won.
+
+    Attributes:
+        accuracy: as a share: 0.01 is one point.
+        log_loss: nats.
+        pictures: how many images that was measured on.
+
+    """
+
+    accuracy: Estimate
+    log_loss: Estimate
+    pictures: int
+
+
+def loss_between(before: Judged, after: Judged) -> Loss:
+    """What is lost from `before` to `after`, image by image, on one image or more."""
+    both, only_before = int((before.right & after.right).sum()), int((before.right & ~after.right).sum())
+    only_after = int((~before.right & after.right).sum())
+    accuracy = paired_difference(both, only_before, only_after, len(before) - both - only_before - only_after)
+    return Loss(accuracy, mean_estimate(after.log_losses - before.log_losses), len(before))
+
+
+def paired_difference(both: int, only_first: int, only_second: int, neither: int) -> Estimate:
+    """The difference of two shares measured on the same things, first minus second, with its 95% interval.
+
+    Args:
+        both: things that count in both shares; likewise the others. The sum is 1 or more.
+        only_first: in the first alone.
+        only_second: in the second alone.
+        neither: in none.
+
+    Source: Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired
+    data", Statistics in Medicine 1998, method 10: the Wilson intervals of both shares, combined by their correlation.
+
+    """
+    total = both + only_first + only_second + neither
+    first, second = (both + only_first) / total, (both + only_second) / total
+    interval_1 = wilson_interval(both + only_first, total, CONFIDENCE)
+    interval_2 = wilson_interval(both + only_second, total, CONFIDENCE)
+    phi = _correlation(both, only_first, only_second, neither)
+
+    def joined(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one * one - 2 * phi * one * other + other * other))
+
+    difference = first - second
+    low = difference - joined(first - interval_1.low, interval_2.high - second)
+    high = difference + joined(interval_1.high - first, second - interval_2.low)
+    return Estimate(difference, max(-1.0, low), min(1.0, high))
+
+
+def _correlation(both: int, only_first: int, only_second: int, neither: int) -> float:
+    """Phi of the two by two table, corrected for continuity as the source of `paired_difference` does."""
+    sides = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    if sides == 0:
+        return 0.0
+    excess = both * neither - only_first * only_second
+    half = (both + only_first + only_second + neither) / 2
+    return (excess if excess < 0 else max(0.0, excess - half)) / math.sqrt(sides)
