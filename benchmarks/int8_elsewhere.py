@@ -90,7 +90,7 @@ def _onnxruntime(folder: Path) -> tuple[dict[str, Answer], dict[str, float]]:
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
         session = ort.InferenceSession(folder / f"{file}.onnx", options, providers=["CPUExecutionProvider"])
-        ways[name] = lambda tensor, session=session: session.run(["logits"], {"tensor": tensor})[0]
+        ways[name] = _answers_of(session)
         sizes[name] = (folder / f"{file}.onnx").stat().st_size / 1e6
     return ways, sizes
 
@@ -108,11 +108,27 @@ def _openvino(folder: Path, calibration: np.ndarray) -> tuple[dict[str, Answer],
     sizes = {}
     for name, one in (("OpenVINO float32", model), ("OpenVINO int8, NNCF", small)):
         compiled = ov.Core().compile_model(one, "CPU", settings)
-        ways[name] = lambda tensor, compiled=compiled: compiled(tensor)[0].copy()
+        ways[name] = _copied_answers_of(compiled)
         path = folder / "openvino.xml"
         ov.save_model(one, path, compress_to_fp16=False)
         sizes[name] = sum(file.stat().st_size for file in (path, path.with_suffix(".bin"))) / 1e6
     return ways, sizes
+
+
+def _answers_of(session: Any) -> Answer:
+    def answer(tensor: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = session.run(["logits"], {"tensor": tensor})[0]
+        return logits
+
+    return answer
+
+
+def _copied_answers_of(compiled: Any) -> Answer:
+    def answer(tensor: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = compiled(tensor)[0].copy()
+        return logits
+
+    return answer
 
 
 def _timed(ways: Mapping[str, Answer], tensors: np.ndarray) -> dict[str, float]:
