@@ -48,7 +48,10 @@ def read_paths(listing: Path) -> list[Path]:
 
     """
     with _damage_explained(listing):
-        return [listing.parent / row["path"] for row in read_csv(listing)]  # an absolute path stays what it is
+        rows = read_csv(listing)
+        for row in rows:
+            plain_text(row["predicted"])  # which every list has, and a row that is cut off has not
+        return [listing.parent / row["path"] for row in rows]  # an absolute path stays what it is
 
 
 @contextlib.contextmanager
