@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -79,17 +80,23 @@ def tl_infer(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_the_program_reads_them_if_asked_and_resumes_only_so(tiny_model, mixed, tmp_path):
     files = sorted((mixed / "circle").iterdir())[:5]
-    done = tl_infer(tiny_model, *files, "--out", tmp_path / "r.csv", "--formats", "avif,pnm,tga,jpeg2000")
+    some = tmp_path / "some"
+    some.mkdir()
+    for file in files:
+        shutil.copy(file, some)
+    done = tl_infer(tiny_model, some, "--out", tmp_path / "r.csv", "--formats", "avif,pnm,tga,jpeg2000")
     assert (done.returncode, done.stdout) == (0, "")
     made_by = json.loads((tmp_path / "r.csv.run.json").read_text())
     assert "jpeg2000" in json.dumps(made_by)
-    done = tl_infer(tiny_model, *files, "--out", tmp_path / "r.csv", "--resume")
+    done = tl_infer(tiny_model, some, "--out", tmp_path / "r.csv", "--resume")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    done = tl_infer(tiny_model, *files)
+    done = tl_infer(tiny_model, some)
     assert done.returncode == 3
     assert done.stdout.count("images are read only if asked for: --formats ") == 4
-    done = tl_infer(tiny_model, *files, "--formats", "ppm")
+    done = tl_infer(tiny_model, *files)
+    assert (done.returncode, done.stdout.count("read only if asked for")) == (0, 0), "a path names its format"
+    done = tl_infer(tiny_model, some, "--formats", "ppm")
     assert done.returncode == 2
     assert "found 'ppm', expected of avif, heic, jpeg2000, pnm, tga" in done.stderr
 

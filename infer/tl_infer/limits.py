@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib.util
+import os
+from collections.abc import Iterable
 from typing import Final
 
 from tl_infer.errors import ImageError, ImageTooLargeError
@@ -14,6 +16,11 @@ MAX_SECONDS: Final = 86_400
 
 # Read only if asked for, besides JPEG, PNG, WebP, GIF, BMP and TIFF.
 FURTHER_FORMATS: Final = ("avif", "heic", "jpeg2000", "pnm", "tga")
+_OF_SUFFIX: Final = {
+    ".avif": "avif", ".heic": "heic", ".heif": "heic", ".hif": "heic",
+    ".jp2": "jpeg2000", ".j2k": "jpeg2000", ".jpx": "jpeg2000",
+    ".pbm": "pnm", ".pgm": "pnm", ".pnm": "pnm", ".ppm": "pnm", ".tga": "tga",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,6 +100,12 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """The names in a text, separated by commas, in the order of `FURTHER_FORMATS`; unknown ones come last."""
     names = {name.strip().lower() for name in text.split(",") if name.strip()}
     return (*(name for name in FURTHER_FORMATS if name in names), *sorted(names.difference(FURTHER_FORMATS)))
+
+
+def formats_named(paths: Iterable[str]) -> set[str]:
+    """The further formats that the suffixes of these paths ask for."""
+    suffixes = {os.path.splitext(path)[1].lower() for path in paths}  # noqa: PTH122 - a pattern is not a path
+    return {_OF_SUFFIX[suffix] for suffix in suffixes if suffix in _OF_SUFFIX}
 
 
 def _check_formats(formats: tuple[str, ...]) -> None:

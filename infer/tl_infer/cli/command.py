@@ -8,7 +8,7 @@ import click
 
 from tl_infer.cli.console import run_program, work_begins
 from tl_infer.cli.options import Options
-from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits, parse_formats
+from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits, formats_named, parse_formats
 
 _EPILOG = """\b
 Exit codes: 0 all classified, 1 fatal, 2 wrong usage, 3 some files failed,
@@ -63,6 +63,18 @@ def _parse_formats(_context: click.Context, _parameter: click.Parameter, value: 
         return Limits(formats=parse_formats(value)).formats
     except ValueError as error:
         raise click.BadParameter(str(error).removeprefix("formats: ")) from error
+
+
+def _with_named(formats: tuple[str, ...], paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Whoever writes `scan.tga` asks for TGA; not whoever names a folder or a list that holds one."""
+    asked = set(formats)
+    for name in formats_named(paths) - asked:
+        try:
+            Limits(formats=(name,))
+        except ValueError:  # its library is missing; the row of the file says so
+            continue
+        asked.add(name)
+    return parse_formats(",".join(asked))
 
 
 def _check_paths(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,7 +148,7 @@ _COUNT = click.IntRange(min=1)
               help="Refuse progressive JPEGs with more scans.")  # fmt: skip
 @click.option("--formats", metavar="A,B", default="", callback=_parse_formats,
               help="Also read images of these formats: avif, heic (needs the extra heif), jpeg2000, "
-                   "pnm (PPM, PGM, PBM), tga.")  # fmt: skip
+                   "pnm (PPM, PGM, PBM), tga; a PATH that ends in .avif, .tga, ... asks for it by itself.")  # fmt: skip
 @click.option("--isolate", is_flag=True,
               help="Decode in processes of their own, for files from strangers: one that crashes or takes more than "
                    "2 GB of memory is an error, and the others are classified.")  # fmt: skip
@@ -155,6 +167,7 @@ def command(**options: Any) -> int:
     file gives one row; a file that is not an image gives a row with the error, and the others are classified. Rows go
     to standard output or to --out, progress and the summary to standard error.
     """
+    options["formats"] = _with_named(options["formats"], options["paths"])
     limits = Limits(**{name: options.pop(option) for option, name in _LIMITS.items()})
     try:
         checked = Options(limits=limits, **options)
