@@ -1,6 +1,7 @@
 """The command line of `tl-infer`."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ Examples:
   find photos -name '*.png' -print0 | tl-infer model.onnx - -0 --out r.csv
   tl-infer model.onnx photos/ --sort-into sorted --move --threshold 0.9
   tl-infer model.onnx --info --self-test
+  tl-infer serve model.onnx      a service; see tl-infer serve --help
 """
 
 
@@ -147,5 +149,12 @@ def command(**options: Any) -> int:
 
 
 def main() -> None:
-    """Run `tl-infer`; its entry point is in `start`."""
+    """Run `tl-infer`; its entry point is in `start`.
+
+    A first argument `serve` asks for the service; a model file of that name is `./serve`.
+    """
+    if sys.argv[1:2] == ["serve"]:
+        from tl_infer.cli.serving import command as serving  # here, because most runs do without
+
+        run_program(serving, "tl-infer serve", sys.argv[2:])
     run_program(command)
