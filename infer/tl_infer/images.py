@@ -21,10 +21,11 @@ from tl_infer.errors import ImageError, first_line
 from tl_infer.formats.checks import TIFF, check_file
 from tl_infer.formats.jpeg import Outline
 from tl_infer.formats.jpeg_data import load_whole
+from tl_infer.formats.jpeg_fast import decode_fast
 from tl_infer.isolation.pool import DecodingPool, shared_pool
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
 from tl_infer.quiet import quiet, silence_libtiff
-from tl_infer.rgb import to_upright_rgb
+from tl_infer.rgb import UPRIGHT, to_upright_rgb
 from tl_infer.sixteen_bit import DepthTally, colour_levels, is_grey, is_sixteen_bit
 from tl_infer.system.files import open_regular
 
@@ -159,6 +160,9 @@ def _open(file: BinaryIO) -> Image.Image:
 
 
 def _from_file(image: Image.Image, data: bytes, outline: Outline | None, where: str, limits: Limits) -> Pixels:
+    if outline is not None and (pixels := decode_fast(image, data, outline)) is not None:
+        orientation = _orientation(image)
+        return pixels if orientation not in UPRIGHT else _upright(image, Image.fromarray(pixels), where, limits)
     with _failing_as("damaged image", where):
         if outline is not None and image.format in ("JPEG", "MPO"):
             load_whole(image, data, outline, where)

@@ -42,9 +42,17 @@ def _or_none(_context: click.Context, _parameter: click.Parameter, value: int | 
     return None if isinstance(value, str) else value
 
 
-def _check_out(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None and value.suffix.lower() not in (".csv", ".jsonl"):
+def _check_out(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is None:
+        return None
+    is_table = value.suffix.lower() in (".csv", ".jsonl")
+    if context.params["engine"] == "ray":
+        if is_table or value.is_file():
+            raise click.BadParameter(f"{value}: with --engine ray it is a folder.")
+    elif not is_table:
         raise click.BadParameter(f"{value}: the name must end in .csv or .jsonl.")
+    elif value.is_dir():
+        raise click.BadParameter(f"File '{value}' is a directory.")
     return value
 
 
@@ -82,7 +90,11 @@ _COUNT = click.IntRange(min=1)
 @click.argument("model", type=_PATH)
 @click.argument("paths", metavar="PATH...", nargs=-1, callback=_check_paths)
 @click.option("-0", "--null", "nul", is_flag=True, help="Paths on standard input are separated by NUL.")
-@click.option("--out", type=_FILE, callback=_check_out,
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", is_eager=True, show_default=True,
+              help="ray classifies on a cluster of Ray, or on one that it starts here; --out is then a folder, which "
+                   "gets parquet files.")  # fmt: skip
+@click.option("--ray-address", metavar="ADDRESS", help="Of the cluster, as ray.init takes it.")
+@click.option("--out", type=_PATH, metavar="FILE", callback=_check_out,
               help="Write rows to FILE.csv or FILE.jsonl; FILE.run.json beside it says what made them.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing --out or --embeddings.")
 @click.option("--resume", is_flag=True, help="Continue --out: files that have a row are skipped.")
@@ -109,7 +121,8 @@ _COUNT = click.IntRange(min=1)
 @click.option("--sha256", metavar="HEX", callback=_check_sha256, help="Refuse a model with another SHA-256.")
 @click.option("--provider", "providers", metavar="NAME", multiple=True,
               help="cpu, cuda, coreml, openvino or directml, if installed; repeatable.  [default: cpu]")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1, 1024), help="Processors to use.  [default: all]")
+@click.option("--threads", type=click.IntRange(1, 1024),
+              help="Processors to use; with --engine ray those of one actor.  [default: all; 1]")  # fmt: skip
 @click.option("--fast-decode", is_flag=True,
               help="Decode large JPEGs at a reduced scale: faster, and the answers change a little.")  # fmt: skip
 @click.option("--max-pixels", type=_COUNT, default=DEFAULT_LIMITS.max_pixels, show_default=True,

@@ -33,6 +33,10 @@ def run(options: Options) -> int:
         click.BadParameter: `--top-k` asks for more classes than the model has.
 
     """
+    if options.engine == "ray":
+        from tl_infer.cli.cluster import run_on_ray  # here, because most runs do without
+
+        return run_on_ray(options)
     classifier = _open(options)
     if not options.paths:
         return _describe(classifier, options)
