@@ -150,8 +150,10 @@ def _open(file: BinaryIO) -> Image.Image:
     """As `Image.open`, which would hold the size against a limit of its own that belongs to the whole program."""
     start = file.read(16)
     file.seek(0)
-    for register in (Image.preinit, Image.init):  # most files are of the few formats that the first one knows
-        register()
+    # Formats are imported as they are needed: most files are of those that are there, or of the few of `preinit`.
+    for register in (None, Image.preinit, Image.init):
+        if register is not None:
+            register()
         for name in FORMATS:
             make, accepts = Image.OPEN.get(name, (None, None))
             if make and accepts and accepts(start) is True:

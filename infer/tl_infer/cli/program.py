@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -104,6 +103,8 @@ def _printer(labels: tuple[str, ...]) -> Callable[[Row], None]:
     if not sys.stdout.isatty():
         return lambda row: click.echo(tab_line(row))
     colored = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    import shutil  # here, because a pipe does without
 
     def show(row: Row) -> None:
         text = "\n".join(table_lines(row, labels, shutil.get_terminal_size().columns))
