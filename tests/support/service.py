@@ -99,7 +99,7 @@ class Service:
         connection.sendall(data)
         return connection
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         self._process.send_signal(number)
 
     @contextlib.contextmanager
@@ -122,7 +122,7 @@ class Service:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """The exit code after a signal."""
-        self.signal(number)
+        self.send(number)
         return self._process.wait(PATIENCE_S)
 
     def close(self) -> None:

@@ -28,13 +28,13 @@ _log = logging.getLogger("tl_infer.serve")
 
 
 def start_logging() -> None:
-    """Write what the service and uvicorn have to say to standard error."""
+    """Write what the service and the libraries have to say to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
-    for name, level in (("tl_infer.serve", logging.INFO), ("uvicorn", logging.WARNING), ("asyncio", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
+    logging.getLogger().handlers = [handler]  # which shows warnings and errors
+    _log.setLevel(logging.INFO)
+    # What it has to say is in the refusal of the request.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def log(event: str, **fields: object) -> None:

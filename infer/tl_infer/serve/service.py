@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -55,7 +57,10 @@ def _listen(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family)
     except (OSError, UnicodeError) as error:
-        raise ListenError(f"{settings.host}:{settings.port}: cannot listen there: {first_line(error)}") from error
+        number = getattr(error, "errno", None)
+        # Python adds the address to the system's words; a name that is not known has a number of its own.
+        reason = os.strerror(number) if number in errno.errorcode else first_line(error)
+        raise ListenError(f"{settings.host}:{settings.port}: cannot listen there: {reason}") from error
 
 
 async def _serve(settings: Settings, models: Models, work: Work[Result], listener: socket.socket) -> None:
