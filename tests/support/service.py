@@ -105,7 +105,7 @@ class Service:
     @contextlib.contextmanager
     def decoding_stopped(self) -> Iterator[None]:
         """While the block runs no image is decoded, however fast the machine is."""
-        children = self._children()
+        children = self.children()
         assert children
         for child in children:
             os.kill(child, signal.SIGSTOP)
@@ -116,7 +116,8 @@ class Service:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGCONT)
 
-    def _children(self) -> list[int]:
+    def children(self) -> list[int]:
+        """The processes that decode."""
         lists = Path(f"/proc/{self._process.pid}/task").glob("*/children")
         return [int(number) for numbers in lists for number in numbers.read_text().split()]
 

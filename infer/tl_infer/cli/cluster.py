@@ -72,8 +72,9 @@ def _tables(options: Options, model: bytes, paths: list[str]) -> Iterator[Any]:
 
     from tl_infer.ray import Wanted, classify
 
-    if not ray.is_initialized():
-        ray.init(options.ray_address, include_dashboard=False, log_to_driver=False, logging_level="error")
+    # Of one that is running, only the address may be said.
+    here = {"include_dashboard": False} if options.ray_address is None else {}
+    ray.init(options.ray_address or "local", log_to_driver=False, logging_level="error", **here)
     work_begins()  # Ray handles signals too
     ray.data.DataContext.get_current().enable_progress_bars = False
     wanted = Wanted(

@@ -84,7 +84,7 @@ def classify(
     wanted = wanted or Wanted()
     data = _checked(model, wanted)
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False)
+        ray.init(log_to_driver=False)
     dataset = source if isinstance(source, ray.data.Dataset) else _of_paths(list_images(source), skip)
     if dataset is source and skip:
         skipped = frozenset(skip)

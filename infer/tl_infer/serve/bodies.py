@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -113,7 +114,7 @@ class _Parts:
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value, self._data = b"", b"", bytearray()
 
-    def callbacks(self) -> dict[str, object]:
+    def callbacks(self) -> Any:
         names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end", "end")
         return {f"on_{name}": getattr(self, f"_on_{name}") for name in names}
 

@@ -1,7 +1,7 @@
 """Connections of clients that say nothing, or read nothing, end after a while; uvicorn waits for them for ever."""
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -71,4 +71,4 @@ def limited(max_connections: int, header_timeout_s: float, body_timeout_s: float
     limits = {
         "max_connections": max_connections, "header_timeout_s": header_timeout_s, "body_timeout_s": body_timeout_s
     }  # fmt: skip
-    return type("LimitedConnection", (Connection,), limits)
+    return cast("type[Connection]", type("LimitedConnection", (Connection,), limits))

@@ -97,7 +97,7 @@ class _Server(uvicorn.Server):
         yield
 
     def stop(self) -> None:
-        """Stop when all requests are answered; the second time at once."""
+        """Stop when all requests are answered; the second time without them."""
         log("stopping")
         self.force_exit = self.should_exit
         self.should_exit = True

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,6 +174,17 @@ def test_the_program_writes_parquet_and_continues_it(model, images, tmp_path):
     assert found(rows) == want
     again = program(model, images, "--engine", "ray", "--out", out, "--resume")
     assert "122 files, 122 from before, 0 errors, " in again.stderr
+
+
+def test_the_code_of_the_page_runs(cluster, model, images, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[3] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    shutil.copy(model, tmp_path / "photos.onnx")
+    shutil.copytree(images, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "scaling.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("[{'path': 'photos/")
+    assert parquet.read_table(tmp_path / "rows").num_rows == 122
 
 
 def test_ray_reports_to_nobody():

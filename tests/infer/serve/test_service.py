@@ -121,6 +121,7 @@ def test_requests_under_way_are_answered_by_the_model_that_they_began_with(color
         service.wait_for("tl_images_in_work", THREADS + 2)
     assert later.result()[1]["version"] == version != first
     assert {(status, answer["version"]) for status, answer in (each.result() for each in answers)} == {(200, first)}
+    wait_until(lambda: len(service.children()) == 1)  # those of the earlier model have ended
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -173,9 +174,9 @@ def test_what_it_cannot_start_with_is_one_line(colors, tmp_path):
 
 
 def test_without_the_extra_it_says_what_to_install(colors):
-    done = run("serve", colors, before="import sys; sys.modules['uvicorn'] = None; ")
+    done = run("serve", colors, before="import sys; sys.modules['starlette'] = None; ")
     assert (done.returncode, done.stderr) == (
-        1, 'Error: uvicorn is not installed; run: pip install "tl-toolkit[serve]"\n'
+        1, 'Error: starlette is not installed; run: pip install "tl-toolkit[serve]"\n'
     )  # fmt: skip
     assert "Usage: tl-infer serve [OPTIONS] MODEL..." in run("serve", "--help").stdout
 
