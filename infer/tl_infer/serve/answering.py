@@ -10,6 +10,7 @@ from starlette.requests import Request
 from tl_infer.classifier import Classifier
 from tl_infer.errors import ImageError, ImageTooLargeError, ModelFileError, TlError
 from tl_infer.results import Classification
+from tl_infer.serve.logs import log_error
 from tl_infer.serve.metrics import Metrics
 from tl_infer.serve.models import Model
 from tl_infer.serve.refusals import CLIENT_LEFT, RefusedError, bad_request
@@ -95,7 +96,9 @@ def _answer(classifier: Classifier, image: bytes, wanted: Wanted) -> Result:
         )  # fmt: skip
     except ImageError as error:
         return error
-    except ModelFileError:  # its message begins with the path of the model, which is not for strangers
+    except ModelFileError as error:  # its message begins with the path of the model, which is not for strangers
+        log_error("model failed", error=str(error))
         return ImageError("image", "the model failed on it")
-    except TlError:
+    except TlError as error:
+        log_error("decoding failed", error=str(error))
         return ImageError("image", "it cannot be decoded now: no process for decoding can be started")
