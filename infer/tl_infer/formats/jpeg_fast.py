@@ -54,7 +54,8 @@ def fast_decoder() -> _Decode | None:
         from simplejpeg import decode_jpeg
 
         def decode(data: bytes | memoryview) -> Pixels:
-            return decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
+            pixels: Pixels = decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
+            return pixels
 
         return decode if all(map(functools.partial(_agrees, decode), _samples())) else None
     except Exception:  # noqa: BLE001 - an older version, or one that does not load: Pillow decodes as well

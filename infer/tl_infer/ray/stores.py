@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from typing import TypeGuard
 
 from tl_infer.errors import ImageError, InputPathError, first_line
 from tl_infer.limits import Limits
 from tl_infer.system.finding import find_files
 
 
-def is_remote(path: object) -> bool:
+def is_remote(path: object) -> TypeGuard[str]:
     """Whether it is a URI, as `s3://bucket/photo.jpg`."""
     return isinstance(path, str) and "://" in path
 
@@ -21,7 +22,7 @@ def list_images(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
 
     """
     given = [source] if isinstance(source, str | os.PathLike) else source
-    return [found for path in map(os.fspath, given) for found in _found(path)]
+    return [found for path in given for found in _found(os.fspath(path))]
 
 
 def _found(path: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 
@@ -71,7 +72,8 @@ class Answering:
         # The body has been read, so what comes next is that the client has left.
         leaving = asyncio.ensure_future(request.receive())
         try:
-            await asyncio.wait({results, leaving}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {results, leaving}
+            await asyncio.wait(either, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if results.done():
                 return results.result()
             if leaving.done():

@@ -57,7 +57,7 @@ def _listen(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((settings.host, settings.port), family=family)
     except (OSError, UnicodeError) as error:
-        number = getattr(error, "errno", None)
+        number = getattr(error, "errno", None) or 0
         # Python adds the address to the system's words; a name that is not known has a number of its own.
         reason = os.strerror(number) if number in errno.errorcode else first_line(error)
         raise ListenError(f"{settings.host}:{settings.port}: cannot listen there: {reason}") from error
