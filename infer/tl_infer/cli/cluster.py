@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from tl_infer.model.modelfile import read_model
 from tl_infer.system.files import make_folder, open_regular, read_text, replacing, write_text
 from tl_infer.system.temporaries import remove_stale
 
-_RUN: Final = "run.json"
+_RUN: Final = "_run.json"  # readers of parquet folders leave out what begins so
 _PARTS: Final = "part-*.parquet"
 _PART_ROWS: Final = 10_000  # of a parquet file
 _PART_SECONDS: Final = 60  # what a killed run loses at most, if rows come slowly
@@ -73,8 +74,8 @@ def _tables(options: Options, model: bytes, paths: list[str]) -> Iterator[Any]:
     from tl_infer.ray import Wanted, classify
 
     # Of one that is running, only the address may be said.
-    here = {"include_dashboard": False} if options.ray_address is None else {}
-    ray.init(options.ray_address or "local", log_to_driver=False, logging_level="error", **here)
+    here: dict[str, Any] = {"include_dashboard": False} if options.ray_address is None else {}
+    ray.init(options.ray_address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
     work_begins()  # Ray handles signals too
     ray.data.DataContext.get_current().enable_progress_bars = False
     wanted = Wanted(
@@ -113,7 +114,7 @@ def _settings(options: Options, sha256: str) -> dict[str, object]:
 
 
 class _Folder:
-    """The folder of rows: `run.json`, and parquet files that are whole or not there."""
+    """The folder of rows: `_run.json`, and parquet files that are whole or not there."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -89,7 +89,8 @@ def classify(
     if dataset is source and skip:
         skipped = frozenset(skip)
         dataset = dataset.filter(lambda row: row["path"] not in skipped)
-    room = max(1, int(ray.cluster_resources().get("CPU", 1)) // wanted.threads)
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call,unused-ignore]
+    room = max(1, int(resources.get("CPU", 1)) // wanted.threads)
     return dataset.map_batches(
         _Actor,
         batch_size=None,  # a block
