@@ -8,7 +8,7 @@ empty :=
 export TL_OTHER_PYTHONS ?= $(subst $(empty) $(empty),:,$(wildcard $(CURDIR)/build/runtimes/*/bin/python))
 export TL_PLAYWRIGHT ?= $(wildcard $(CURDIR)/build/browser)
 
-.PHONY: demo test lint test-runtime test-lowest fuzz callers other-runtimes page-runtime browser docs release clean
+.PHONY: demo test lint test-runtime test-lowest fuzz callers other-runtimes scaling page-runtime browser docs release clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
@@ -60,6 +60,9 @@ other-runtimes:  ## Environments with other versions and providers of onnxruntim
 	set -e; for runtime in 'onnxruntime==1.16.3 numpy<2' 'onnxruntime==1.20.1 numpy' 'onnxruntime-openvino==1.24.1 numpy'; do \
 	  folder="build/runtimes/$${runtime%% *}"; $(PYTHON) -m venv "$$folder"; \
 	  "$$folder/bin/pip" install --quiet --disable-pip-version-check $$runtime; done
+
+scaling: $(VENV)/.dev  ## Ray and Spark (1 GB; Spark also needs Java); without them their tests are skipped
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[ray]' pandas pyspark
 
 browser: page-runtime  ## What drives Chromium (Node.js 20, npm); without it the page of tl-export is not tested in a browser
 	mkdir -p build/browser

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from support import onnx_bytes
-from tl_infer import Classifier
+from tl_infer import Classifier, ImageError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RED, GREEN, UNSURE = (255, 0, 0), (0, 255, 0), (120, 110, 100)
@@ -29,7 +29,7 @@ def model(tmp_path) -> Path:
 
 def run(name, *arguments, code=0) -> subprocess.CompletedProcess:
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=180, check=False)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -223,3 +223,25 @@ def test_help_is_there_and_the_list_names_it(name):
 def test_every_file_that_the_list_links_to_is_there():
     for target in re.findall(r"\]\(([^)]+)\)", (EXAMPLES / "README.md").read_text()):
         assert (EXAMPLES / target).exists(), target
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="no Java")
+def test_spark_gives_the_rows_of_a_classifier(model, tmp_path):
+    pytest.importorskip("pyspark")
+    from pyarrow import parquet
+
+    folder = tmp_path / "images"
+    for number in range(30):
+        picture(folder / f"{number % 3}" / f"{number}.png", (number * 37 % 256, number * 91 % 256, number * 53 % 256))
+    (folder / "bad.png").write_text("no picture")
+    run("spark_classify.py", model, folder, tmp_path / "rows", "--top-k", "2")
+    rows = {Path(row["path"].removeprefix("file:")): row for row in parquet.read_table(tmp_path / "rows").to_pylist()}
+    paths = sorted(path for path in folder.rglob("*.png"))
+    assert sorted(rows) == paths
+    with Classifier(model, threads=1, for_many=True) as classifier:
+        for path, result in zip(paths, classifier.classify_many(paths, 2), strict=True):
+            if isinstance(result, ImageError):
+                assert (rows[path]["error"], rows[path]["top"]) == (result.reason, [])
+            else:
+                top = [{"label": score.label, "probability": score.probability} for score in result.top]
+                assert (rows[path]["label"], rows[path]["top"]) == (result.label, top)

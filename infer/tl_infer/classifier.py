@@ -13,7 +13,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from tl_infer.errors import ImageError, ModelFileError
-from tl_infer.heatmaps import draw_overlay
 from tl_infer.images import ImageSource, Pixels, load_image
 from tl_infer.isolation.pool import DecodingPool
 from tl_infer.limits import DEFAULT_LIMITS, Limits
@@ -266,6 +265,8 @@ class Classifier:
             ImageError, ModelFileError, ClosedError, ValueError: as for `heatmap`.
 
         """
+        from tl_infer.heatmaps import draw_overlay  # here, because most programs draw nothing
+
         pixels = self._load(image)
         return draw_overlay(pixels, self._heatmap(pixels, label), self.spec.preprocess)
 

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import AvifImagePlugin, Image
 
 from tl_infer.errors import ImageError, ImageTooLargeError
+from tl_infer.formats.jpeg_fast import fast_decoder
 from tl_infer.images import decode
 from tl_infer.isolation.messages import (
     NO_MEMORY,
@@ -43,6 +44,7 @@ def main(memory: int, memory_bytes: int, max_bytes: int, alarm_s: int) -> None:
     """
     Image.init()  # imports every format before memory is limited
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread counts against the memory; other images have processes
+    fast_decoder()
     shared = mmap.mmap(memory, memory_bytes)
     limit = _address_space() + max_bytes
     for kind, most in ((resource.RLIMIT_AS, limit), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):

@@ -25,10 +25,11 @@ from tl_infer.formats.checks import TIFF, check_file
 from tl_infer.formats.further.recognise import check_allowed, further_format, open_further
 from tl_infer.formats.jpeg import Outline
 from tl_infer.formats.jpeg_data import load_whole
+from tl_infer.formats.jpeg_fast import decode_fast
 from tl_infer.isolation.pool import DecodingPool, shared_pool
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
 from tl_infer.quiet import quiet, silence_libtiff
-from tl_infer.rgb import to_upright_rgb
+from tl_infer.rgb import UPRIGHT, to_upright_rgb
 from tl_infer.sixteen_bit import DepthTally, colour_levels, is_grey, is_sixteen_bit
 from tl_infer.system.files import open_regular
 
@@ -178,8 +179,10 @@ def _open(file: BinaryIO) -> Image.Image:
     """As `Image.open`, which would hold the size against a limit of its own that belongs to the whole program."""
     start = file.read(16)
     file.seek(0)
-    for register in (Image.preinit, Image.init):  # most files are of the few formats that the first one knows
-        register()
+    # Formats are imported as they are needed: most files are of those that are there, or of the few of `preinit`.
+    for register in (None, Image.preinit, Image.init):
+        if register is not None:
+            register()
         for name in FORMATS:
             make, accepts = Image.OPEN.get(name, (None, None))
             if make and accepts and accepts(start) is True:
@@ -188,6 +191,9 @@ def _open(file: BinaryIO) -> Image.Image:
 
 
 def _from_file(image: Image.Image, data: bytes, outline: Outline | None, where: str, limits: Limits) -> Pixels:
+    if outline is not None and (pixels := decode_fast(image, data, outline)) is not None:
+        orientation = _orientation(image)
+        return pixels if orientation not in UPRIGHT else _upright(image, Image.fromarray(pixels), where, limits)
     with _failing_as("damaged image", where):
         if outline is not None and image.format in ("JPEG", "MPO"):
             load_whole(image, data, outline, where)

@@ -15,7 +15,7 @@ Pixels = npt.NDArray[np.uint8]
 _BAND_PX: Final = 1 << 19
 
 # EXIF orientation -> how to turn, whether rows become columns, and whether the first ones become the last.
-_UPRIGHT: Final = {
+UPRIGHT: Final = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, False, False),
     3: (Image.Transpose.ROTATE_180, False, True),
     4: (Image.Transpose.FLIP_TOP_BOTTOM, False, True),
@@ -44,7 +44,7 @@ def to_upright_rgb(image: Image.Image, orientation: int, bit_depth: int, where: 
 
     """
     _check_range(image, bit_depth, where)
-    turn, swaps, reverses = _UPRIGHT.get(orientation, (None, False, False))
+    turn, swaps, reverses = UPRIGHT.get(orientation, (None, False, False))
     width, height = image.size
     pixels = np.empty((width, height, 3) if swaps else (height, width, 3), np.uint8)
     for top, band in _bands(image):

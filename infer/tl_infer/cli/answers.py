@@ -11,7 +11,6 @@ from tl_infer.classifier import Classifier
 from tl_infer.cli.inputs import Files, is_one_file
 from tl_infer.cli.options import Options
 from tl_infer.errors import ImageError
-from tl_infer.heatmaps import draw_overlay
 from tl_infer.images import load_image
 from tl_infer.results import Classification
 from tl_infer.system.parallel import OrderedMap, available_threads, ordered_map
@@ -89,6 +88,8 @@ def _with_overlay(classifier: Classifier, answer: Answer) -> Answer:
         pixels = load_image(path, classifier.limits)
     except ImageError as error:  # it was there a moment ago
         return path, error, None
+    from tl_infer.heatmaps import draw_overlay  # here, because most runs draw nothing
+
     buffer = io.BytesIO()
     draw_overlay(pixels, result.heatmap, classifier.spec.preprocess).save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return path, result, buffer.getvalue()

@@ -1,6 +1,7 @@
 """The command line of `tl-infer`."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ Examples:
   find photos -name '*.png' -print0 | tl-infer model.onnx - -0 --out r.csv
   tl-infer model.onnx photos/ --sort-into sorted --move --threshold 0.9
   tl-infer model.onnx --info --self-test
+  tl-infer serve model.onnx      a service; see tl-infer serve --help
 """
 
 
@@ -40,9 +42,17 @@ def _or_none(_context: click.Context, _parameter: click.Parameter, value: int | 
     return None if isinstance(value, str) else value
 
 
-def _check_out(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None and value.suffix.lower() not in (".csv", ".jsonl"):
+def _check_out(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is None:
+        return None
+    is_table = value.suffix.lower() in (".csv", ".jsonl")
+    if context.params["engine"] == "ray":
+        if is_table or value.is_file():
+            raise click.BadParameter(f"{value}: with --engine ray it is a folder.")
+    elif not is_table:
         raise click.BadParameter(f"{value}: the name must end in .csv or .jsonl.")
+    elif value.is_dir():
+        raise click.BadParameter(f"File '{value}' is a directory.")
     return value
 
 
@@ -108,7 +118,11 @@ _COUNT = click.IntRange(min=1)
 @click.argument("model", type=_Model(path_type=Path))
 @click.argument("paths", metavar="PATH...", nargs=-1, callback=_check_paths)
 @click.option("-0", "--null", "nul", is_flag=True, help="Paths on standard input are separated by NUL.")
-@click.option("--out", type=_FILE, callback=_check_out,
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", is_eager=True, show_default=True,
+              help="ray classifies on a cluster of Ray, or on one that it starts here; --out is then a folder, which "
+                   "gets parquet files.")  # fmt: skip
+@click.option("--ray-address", metavar="ADDRESS", help="Of the cluster, as ray.init takes it.")
+@click.option("--out", type=_PATH, metavar="FILE", callback=_check_out,
               help="Write rows to FILE.csv or FILE.jsonl; FILE.run.json beside it says what made them.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing --out or --embeddings.")
 @click.option("--resume", is_flag=True, help="Continue --out: files that have a row are skipped.")
@@ -135,7 +149,8 @@ _COUNT = click.IntRange(min=1)
 @click.option("--sha256", metavar="HEX", callback=_check_sha256, help="Refuse a model with another SHA-256.")
 @click.option("--provider", "providers", metavar="NAME", multiple=True,
               help="cpu, cuda, coreml, openvino or directml, if installed; repeatable.  [default: cpu]")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1, 1024), help="Processors to use.  [default: all]")
+@click.option("--threads", type=click.IntRange(1, 1024),
+              help="Processors to use; with --engine ray those of one actor.  [default: all; 1]")  # fmt: skip
 @click.option("--fast-decode", is_flag=True,
               help="Decode large JPEGs at a reduced scale: faster, and the answers change a little.")  # fmt: skip
 @click.option("--max-pixels", type=_COUNT, default=DEFAULT_LIMITS.max_pixels, show_default=True,
@@ -180,5 +195,12 @@ def command(**options: Any) -> int:
 
 
 def main() -> None:
-    """Run `tl-infer`; its entry point is in `start`."""
+    """Run `tl-infer`; its entry point is in `start`.
+
+    A first argument `serve` asks for the service; a model file of that name is `./serve`.
+    """
+    if sys.argv[1:2] == ["serve"]:
+        from tl_infer.cli.serving import command as serving  # here, because most runs do without
+
+        run_program(serving, "tl-infer serve", sys.argv[2:])
     run_program(command)

@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -28,16 +29,22 @@ class _Terminated(SystemExit):
     """SIGTERM; no Exception, so that nothing takes it for a failure of its own."""
 
 
-def run_program(command: click.Command) -> NoReturn:
+def run_program(command: click.Command, name: str | None = None, arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a click command as a program.
 
     A `TlError` becomes one line on stderr and exit code 1; a usage error ends with 2, Ctrl-C with 130, SIGTERM with
     143. Any other exception is a bug and keeps its traceback.
+
+    Args:
+        command: to run.
+        name: what `--help` calls it; None for the name that the program was started by.
+        arguments: of the command; None for those of the program.
+
     """
     end_at_once()
     guard_streams()
     try:
-        status = _run(command)
+        status = _run(command, name, arguments)
         sys.stdout.flush()
     except StreamError as error:
         status = _fatal(str(error))
@@ -59,9 +66,9 @@ def work_begins() -> None:
     handle(after_imports(_raise))
 
 
-def _run(command: click.Command) -> int:
+def _run(command: click.Command, name: str | None, arguments: Sequence[str] | None) -> int:
     try:
-        status = command.main(standalone_mode=False)
+        status = command.main(arguments, name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code

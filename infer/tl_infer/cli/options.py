@@ -16,7 +16,9 @@ class Options:
         model: the model file, or where it is on the hub.
         paths: files, folders and patterns, as `Inputs` takes them.
         nul: paths on standard input are separated by NUL.
-        out: where the rows go; ends in `.csv` or `.jsonl`.
+        engine: `local`, or `ray` for a cluster.
+        ray_address: of the cluster; None for one that is started here.
+        out: where the rows go; ends in `.csv` or `.jsonl`, or is a folder with the engine `ray`.
         overwrite, resume: what to do with an `out` that exists.
         top_k: how many classes to name; None for all.
         threshold: abstain as unsure below this probability; None for the model's own.
@@ -36,6 +38,8 @@ class Options:
     model: Path | str
     paths: tuple[str, ...] = ()
     nul: bool = False
+    engine: str = "local"
+    ray_address: str | None = None
     out: Path | None = None
     overwrite: bool = False
     resume: bool = False
@@ -61,6 +65,7 @@ class Options:
         if self.nul and STDIN not in self.paths:
             raise ValueError("-0 needs the PATH '-', standard input.")
         self._check_resume()
+        self._check_engine()
 
     @property
     def sort_mode(self) -> Mode:
@@ -91,3 +96,15 @@ class Options:
             raise ValueError("--resume needs --out.")
         if self.resume and self.embeddings is not None:
             raise ValueError("--embeddings does not work with --resume; compute them in a separate run.")
+
+    def _check_engine(self) -> None:
+        if self.engine != "ray":
+            if self.ray_address is not None:
+                raise ValueError("--ray-address needs --engine ray.")
+            return
+        if self.out is None:
+            raise ValueError("--engine ray needs --out FOLDER.")
+        for name in ("sort_into", "heatmaps", "embeddings", "providers"):
+            if getattr(self, name):
+                option = name.removesuffix("s") if name == "providers" else name.replace("_", "-")
+                raise ValueError(f"--{option} does not work with --engine ray.")

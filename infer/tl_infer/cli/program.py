@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -33,6 +32,10 @@ def run(options: Options) -> int:
         click.UsageError: `--top-k` asks for more classes than the model has, or `--sort-into` cannot be done with it.
 
     """
+    if options.engine == "ray":
+        from tl_infer.cli.cluster import run_on_ray  # here, because most runs do without
+
+        return run_on_ray(options)
     classifier = _open(options)
     if not options.paths:
         return _describe(classifier, options)
@@ -105,6 +108,8 @@ def _printer(labels: tuple[str, ...]) -> Callable[[Row], None]:
     if not sys.stdout.isatty():
         return lambda row: click.echo(tab_line(row))
     colored = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    import shutil  # here, because a pipe does without
 
     def show(row: Row) -> None:
         text = "\n".join(table_lines(row, labels, shutil.get_terminal_size().columns))

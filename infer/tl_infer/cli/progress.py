@@ -1,6 +1,5 @@
 """Progress, speed and remaining time, on one line of a terminal."""
 
-import shutil
 import time
 from typing import TextIO
 
@@ -24,7 +23,7 @@ class Progress:
         now = time.monotonic()
         if self._visible and now - self._shown >= _INTERVAL_S:
             self._shown = now
-            width = shutil.get_terminal_size().columns - 1
+            width = _width()
             text = progress_text(self._done, self._total, now - self._started)
             self._stream.write(f"\r{text[:width]:<{width}}")
             self._stream.flush()
@@ -32,8 +31,14 @@ class Progress:
     def close(self) -> None:
         """Clear the line."""
         if self._visible:
-            self._stream.write(f"\r{' ' * (shutil.get_terminal_size().columns - 1)}\r")
+            self._stream.write(f"\r{' ' * _width()}\r")
             self._stream.flush()
+
+
+def _width() -> int:
+    import shutil  # here, because most runs show no progress
+
+    return shutil.get_terminal_size().columns - 1
 
 
 def progress_text(done: int, total: int | None, seconds: float) -> str:

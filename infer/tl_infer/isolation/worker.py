@@ -5,9 +5,7 @@ import mmap
 import os
 import select
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from typing import Final
 
@@ -51,6 +49,8 @@ class Worker:
             TlError: it does not start.
 
         """
+        import subprocess  # here, because most programs isolate nothing
+
         self._limits = limits
         self._memory = os.memfd_create("tl-infer") if hasattr(os, "memfd_create") else _temporary_file()
         os.ftruncate(self._memory, 3 * limits.max_pixels)
@@ -142,6 +142,8 @@ class Worker:
         return Answer.unpack(data)
 
     def _death(self) -> str:
+        import subprocess
+
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -152,5 +154,7 @@ class Worker:
 
 
 def _temporary_file() -> int:
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -1,7 +1,6 @@
 """The bytes of a model file: read once, from a regular file, and checked against a SHA-256."""
 
 import dataclasses
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -35,6 +34,8 @@ class ModelFile:
     @property
     def sha256(self) -> str:
         """SHA-256 of the whole file, 64 hexadecimal digits."""
+        import hashlib  # here, because it loads OpenSSL, and one image needs no digest
+
         return hashlib.sha256(self.data).hexdigest()
 
 

@@ -4,9 +4,6 @@ import contextlib
 import importlib.util
 import os
 import re
-import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +32,7 @@ def create_temporary(folder: Path) -> tuple[Path, BinaryIO]:
 
     """
     while True:
-        path = folder / f".tl-{secrets.token_hex(8)}.tmp"
+        path = folder / f".tl-{os.urandom(8).hex()}.tmp"
         # "x": never through a link that somebody else put there. The umask sets the mode, as for any new file.
         file = path.open("xb")
         lock(file)
@@ -59,6 +56,9 @@ def temporary_folder() -> Iterator[Path]:
 
     Those that killed processes of this user left are removed as well.
     """
+    import shutil  # these here, because most runs do without
+    import tempfile
+
     root = Path(tempfile.gettempdir())
     _remove_stale_folders(root)
     folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=root))
@@ -101,6 +101,8 @@ def _remove_stale_folders(root: Path) -> None:
 
 
 def _remove_folder_if_stale(path: Path) -> None:
+    import shutil
+
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if lock(descriptor):

@@ -3,7 +3,6 @@
 import collections
 import csv
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import cast, get_args
@@ -134,4 +133,6 @@ def _reason(found: str | None) -> Reason | None:
 
 
 def _digest(path: str) -> bytes:
+    import hashlib  # here, because it loads OpenSSL, and most runs do without
+
     return hashlib.blake2b(path.encode("utf-8", errors="surrogatepass"), digest_size=8).digest()

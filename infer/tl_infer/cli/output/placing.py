@@ -2,10 +2,8 @@
 
 import contextlib
 import errno
-import filecmp
 import itertools
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -94,6 +92,8 @@ def is_placed(source: Path, target: Path, mode: Mode) -> bool:
         return target.is_symlink() and target.readlink() == wanted
     if not os.path.lexists(source):
         return mode == "move"
+    import filecmp  # here, because most runs compare nothing
+
     return target.samefile(source) or filecmp.cmp(source, target, shallow=False)
 
 
@@ -110,6 +110,8 @@ def _numbered(wanted: Path, number: int) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
+    import shutil  # here, because most runs copy nothing
+
     with open_regular(source) as file, _new_file(target) as (temporary, copy):
         shutil.copyfileobj(file, copy, 1 << 20)
         copy.flush()

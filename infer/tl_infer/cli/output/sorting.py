@@ -1,6 +1,5 @@
 """`--sort-into`: each file into the folder of its class; labels as folder names that are safe on every system."""
 
-import hashlib
 import os
 import re
 import string
@@ -118,6 +117,8 @@ def _encode(label: str, keep: Callable[[str], bool]) -> str:
         pieces[-1] = _percent(label[-1])
     if sum(len(piece.encode()) for piece in pieces) <= _MAX_BYTES:
         return "".join(pieces)
+    import hashlib  # here, because it loads OpenSSL, and most runs do without
+
     digest = hashlib.sha256(label.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
     while sum(len(piece.encode()) for piece in pieces) > _MAX_BYTES - len(digest) - 1:
         pieces.pop()

@@ -1,0 +1,63 @@
+"""Paths of images, on this machine or in an object store, and what is in those of a store."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import TypeGuard
+
+from tl_infer.errors import ImageError, InputPathError, first_line
+from tl_infer.limits import Limits
+from tl_infer.system.finding import find_files
+
+
+def is_remote(path: object) -> TypeGuard[str]:
+    """Whether it is a URI, as `s3://bucket/photo.jpg`."""
+    return isinstance(path, str) and "://" in path
+
+
+def list_images(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The files that paths and URIs name: a folder is all files below it.
+
+    Raises:
+        InputPathError: a path that names nothing, or a folder without files.
+
+    """
+    given = [source] if isinstance(source, str | os.PathLike) else source
+    return [found for path in given for found in _found(os.fspath(path))]
+
+
+def _found(path: str) -> Iterator[str]:
+    """The files that a path or URI names."""
+    if not is_remote(path):
+        yield from map(str, find_files([path]))
+        return
+    from pyarrow import fs
+
+    try:
+        files, name = fs.FileSystem.from_uri(path)
+        info = files.get_file_info(name)
+        if info.type == fs.FileType.File:
+            yield path
+            return
+        below = files.get_file_info(fs.FileSelector(name, recursive=True))
+    except (OSError, ValueError) as error:
+        raise InputPathError(f"{path}: cannot be listed: {first_line(error)}") from error
+    names = sorted(each.path for each in below if each.type == fs.FileType.File)
+    if not names:
+        raise InputPathError(f"{path}: no files there; expected images")
+    yield from (path.rstrip("/") + each.removeprefix(name.rstrip("/")) for each in names)
+
+
+def fetch(uri: str, limits: Limits) -> bytes | ImageError:
+    """The bytes of a file in an object store, or why they cannot be had."""
+    from pyarrow import fs
+
+    try:
+        files, name = fs.FileSystem.from_uri(uri)
+        with files.open_input_file(name) as file:
+            if file.size() > limits.max_file_bytes:
+                reason = f"cannot be read: {file.size()} bytes, the limit is {limits.max_file_bytes}"
+                return ImageError(uri, reason)
+            data: bytes = file.read()
+    except (OSError, ValueError) as error:
+        return ImageError(uri, f"cannot be read: {first_line(error)}")
+    return data

@@ -1,0 +1,1 @@
+"""The service: model files over HTTP, for clients that are slow, hostile or too many."""

@@ -1,0 +1,28 @@
+"""Settings say what is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+
+from tl_infer.serve.settings import Settings
+
+MODEL = (Path("a.onnx"),)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"models": ()}, "models: found none"),
+        ({"models": (Path("x/a.onnx"), Path("y/a.onnx"))}, "models: two files are called 'a'"),
+        ({"queue": 0}, "queue: found 0, expected 1 or more"),
+        ({"body_timeout_s": float("nan")}, "body_timeout_s: found nan, expected above 0"),
+        ({"max_held_bytes": 10}, "max_held_bytes: found 10, less than one request may have"),
+    ],
+)
+def test_values_out_of_range(values, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**{"models": MODEL, **values})
+
+
+def test_decoding_is_isolated_unless_somebody_says_otherwise():
+    assert Settings(models=MODEL).limits.isolate
