@@ -10,6 +10,7 @@ import pytest
 
 from tl_export.cli import command as tl_export
 from tl_infer.cli.command import command as tl_infer
+from tl_infer.cli.serving import command as serve
 from tl_train.cli import command as tl_train
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +50,8 @@ def commands(page: Path) -> list[str]:
 )
 def test_every_command_shown_has_only_options_that_exist(line):
     name, *arguments = shlex.split(line, comments=True)
-    program = PROGRAMS[name]
+    is_service = name == "tl-infer" and arguments[0] == "serve"
+    program, arguments = (serve, arguments[1:]) if is_service else (PROGRAMS[name], arguments)
     with click.Context(program) as context:
         program.make_parser(context).parse_args(arguments)
 
