@@ -312,8 +312,3 @@ def test_a_service_does_not_start_without_a_good_model(folder):
     os.truncate("photos.onnx", 1000)
     with pytest.raises(ModelFileError, match="damaged or not an ONNX model"):
         executed(RELOADING)["Reloading"]("photos.onnx")
-
-
-def test_every_file_the_page_links_to_is_there():
-    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
-        assert (Path(__file__).parents[1] / "docs" / target).exists(), target

@@ -52,7 +52,8 @@ class Trained:
         if isinstance(images, str | os.PathLike):
             raise TypeError(f"images: found {os.fspath(images)!r}, expected a list of paths")
         folder = RunFolder(run)
+        model = folder.load_model()  # first, as it tells what a run lacks
         limits = folder.config().data.limits
         limits = dataclasses.replace(limits, formats=tuple(dict.fromkeys((*limits.formats, *formats))))
-        route = TorchRoute(*folder.load_model(), limits, folder.familiarity())
+        route = TorchRoute(*model, limits, folder.familiarity())
         return Trained(folder, route, evenly(find_files(images) if images else folder.held_out_files(), count))

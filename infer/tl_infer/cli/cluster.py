@@ -103,7 +103,7 @@ def _parts(tables: Iterator[Any]) -> Iterator[Any]:
 
 def _settings(options: Options, sha256: str) -> dict[str, object]:
     """What the rows depend on besides the images."""
-    limits = dataclasses.asdict(options.limits)
+    limits = dataclasses.asdict(options.limits) | {"formats": list(options.limits.formats)}  # as JSON gives it back
     return {
         "model-sha256": sha256,
         "top-k": "all" if options.top_k is None else options.top_k,

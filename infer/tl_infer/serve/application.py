@@ -87,7 +87,7 @@ async def _refused(request: Request, error: RefusedError) -> Response:
 
 async def _not_found(request: Request, error: HTTPException) -> Response:
     """No such path, or not with this method."""
-    allowed = (error.headers or {}).get("Allow")
+    allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))  # Starlette has a set of them
     reason = f"this path expects {allowed}" if allowed else "no such path; /openapi.json has those that there are"
     request.state.error = reason
     return JSONResponse({"error": reason}, error.status_code, error.headers)
