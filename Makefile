@@ -8,7 +8,7 @@ empty :=
 export TL_OTHER_PYTHONS ?= $(subst $(empty) $(empty),:,$(wildcard $(CURDIR)/build/runtimes/*/bin/python))
 export TL_PLAYWRIGHT ?= $(wildcard $(CURDIR)/build/browser)
 
-.PHONY: demo test lint test-runtime test-lowest fuzz callers other-runtimes scaling page-runtime browser docs release clean
+.PHONY: demo test check lint test-runtime test-lowest fuzz callers other-runtimes scaling test-scaling page-runtime browser docs release clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
@@ -25,6 +25,13 @@ demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no downlo
 # A process per core, each with one thread: the tests start many small programs, which gain little from threads.
 test: $(VENV)/.dev lint  ## Everything that must hold
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
+
+QUICK := tests/test_documentation.py tests/test_public_names.py tests/infer/formats tests/infer/model tests/infer/test_images.py \
+  tests/infer/test_sixteen_bit.py tests/train/data tests/train/evaluation tests/train/head tests/train/preprocess \
+  tests/train/test_config.py tests/export/graph
+
+check: $(VENV)/.dev lint  ## An answer in about a minute: lint, and the tests that start no program
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal -q $(QUICK)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -63,6 +70,9 @@ other-runtimes:  ## Environments with other versions and providers of onnxruntim
 
 scaling: $(VENV)/.dev  ## Ray and Spark (1 GB; Spark also needs Java); without them their tests are skipped
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[ray]' pandas pyspark
+
+test-scaling:  ## What `make scaling` installed; apart from `make test`, as each test starts a cluster
+	$(BIN)/pytest tests/infer/ray tests/test_examples.py -k 'ray or spark'
 
 browser: page-runtime  ## What drives Chromium (Node.js 20, npm); without it the page of tl-export is not tested in a browser
 	mkdir -p build/browser
