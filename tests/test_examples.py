@@ -226,8 +226,9 @@ def test_every_file_that_the_list_links_to_is_there():
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="no Java")
-def test_spark_gives_the_rows_of_a_classifier(model, tmp_path):
+def test_spark_gives_the_rows_of_a_classifier(model, tmp_path, monkeypatch):
     pytest.importorskip("pyspark")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)  # its workers' interpreter; otherwise the python3 of the PATH
     from pyarrow import parquet
 
     folder = tmp_path / "images"
