@@ -25,7 +25,7 @@ from tl_infer.model.session import Session
 _FAULT_MARGIN = 4  # the tolerance is at most this part of what the weakest fault does
 # Another runtime rounds a tie of the resize to the other grey level: onnxruntime's wasm build moved a probability of a
 # network for digits by 2.1e-4 so. A fault that does less than this is named as missed.
-_SMALLEST_TOLERANCE = 1e-3
+_SMALLEST_TOLERANCE = 5e-4
 _CANDIDATES = 24
 # A grey level here and there, or another instruction, may carry an image past a few hundredths of the held-back ones.
 _FAMILIARITY_TOLERANCES = {Precision.FP32: 0.05, Precision.FP16: 0.05, Precision.INT8: 0.2}
