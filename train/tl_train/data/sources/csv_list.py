@@ -1,7 +1,8 @@
 """A list of images in a CSV file: a column for the images, one for their labels, if wanted for parts and groups."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tl_infer.system.finding import natural_key
@@ -9,23 +10,12 @@ from tl_train.config.groups import DataConfig
 from tl_train.data.samples import Sample, Source
 from tl_train.data.sources.class_names import normal_name, unknown_class
 from tl_train.data.sources.csv_columns import Columns, candidates, find_columns, parse_columns
-from tl_train.data.sources.csv_rows import check_groups, image_in, part_in
+from tl_train.data.sources.csv_rows import ListedRow, check_groups, note_unused, read_rows
 from tl_train.data.sources.csv_text import CsvText, Rows
 from tl_train.data.sources.image_files import ListedImages, is_image_name
 from tl_train.data.sources.parts import source_of
 from tl_train.errors import DataError
 from tl_train.progress import Progress
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Row:
-    """One image of the list; `number` counts as a spreadsheet does, from 1."""
-
-    number: int
-    path: Path
-    label: str
-    part: str | None
-    group: str | None
 
 
 def read_csv(path: Path, config: DataConfig, progress: Progress) -> Source:
@@ -51,11 +41,10 @@ def read_csv(path: Path, config: DataConfig, progress: Progress) -> Source:
     header, rows, columns = _read_table(path, parse_columns(config.csv_columns), images)
     if config.parts == "ignore":
         columns = dataclasses.replace(columns, split=None)
-    unused = [name or "(no name)" for place, name in enumerate(header) if place not in columns.used()]
-    if unused:
-        progress.note(f"{path}: columns not used: {', '.join(unused)}")
+    note_unused(path, header, columns, progress)
     shown = progress.steps(rows, "Finding images", len(rows))
-    return _source(path, _read_rows(path, shown, columns, len(header), images), progress)
+    found = read_rows(path, shown, len(header), columns, images, functools.partial(_label, columns.label))
+    return _source(path, found, progress)
 
 
 def _read_table(path: Path, given: Mapping[str, str], images: ListedImages) -> tuple[Sequence[str], Rows, Columns]:
@@ -76,47 +65,28 @@ def _read_table(path: Path, given: Mapping[str, str], images: ListedImages) -> t
     return header, rows, find_columns(path, header, rows, given)
 
 
-def _read_rows(
-    path: Path, table: Iterable[tuple[int, list[str]]], columns: Columns, width: int, images: ListedImages
-) -> list[_Row]:
-    rows: list[_Row] = []
-    listed: dict[Path, int] = {}
-    for number, cells in table:
-        where = f"{path}: row {number}"
-        if len(cells) != width:
-            raise DataError(f"{where}: {len(cells)} cells, expected {width} as in the first row")
-        row = _read_row(where, number, cells, columns, images)
-        if row.path in listed:
-            raise DataError(f"{where}: '{row.path}' is listed in row {listed[row.path]} already")
-        listed[row.path] = number
-        rows.append(row)
-    return rows
-
-
-def _read_row(where: str, number: int, cells: Sequence[str], columns: Columns, images: ListedImages) -> _Row:
-    label = normal_name(cells[columns.label])
+def _label(place: int, where: str, cells: Sequence[str]) -> str:
+    label = normal_name(cells[place])
     if not label.strip():
         raise DataError(f"{where}: the label is empty; expected a class name")
-    part = None if columns.split is None else part_in(where, cells[columns.split])
-    path = image_in(where, cells[columns.path], images)
-    return _Row(number, path, label, part, (columns.group is not None and cells[columns.group]) or None)
+    return label
 
 
-def _source(path: Path, rows: Sequence[_Row], progress: Progress) -> Source:
+def _source(path: Path, rows: Sequence[ListedRow[str]], progress: Progress) -> Source:
     check_groups(path, rows)
-    labels = tuple(sorted({row.label for row in rows if row.part in (None, "train")}, key=natural_key))
+    labels = tuple(sorted({row.said for row in rows if row.part in (None, "train")}, key=natural_key))
     if len(labels) < 2:
         found = f"one class only ('{labels[0]}')" if labels else "no training images"
         raise DataError(f"{path}: {found}; expected training images of two or more classes")
     index = {label: i for i, label in enumerate(labels)}
     parts: dict[str, list[Sample]] = {}
     for row in rows:
-        if row.label not in index:
+        if row.said not in index:
             raise DataError(
-                f"{path}: row {row.number}: class '{row.label}' has no training images"
-                f"{unknown_class(row.label, labels)}; expected one of {', '.join(labels[:10])}, or rows of that class "
+                f"{path}: row {row.number}: class '{row.said}' has no training images"
+                f"{unknown_class(row.said, labels)}; expected one of {', '.join(labels[:10])}, or rows of that class "
                 "with split 'train'"
             )
-        sample = Sample(str(row.path), index[row.label], path=row.path.absolute(), group=row.group)
+        sample = Sample(str(row.path), index[row.said], path=row.path.absolute(), group=row.group)
         parts.setdefault(row.part or "train", []).append(sample)
     return source_of(labels, parts, progress)

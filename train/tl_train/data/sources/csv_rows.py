@@ -1,28 +1,104 @@
-"""What the rows of every list of images have: an image, its part, its group."""
+"""What the rows of every list of images have, whatever they say of labels: an image, its part, its group."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from tl_train.data.sources.image_files import ListedImages
 from tl_train.data.sources.parts import expected_words, part_named
 from tl_train.errors import DataError
+from tl_train.progress import Progress
+
+Said = TypeVar("Said")
 
 
-class ListedRow(Protocol):
-    """A row of a list; `number` counts as a spreadsheet does, from 1."""
-
-    @property
-    def number(self) -> int:
-        """Of the row in the file."""
-
-    @property
-    def part(self) -> str | None:
-        """One of `PARTS`; None where the list does not say."""
+class Places(Protocol):
+    """Where in a row the columns are that every list may have; None for one that is not there."""
 
     @property
-    def group(self) -> str | None:
-        """Images of one group stay in one part; None belongs to no group."""
+    def path(self) -> int:
+        """Of the image."""
+
+    @property
+    def split(self) -> int | None:
+        """Of the part."""
+
+    @property
+    def group(self) -> int | None:
+        """Of the group."""
+
+    def used(self) -> set[int]:
+        """The places of all columns that are there."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListedRow(Generic[Said]):
+    """One image of a list.
+
+    Attributes:
+        number: of its row, as a spreadsheet counts, from 1.
+        path: of the file.
+        said: of its labels.
+        part: one of `PARTS`; None where the list does not say.
+        group: images of one group stay in one part; None belongs to no group.
+
+    """
+
+    number: int
+    path: Path
+    said: Said
+    part: str | None
+    group: str | None
+
+
+def note_unused(path: Path, header: Sequence[str], columns: Places, progress: Progress) -> None:
+    """Name the columns of a list that are not used."""
+    unused = [name or "(no name)" for place, name in enumerate(header) if place not in columns.used()]
+    if unused:
+        progress.note(f"{path}: columns not used: {', '.join(unused)}")
+
+
+def read_rows(
+    path: Path,
+    table: Iterable[tuple[int, list[str]]],
+    width: int,
+    columns: Places,
+    images: ListedImages,
+    said: Callable[[str, Sequence[str]], Said],
+) -> list[ListedRow[Said]]:
+    """The images of a list.
+
+    Args:
+        path: the list.
+        table: its rows below the header: number and cells.
+        width: cells in a row.
+        columns: which is which.
+        images: finds the files that cells mean.
+        said: what a row says of labels, given where it is and its cells.
+
+    Raises:
+        DataError: a row cannot be understood, its image is not there or is listed twice; names the row.
+
+    """
+    rows: list[ListedRow[Said]] = []
+    listed: dict[Path, int] = {}
+    for number, cells in table:
+        where = f"{path}: row {number}"
+        if len(cells) != width:
+            raise DataError(f"{where}: {len(cells)} cells, expected {width} as in the first row")
+        labels = said(where, cells)
+        part = None if columns.split is None else part_in(where, cells[columns.split])
+        image = image_in(where, cells[columns.path], images)
+        if image in listed:
+            raise DataError(
+                f"{where}: '{image}' is listed in row {listed[image]} already; expected one row with all its labels, "
+                "of which --multi-label allows several"
+            )
+        listed[image] = number
+        group = (columns.group is not None and cells[columns.group]) or None
+        rows.append(ListedRow(number, image, labels, part, group))
+    return rows
 
 
 def image_in(where: str, cell: str, images: ListedImages) -> Path:
@@ -53,14 +129,14 @@ def part_in(where: str, cell: str) -> str:
     return part
 
 
-def check_groups(path: Path, rows: Iterable[ListedRow]) -> None:
+def check_groups(path: Path, rows: Iterable[ListedRow[Any]]) -> None:
     """See that no group is divided.
 
     Raises:
         DataError: a group is in two parts.
 
     """
-    first: dict[str, ListedRow] = {}
+    first: dict[str, ListedRow[Any]] = {}
     for row in rows:
         if row.group is None or row.part is None:
             continue

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from tl_train.data.sources.csv_columns import (
     find_label_columns,
     parse_columns,
 )
-from tl_train.data.sources.csv_rows import check_groups, image_in, part_in
+from tl_train.data.sources.csv_rows import ListedRow, check_groups, note_unused, read_rows
 from tl_train.data.sources.csv_text import CsvText, Rows
 from tl_train.data.sources.image_files import ListedImages
 from tl_train.data.sources.parts import source_of
@@ -32,17 +32,6 @@ Known = Mapping[str, float]
 _VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
 _OTHER_SEPARATORS = (";", ",", "/", " ")
 _NAMED = 10
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Row:
-    """One image of the list; `number` counts as a spreadsheet does, from 1."""
-
-    number: int
-    path: Path
-    known: Known
-    part: str | None
-    group: str | None
 
 
 def read_multi_label_csv(path: Path, config: DataConfig, progress: Progress) -> Source:
@@ -66,18 +55,16 @@ def read_multi_label_csv(path: Path, config: DataConfig, progress: Progress) -> 
     header, rows, columns = _read_table(path, parse_columns(config.csv_columns))
     if config.parts == "ignore":
         columns = dataclasses.replace(columns, split=None)
-    unused = [name or "(no name)" for place, name in enumerate(header) if place not in columns.used()]
-    if unused:
-        progress.note(f"{path}: columns not used: {', '.join(unused)}")
+    note_unused(path, header, columns, progress)
     shown = progress.steps(rows, "Finding images", len(rows))
     if columns.labels is None:
         flags = _Flags({place: normal_name(header[place]) for place in columns.flags})
-        found = _read_rows(path, shown, len(header), columns, images, flags)
+        found = read_rows(path, shown, len(header), columns, images, flags)
         return _source(path, found, tuple(flags.columns.values()), math.nan, progress)
     named = _Names(columns.labels, config.label_separator)
-    found = _read_rows(path, shown, len(header), columns, images, named)
+    found = read_rows(path, shown, len(header), columns, images, named)
     _check_separator(path, [cells[columns.labels] for _, cells in rows], config.label_separator)
-    labels = {label for row in found if row.part in (None, "train") for label in row.known}
+    labels = {label for row in found if row.part in (None, "train") for label in row.said}
     return _source(path, found, sorted(labels, key=natural_key), 0.0, progress)
 
 
@@ -134,32 +121,6 @@ class _Flags:
         return known
 
 
-def _read_rows(
-    path: Path,
-    table: Iterable[tuple[int, list[str]]],
-    width: int,
-    columns: LabelColumns,
-    images: ListedImages,
-    labels_of: Callable[[str, Sequence[str]], Known],
-) -> list[_Row]:
-    rows: list[_Row] = []
-    listed: dict[Path, int] = {}
-    for number, cells in table:
-        where = f"{path}: row {number}"
-        if len(cells) != width:
-            raise DataError(f"{where}: {len(cells)} cells, expected {width} as in the first row")
-        known = labels_of(where, cells)
-        part = None if columns.split is None else part_in(where, cells[columns.split])
-        image = image_in(where, cells[columns.path], images)
-        if image in listed:
-            raise DataError(
-                f"{where}: '{image}' is listed in row {listed[image]} already; expected one row with all its labels"
-            )
-        listed[image] = number
-        rows.append(_Row(number, image, known, part, (columns.group is not None and cells[columns.group]) or None))
-    return rows
-
-
 def _check_separator(path: Path, cells: Sequence[str], separator: str) -> None:
     """Say so if no image has several labels because something else stands between them."""
     if any(separator in cell for cell in cells):
@@ -173,7 +134,9 @@ def _check_separator(path: Path, cells: Sequence[str], separator: str) -> None:
             )
 
 
-def _source(path: Path, rows: Sequence[_Row], labels: Sequence[str], otherwise: float, progress: Progress) -> Source:
+def _source(
+    path: Path, rows: Sequence[ListedRow[Known]], labels: Sequence[str], otherwise: float, progress: Progress
+) -> Source:
     """The source; `otherwise` is the target of a label that a row says nothing of."""
     check_groups(path, rows)
     if len(labels) < 2:
@@ -183,7 +146,7 @@ def _source(path: Path, rows: Sequence[_Row], labels: Sequence[str], otherwise: 
     parts: dict[str, list[Sample]] = {}
     for row in rows:
         targets = np.full(len(labels), otherwise, np.float32)
-        for name, value in row.known.items():
+        for name, value in row.said.items():
             if name not in index:
                 raise DataError(
                     f"{path}: row {row.number}: label '{name}' has no training images{unknown_class(name, labels)}; "
