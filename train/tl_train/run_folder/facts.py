@@ -1,13 +1,28 @@
-"""How a run was made, as metrics.json and the report say it."""
+"""How a run was made, as metrics.json, the report and the model itself say it."""
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 
+from tl_infer.model.contract import ModelSpec
 from tl_train.config import TrainConfig
 from tl_train.config.choices import TRAINS_STAGES, size_in_words
 from tl_train.data.dataset import Dataset
 from tl_train.run_folder.result import TrainResult
 from tl_train.setup import Setup
+
+
+def plain_spec(result: TrainResult, setup: Setup, metrics: Mapping[str, float]) -> ModelSpec:
+    """What every model says of itself, whatever it decides by."""
+    return ModelSpec(
+        labels=result.labels,
+        preprocess=setup.preprocessor.spec,
+        architecture=setup.config.model.arch,
+        weights=setup.network.loaded.source,
+        data_fingerprint=setup.identity.data_fingerprint,
+        versions=setup.identity.versions,
+        metrics=metrics,
+    )
 
 
 def shown_facts(result: TrainResult, setup: Setup) -> dict[str, object]:

@@ -1,8 +1,9 @@
 """`RunFolder`: the folder that a training run writes, and that tl-export reads."""
 
 import contextlib
+import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.new_head import head_kind_of, put_new_head
 from tl_train.models.weight_files import read_weights
 from tl_train.run_folder.predictions import Prediction, read_paths, read_predictions
-from tl_train.tables import read_csv
+from tl_train.tables import read_csv, write_csv
 from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.training.checkpoints import FOLDER as CHECKPOINTS
 
@@ -112,6 +113,16 @@ class RunFolder:
         tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         write_bytes(self.weights_file, safetensors.torch.save(tensors))
         write_text(self.spec_file, spec.to_json() + "\n")
+
+    def save_history(self, history: Iterable[Epoch]) -> None:
+        """Write history.csv, a row per epoch.
+
+        Raises:
+            OutputPathError: the file cannot be written.
+
+        """
+        header = [field.name for field in dataclasses.fields(Epoch)]
+        write_csv(self.history_file, header, map(dataclasses.astuple, history))
 
     def save_metrics(self, metrics: Mapping[str, object]) -> None:
         """Write metrics.json, as the sign of a finished run.

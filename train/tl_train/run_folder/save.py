@@ -10,13 +10,12 @@ from tl_infer.model.contract import FamiliaritySpec, ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.cross_validation import StrengthTried
-from tl_train.history import Epoch
 from tl_train.report import figures
 from tl_train.report.drawing import png
 from tl_train.report.label_check import check_labels
 from tl_train.report.page import Page, render
 from tl_train.run_folder.compared import table
-from tl_train.run_folder.facts import facts, shown_facts
+from tl_train.run_folder.facts import facts, plain_spec, shown_facts
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.predictions import save_images, write_predictions
 from tl_train.run_folder.result import TrainResult
@@ -49,8 +48,7 @@ def save_run(result: TrainResult, run: RunFolder, setup: Setup, command: str) ->
     if result.familiarity is not None and result.familiarity.familiarity is not None:
         write_bytes(run.familiarity_file, result.familiarity.familiarity.to_bytes())
     run.save_model(setup.network.module, _spec(result, setup))
-    epochs = [dataclasses.astuple(row) for row in result.history]
-    write_csv(run.history_file, [field.name for field in dataclasses.fields(Epoch)], epochs)
+    run.save_history(result.history)
     _save_head_fit(run, result)
     write_suspects(run.suspects_file, setup.dataset, result.label_errors, setup.findings)
     files = _save_answers(run, result, setup)
@@ -67,16 +65,11 @@ def _spec(result: TrainResult, setup: Setup) -> ModelSpec:
     familiarity = None if found is None else FamiliaritySpec(
         unfamiliar_below=found.unfamiliar_below, images=found.images
     )  # fmt: skip
-    return ModelSpec(
-        labels=result.labels,
-        preprocess=setup.preprocessor.spec,
-        architecture=setup.config.model.arch,
-        weights=setup.network.loaded.source,
+    metrics = {f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {}
+    return dataclasses.replace(
+        plain_spec(result, setup, metrics),
         temperature=result.calibration.temperature,
         abstain_below=result.calibration.abstain_below,
-        data_fingerprint=setup.identity.data_fingerprint,
-        versions=setup.identity.versions,
-        metrics={f"{evaluation.part}_accuracy": evaluation.accuracy} if evaluation else {},
         familiarity=familiarity,
     )
 

@@ -11,12 +11,11 @@ from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.evaluation.multi_label import LabelEvaluation, label_measurements
 from tl_train.head.cross_validation import StrengthTried
-from tl_train.history import Epoch
 from tl_train.report import figures
 from tl_train.report.drawing import png
 from tl_train.report.label_figures import precision_recall
 from tl_train.report.label_page import LabelPage, render_label_page
-from tl_train.run_folder.facts import facts, shown_facts
+from tl_train.run_folder.facts import facts, plain_spec, shown_facts
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import SeveralLabels, TrainResult
 from tl_train.setup import Setup
@@ -41,8 +40,7 @@ def save_multi_label_run(result: TrainResult, run: RunFolder, setup: Setup, comm
     several = result.several
     assert several is not None
     run.save_model(setup.network.module, _spec(result, several, setup))
-    epochs = [dataclasses.astuple(row) for row in result.history]
-    write_csv(run.history_file, [field.name for field in dataclasses.fields(Epoch)], epochs)
+    run.save_history(result.history)
     if several.heads is not None:
         header = ["label", *(field.name for field in dataclasses.fields(StrengthTried))]
         tables = zip(result.labels, several.heads.tables, strict=True)
@@ -59,14 +57,8 @@ def save_multi_label_run(result: TrainResult, run: RunFolder, setup: Setup, comm
 
 
 def _spec(result: TrainResult, several: SeveralLabels, setup: Setup) -> ModelSpec:
-    return ModelSpec(
-        labels=result.labels,
-        preprocess=setup.preprocessor.spec,
-        architecture=setup.config.model.arch,
-        weights=setup.network.loaded.source,
-        data_fingerprint=setup.identity.data_fingerprint,
-        versions=setup.identity.versions,
-        metrics=_main_metrics(several.evaluation),
+    return dataclasses.replace(
+        plain_spec(result, setup, _main_metrics(several.evaluation)),
         task="multi",
         thresholds=tuple(several.decisions.thresholds.tolist()),
         temperatures=tuple(several.decisions.temperatures.tolist()),
