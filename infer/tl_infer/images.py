@@ -7,8 +7,6 @@ byte, unless a bit depth is given), grey repeated to RGB.
 
 import contextlib
 import dataclasses
-import importlib.metadata
-import importlib.util
 import io
 import os
 from collections.abc import Iterator
@@ -17,7 +15,6 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 from PIL import Image
 
 from tl_infer.errors import ImageError, first_line
@@ -36,19 +33,8 @@ from tl_infer.system.files import open_regular
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
-
-def _heif_version() -> str:
-    """Of the library for HEIC images, if it is installed."""
-    if importlib.util.find_spec("pillow_heif") is None:
-        return ""
-    try:
-        return f", pillow-heif {importlib.metadata.version('pillow-heif')}"
-    except importlib.metadata.PackageNotFoundError:  # it is there without what pip notes of it
-        return ", pillow-heif"
-
-
-# Names what decides the pixels of a file, for caches: these rules, and the library behind them.
-DECODER: Final = f"rules 3, Pillow {PIL.__version__}{_heif_version()}"
+# The version of these rules: what keeps what it made of images' pixels, makes it anew where this changes.
+RULES: Final = 3
 
 # Pillow's name of each format we decode. EPS stays out: reading it would start Ghostscript.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tl_infer.images import DECODER, Pixels
+from tl_infer.images import Pixels
+from tl_train.data.decoder import DECODER
 
 _HASH_SIDE = 8
 THUMBNAIL_SIDE = 32

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tl_infer.images import DECODER, Pixels
+from tl_infer.images import Pixels
 from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.data.dataset import Dataset
+from tl_train.data.decoder import DECODER
 from tl_train.data.samples import Sample, labels_of
 from tl_train.models.network import Network
 from tl_train.models.onnx_network import Backbone, FrozenNetwork, OnnxNetwork, open_onnx
