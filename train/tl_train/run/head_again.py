@@ -36,15 +36,16 @@ def head_problem_of(
     if config.head.fit != "penalised" or config.model.weights == "none":
         return None
     try:
+        trained = run.weights()
         starting = StartingWeights.read(config.model.weights, architecture, architecture.build())
-        if not _is_frozen(run.weights(), starting.tensors, f"{architecture.head}."):
+        if not _is_frozen(trained, starting.tensors, f"{architecture.head}."):
             return None
         pretrained = starting.head()
         prior = prior_for(config, pretrained, dataset.labels, Progress())
     except TlError as error:
         progress.note(f"The head cannot be fitted again as it was: {error}")
         return None
-    width = run.weights()[f"{architecture.head}.weight"].shape[1]
+    width = trained[f"{architecture.head}.weight"].shape[1]
     given = towards(prior, pretrained, len(dataset.labels), width)
     return HeadProblem(given, head_loss(config, dataset), config.seed)
 
