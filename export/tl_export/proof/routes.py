@@ -1,9 +1,11 @@
 """The two routes from an image file to its label that the proof compares: PyTorch, and the finished file."""
 
+import copy
 import dataclasses
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +23,13 @@ from tl_infer.images import Pixels, load_image
 from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.model.session import Session
-from tl_infer.system.parallel import available_threads
 from tl_train.familiarity.score import Familiarity
 from tl_train.models.architectures import Architecture
 from tl_train.preprocess.graph import TENSOR_NAME, Preprocessor
 
 
 class TorchRoute:
-    """Image file -> decoder -> the preprocessing graph by itself -> the network in PyTorch.
+    """Image file -> decoder -> the preprocessing graph by itself -> the network in PyTorch; thread-safe.
 
     Attributes:
         model: the trained network in evaluation mode, normalised tensor -> logits.
@@ -58,7 +59,7 @@ class TorchRoute:
         self.decision = decision_of(spec)
         self.taps = find_taps(self.model, architecture, spec.preprocess.size)
         self._preprocessor = Preprocessor(spec.preprocess)
-        self._head = model.get_submodule(architecture.head)
+        self._of_thread = threading.local()
 
     def __call__(self, picture: Path | bytes) -> Answer:
         """The answer to one image file, at every stage.
@@ -75,20 +76,29 @@ class TorchRoute:
 
     def network(self, tensor: torch.Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """What the network makes of one normalised image (3, h, w)."""
+        model = self._model_of_thread()
         with torch.inference_mode():
-            with tapped(self.model, self.taps) as inner:
-                logits = self.model(tensor[None])
+            with tapped(model, self.taps) as inner:
+                logits = model(tensor[None])
             values = {LOGITS: logits, EMBEDDING: inner[EMBEDDING]}
             values[PROBABILITIES] = self._probabilities(logits)
             if self.taps.feature_map is not None:
                 # Not the way the file does it: the head itself, position by position, layer after layer.
                 positions = inner["feature_map"].flatten(2).transpose(1, 2)
-                values[HEATMAP] = self._head(positions).transpose(1, 2).unflatten(2, inner["feature_map"].shape[2:])
+                head = model.get_submodule(self.architecture.head)
+                values[HEATMAP] = head(positions).transpose(1, 2).unflatten(2, inner["feature_map"].shape[2:])
         found = {name: value[0].numpy() for name, value in values.items()}
         if self.familiarity is not None:
             shares = self.familiarity(found[EMBEDDING][np.newaxis], found[LOGITS][np.newaxis])
             found[FAMILIARITY] = shares[0].astype(np.float32)
         return found
+
+    def _model_of_thread(self) -> nn.Module:
+        """The thread's own modules, as taps hook into modules; all have the same weights."""
+        if not hasattr(self._of_thread, "model"):
+            weights = [*self.model.parameters(), *self.model.buffers()]
+            self._of_thread.model = copy.deepcopy(self.model, {id(tensor): tensor for tensor in weights})
+        return cast("nn.Module", self._of_thread.model)
 
     def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         if self.spec.temperatures is None:
@@ -97,7 +107,7 @@ class TorchRoute:
 
 
 class FileRoute:
-    """Image file -> the real Classifier on the finished file's bytes.
+    """Image file -> the real Classifier on the finished file's bytes; thread-safe, each image on one processor.
 
     A second session runs a copy of the file, in memory, whose preprocessed tensor is an output too.
     """
@@ -114,12 +124,10 @@ class FileRoute:
             VerificationError: its graph has no preprocessed tensor to look at.
 
         """
-        self.classifier = Classifier(file, limits=dataclasses.replace(limits, bit_depth=None))
+        self.classifier = Classifier(file, threads=1, limits=dataclasses.replace(limits, bit_depth=None))
         self.outputs, probe = _with_inner_outputs(file)
-        self._probe = Session.from_bytes(probe, "the exported file", available_threads())
-        self._unoptimized = Session.from_bytes(
-            file, "the exported file, not optimised", available_threads(), optimized=False
-        )
+        self._probe = Session.from_bytes(probe, "the exported file")
+        self._unoptimized = Session.from_bytes(file, "the exported file, not optimised", optimized=False)
 
     def __call__(self, picture: Path | bytes) -> Answer:
         """The answer to one image file, at every stage.

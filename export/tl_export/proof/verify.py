@@ -18,7 +18,9 @@ from tl_infer.errors import ImageError
 from tl_infer.images import load_image
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, PROBABILITIES, ModelSpec, Task
 from tl_infer.model.records import brief
+from tl_infer.system.parallel import ordered_map
 from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
+from tl_train.models.torch_threads import single_threaded_torch
 from tl_train.progress import Progress
 
 # Enough images to see a fault of a whole route, which shows on all of them.
@@ -88,13 +90,15 @@ def _measure(trained: Trained, route: FileRoute, progress: Progress) -> tuple[Me
     largest = 0.0  # of all embeddings
     independent = IndependentRoute(trained.route)
     compared_independently = set(evenly(trained.pictures, _INDEPENDENT_PICTURES))
-    for path in progress.steps(trained.pictures, "Verifying", len(trained.pictures)):
-        expected, found = _answers(path, trained.route, route)
-        measured.append((path, differences(expected, found, trained.route.decision)))
-        if EMBEDDING in expected.values:
-            largest = max(largest, float(np.abs(expected.values[EMBEDDING]).max()))
-        if path in compared_independently:
-            independent.compare(path, expected)
+    with single_threaded_torch() as threads:
+        answers = ordered_map(lambda path: _answers(path, trained.route, route), trained.pictures, threads)
+        pairs = zip(trained.pictures, answers, strict=True)
+        for path, (expected, found) in progress.steps(pairs, "Verifying", len(trained.pictures)):
+            measured.append((path, differences(expected, found, trained.route.decision)))
+            if EMBEDDING in expected.values:
+                largest = max(largest, float(np.abs(expected.values[EMBEDDING]).max()))
+            if path in compared_independently:
+                independent.compare(path, expected)
     relative_to_all(measured, largest)
     return measured, independent.result()
 

@@ -1,6 +1,7 @@
 """The bytes of a model file: read once, from a regular file, and checked against a SHA-256."""
 
 import dataclasses
+import functools
 import os
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ ModelSource = str | os.PathLike[str] | bytes | BinaryIO
 MAX_MODEL_BYTES = 2_000_000_000  # protobuf's own limit for one message
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)  # no slots: the digest of a large file is computed once, and kept
 class ModelFile:
     """A model that has been read.
 
@@ -31,7 +32,7 @@ class ModelFile:
     where: str
     path: Path | None = None
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """SHA-256 of the whole file, 64 hexadecimal digits."""
         import hashlib  # here, because it loads OpenSSL, and one image needs no digest

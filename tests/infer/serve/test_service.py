@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from support import onnx_bytes
 from support.service import png, wait_until
 from tl_infer import Classifier
+from tl_infer.serve.settings import Settings
 
 RED = png("red")
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -171,6 +173,18 @@ def test_what_it_cannot_start_with_is_one_line(colors, tmp_path):
     done = run("serve", colors, colors)
     assert done.returncode == 2
     assert "models: two files are called 'colors'; rename one" in done.stderr
+
+
+def test_the_body_of_an_answer_does_not_wait_for_the_client_to_acknowledge_its_head():
+    pytest.importorskip("uvicorn")
+    from tl_infer.serve.service import listen
+
+    with listen(Settings(models=(Path("m.onnx"),), port=0)) as listener:
+        listener.settimeout(10)
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_without_the_extra_it_says_what_to_install(colors):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tl_train.head.regressions import Problem
+from tl_train.models.torch_threads import single_threaded_torch
 
 # A fit is done when its objective, less the loss that no fit gets below, could fall by no more than this fraction, as
 # the preconditioner sees it.
@@ -33,18 +34,9 @@ _TINY = torch.finfo(torch.float32).tiny
 
 @contextlib.contextmanager
 def worker_threads() -> Iterator[Executor]:
-    """As many threads as torch uses, while torch itself uses one in each.
-
-    Torch's own threads meet after every operation and wait for each other spinning: on a machine that does other work
-    too, a fit took twenty times as long. Here they meet three times in a step.
-    """
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(count, "fit") as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(count)
+    """As many threads as torch uses, while torch itself uses one in each: here they meet three times in a step."""
+    with single_threaded_torch() as count, ThreadPoolExecutor(count, "fit") as pool:
+        yield pool
 
 
 def minimise(problem: Problem, strength: float, start: Tensor, tick: Callable[[], None]) -> tuple[Tensor, Tensor]:
