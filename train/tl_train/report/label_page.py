@@ -1,19 +1,17 @@
 """`report.html` of a run whose images may have several labels."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
-from tl_infer.images import Pixels
 from tl_train.evaluation.label_decisions import LabelDecisions
 from tl_train.evaluation.multi_label import LabelEvaluation, LabelScore
-from tl_train.history import Epoch
 from tl_train.report.label_figures import co_occurrence, precision_recall
 from tl_train.report.markup import render_html, svg_uri
+from tl_train.report.run_page import RunPage
 from tl_train.report.thumbnails import thumbnail_uri
 
 _MAX_MATRIX = 20  # more labels than this are drawn instead of listed
@@ -23,39 +21,17 @@ _OF_EACH_KIND = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LabelPage:
-    """What the page tells.
+class LabelPage(RunPage):
+    """What the page tells of a run whose images may have several labels.
 
     Attributes:
-        title: heading.
-        labels: their names.
-        history: a row per epoch.
-        figures: caption -> figure, in order, beside those of the evaluation.
-        facts: what to list of the run.
         decisions: temperature and threshold of each label.
         evaluation: answers on the held-out images, if there were any.
-        names: of the held-out images, for the reader to find them.
-        load: the pixels of the held-out image with that index.
-        warnings: findings about the data that the reader should act on.
-        config: the configuration file's text.
-        versions: library -> version.
-        command: the command line that made the run; empty when it was no command line.
 
     """
 
-    title: str
-    labels: Sequence[str]
-    history: Sequence[Epoch]
-    figures: Mapping[str, Figure]
-    facts: Mapping[str, object]
     decisions: LabelDecisions
     evaluation: LabelEvaluation | None
-    names: Sequence[str]
-    load: Callable[[int], Pixels]
-    warnings: Sequence[str] = ()
-    config: str = ""
-    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    command: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,6 +104,8 @@ def _mistakes(page: LabelPage, evaluation: LabelEvaluation, place: int) -> _Mist
 def _thumbnails(
     page: LabelPage, probabilities: npt.NDArray[np.float64], order: npt.NDArray[np.int64]
 ) -> list[_Thumbnail]:
+    if page.load is None:
+        return []
     return [
         _Thumbnail(page.names[index], *thumbnail_uri(page.load(index)), float(probabilities[index]))
         for index in map(int, order[:_OF_EACH_KIND])

@@ -1,22 +1,20 @@
 """`report.html`: one self-contained page about a run."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
-from tl_infer.images import Pixels
 from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.metrics import Evaluation, class_scores
 from tl_train.evaluation.reliability import risk_coverage
 from tl_train.familiarity.rejection import FittedFamiliarity
-from tl_train.history import Epoch
 from tl_train.report import diagnostics
 from tl_train.report.label_check import LabelCheck
 from tl_train.report.markup import render_html, svg_uri
+from tl_train.report.run_page import RunPage
 from tl_train.report.thumbnails import thumbnail_uri
 
 _MAX_THUMBNAILS = 12
@@ -27,46 +25,24 @@ _PARTS = {"test": "test", "val": "validation"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Page:
-    """What the page tells.
+class Page(RunPage):
+    """What the page tells of a run with one label an image.
 
     Attributes:
-        title: heading.
-        labels: class names.
-        history: a row per epoch.
-        figures: caption -> figure, in order.
-        facts: what to list of the run.
         evaluation: answers on the held-out images, if there were any.
         calibration: what was fitted for them.
         familiarity: what the model finds unfamiliar; None where that was not tried.
-        names: of the held-out images, for the reader to find them.
-        load: the pixels of the held-out image with that index.
         label_check: training images whose label may be wrong, and duplicates; None leaves the section out.
-        warnings: findings about the data that the reader should act on.
         notes: other things worth knowing, such as where the head started from.
-        config: the configuration file's text.
-        versions: library -> version.
-        command: the command line that made the run; empty when it was no command line.
         compared: the architectures that were compared: a header and a row for each, texts.
 
     """
 
-    title: str
-    labels: Sequence[str]
-    history: Sequence[Epoch]
-    figures: Mapping[str, Figure]
-    facts: Mapping[str, object]
     evaluation: Evaluation | None = None
     calibration: Calibration | None = None
     familiarity: FittedFamiliarity | None = None
-    names: Sequence[str] = ()
-    load: Callable[[int], Pixels] | None = None
     label_check: LabelCheck | None = None
-    warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
-    config: str = ""
-    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    command: str = ""
     compared: Sequence[Sequence[str]] = ()
 
 
