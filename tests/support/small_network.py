@@ -1,7 +1,10 @@
 """A small network of random weights as ONNX, and inputs for it: what int8 is tried on without any training."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from tl_export.smaller.inputs import NetworkInputs
@@ -46,3 +49,14 @@ def coarse_inputs(count: int) -> NetworkInputs:
     scale, offset = np.full((3, 1, 1), 1 / 127.5, np.float32), np.full((3, 1, 1), -1, np.float32)
     levels = coarse.repeat(4, axis=2).repeat(4, axis=3)
     return NetworkInputs(levels, random.integers(0, CLASSES, count), scale, offset)
+
+
+def convolutions_in_int8(network: onnx.ModelProto, folder: Path) -> int:
+    """How many there are once onnxruntime has optimized the network."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    options.log_severity_level = 4  # that the file is for this machine is what it is made for
+    ort.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(folder / "optimized.onnx").graph.node
+    return sum(node.op_type == "QLinearConv" for node in nodes)

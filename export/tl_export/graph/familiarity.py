@@ -36,6 +36,30 @@ def add_familiarity(graph: onnx.GraphProto, familiarity: Familiarity) -> None:
     _interpolate(part, score, familiarity.quantiles)
 
 
+def round_bank(graph: onnx.GraphProto) -> None:
+    """Store the bank in 8 bits a value, half of its size, each embedding in steps of its own; modified in place.
+
+    The cosines are multiplied by the steps. Measured on the banks of clothing and hymenoptera (Lite0): off by at most
+    0.0007, which moves a score by at most 0.009 deviations. Without the part nothing happens.
+    """
+    part = _Part(graph)
+    stored = next((tensor for tensor in graph.initializer if tensor.name == part.name("bank")), None)
+    if stored is None:
+        return
+    bank = numpy_helper.to_array(stored).astype(np.float32)
+    # Pooled features behind a Relu have no sign, which is a bit more for their size.
+    kind = np.dtype(np.int8 if (bank < 0).any() else np.uint8)
+    steps = (np.abs(bank).max(axis=0) / np.iinfo(kind).max).astype(np.float32)
+    levels = np.rint(bank / np.maximum(steps, np.finfo(np.float32).tiny)).astype(kind)
+    stored.CopyFrom(numpy_helper.from_array(levels, stored.name))
+    place, product = next(found for found in enumerate(graph.node) if part.name("cosines") in found[1].output)
+    (cosines,) = product.output
+    product.output[0] = part.name("cosines in steps")
+    scaled = helper.make_node("Mul", [product.output[0], part.constant("bank steps", steps)], [cosines], name=cosines)
+    product.name = product.output[0]
+    graph.node.insert(place + 1, scaled)
+
+
 def _similarity(part: "_Part", familiarity: Familiarity) -> str:
     """The cosine similarity [N, 1] to the neighbour that counts."""
     length = part.node("ReduceL2", [EMBEDDING, part.name("axis 1")], "length", keepdims=1)

@@ -26,7 +26,7 @@ def network_part(model: onnx.ModelProto) -> onnx.ModelProto:
 
     """
     _, nodes, _ = _split(model.graph)
-    used = {name for node in nodes for name in _reads(node)}
+    used = {name for node in nodes for name in reads(node)}
     made = {name for node in nodes for name in node.output}
     outputs = [output for output in model.graph.output if output.name in made]
     if LOGITS not in {output.name for output in outputs}:
@@ -60,8 +60,8 @@ def with_network(model: onnx.ModelProto, network: onnx.ModelProto) -> onnx.Model
     before, old, after = _split(model.graph)
     if foreign := {node.domain for node in network.graph.node} - {"", "ai.onnx"}:
         raise ExportError(f"the network needs operators of {sorted(foreign)}, which not every runtime has")
-    kept = {name for node in (*before, *after) for name in _reads(node)}
-    dropped = {name for node in old for name in _reads(node)} - kept
+    kept = {name for node in (*before, *after) for name in reads(node)}
+    dropped = {name for node in old for name in reads(node)} - kept
     result = onnx.ModelProto()
     result.CopyFrom(model)
     del result.graph.node[:]
@@ -94,8 +94,16 @@ def leads_to(nodes: list[onnx.NodeProto], name: str) -> set[str]:
     found = {name}
     for node in reversed(nodes):  # ONNX lists nodes in the order in which they can run
         if found.intersection(node.output):
-            found.update(_reads(node))
+            found.update(reads(node))
     return found
+
+
+def reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node reads, also inside the branches of an `If`."""
+    yield from (name for name in node.input if name)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from reads(inner)
 
 
 def _split(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto], list[onnx.NodeProto]]:
@@ -108,16 +116,8 @@ def _split(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.Node
     results = {LOGITS}
     after = []
     for node in nodes:
-        if results.intersection(_reads(node)) or node.name.startswith(PREFIX):
+        if results.intersection(reads(node)) or node.name.startswith(PREFIX):
             results.update(node.output)
             after.append(node)
     others = {id(node) for node in (*before, *after)}
     return before, [node for node in nodes if id(node) not in others], after
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """The names that a node reads, also inside the branches of an `If`."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for inner in attribute.g.node:
-            yield from _reads(inner)

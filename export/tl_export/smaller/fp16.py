@@ -11,12 +11,15 @@ from tl_export.graph.network_part import network_part, with_network
 # 1.97 and 0.0027; from 8192 on 1.95 and 0.0018; from 20,000 on 1.90 and 0.0016.
 MIN_VALUES = 8192
 
+_QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
+
 
 def store_weights_as_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """The file with its network's weights in float16, each followed by a Cast to float32.
 
     Runtimes fold the casts while they open the file, so they compute in float32 as before. Constants of the
-    preprocessing, small tensors, and tensors with a value that float16 cannot hold (above 65,504) stay float32.
+    preprocessing, small tensors, tensors with a value that float16 cannot hold (above 65,504), and the scales of int8
+    stay float32.
 
     Args:
         model: a finished file; not changed.
@@ -26,9 +29,10 @@ def store_weights_as_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     """
     network = network_part(model)
+    scales = {name for node in network.graph.node if node.op_type in _QUANTIZING for name in node.input[1:]}
     stored, casts = [], []
     for tensor in network.graph.initializer:
-        halved = _as_fp16(tensor)
+        halved = None if tensor.name in scales else _as_fp16(tensor)
         if halved is not None:
             casts.append(helper.make_node("Cast", [halved.name], [tensor.name], halved.name, to=TensorProto.FLOAT))
         stored.append(tensor if halved is None else halved)

@@ -8,6 +8,7 @@ from tl_export.errors import ExportError
 from tl_export.graph.assemble import set_spec, set_temperature
 from tl_export.graph.network_part import network_part, spec_of, with_network
 from tl_export.run_pictures import RunImages
+from tl_export.smaller.compact import compact
 from tl_export.smaller.gates import Allowance
 from tl_export.smaller.held_out import held_out_answers
 from tl_export.smaller.inputs import NetworkInputs
@@ -90,7 +91,7 @@ def quantize(
     chosen = search.choose(settings.sensitivity_pictures)
     refit = HeadRefit(images, spec, problem, progress)
     refitted = refit(network.float32, chosen.network)
-    int8 = with_network(model, refitted.network)
+    int8 = compact(with_network(model, refitted.network))
     set_spec(int8, refitted.spec, bit_depth=settings.limits.bit_depth)
     set_temperature(int8, refitted.spec.temperature)
     return _Trial(model, int8, network, chosen, refitted).judged(images, refit, search, settings)

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 
 from support.loading import Notes
-from support.small_network import coarse_inputs, small_network
+from support.small_network import coarse_inputs, convolutions_in_int8, small_network
 from tl_export import ExportOptions, Precision, export
 from tl_export.graph.network_head import cut_at, find_head, with_head
 from tl_export.smaller.inputs import NetworkInputs
@@ -48,17 +48,6 @@ def test_a_layer_left_in_float_is_computed_in_float(quantizable, tmp_path):
     )  # fmt: skip
     assert convolutions_in_int8(quantizable.int8(excluded=between), tmp_path) == whole - 1
     assert whole == len(quantizable.layers)
-
-
-def convolutions_in_int8(network: onnx.ModelProto, folder) -> int:
-    """How many there are once onnxruntime has optimized the network."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(folder / "optimized.onnx")
-    options.log_severity_level = 4  # that the file is for this machine is what it is made for
-    ort.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    nodes = onnx.load(folder / "optimized.onnx").graph.node
-    return sum(node.op_type == "QLinearConv" for node in nodes)
 
 
 def test_the_head_and_its_heatmap_change_together(quantizable, inputs):
