@@ -124,7 +124,7 @@ class _Penalised:
     def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
         started = time.perf_counter()
         with progress.counter("Fitting the head") as report:
-            found = self.problem.fit(train, report)
+            found = self.problem.fit(train.features, train.labels, report)
         set_linear(head, torch.from_numpy(found.weight), torch.from_numpy(found.bias))
         train_loss, train_accuracy = judge_head(head, train)
         val_loss, val_accuracy = judge_head(head, val) if val else (None, None)
