@@ -5,14 +5,15 @@ import numpy.typing as npt
 
 from tl_export.smaller.measure import Estimate
 from tl_train.evaluation.metrics import CONFIDENCE
+from tl_train.progress import Progress
 
 Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
 
 _RESAMPLES = 1000
 _SEED = 0
-# How many counts of images are held in memory at a time.
-_MAX_COUNTS = 2_000_000
+# How many counts of images are worked on at a time; so many fit a processor's cache.
+_MAX_COUNTS = 200_000
 
 
 def mean_average_precision(probabilities: Floats, targets: npt.NDArray[np.floating]) -> float:
@@ -29,7 +30,9 @@ def mean_average_precision(probabilities: Floats, targets: npt.NDArray[np.floati
     return float(_mean_over_labels(_average_precisions(probabilities, targets, _each_once(len(targets))))[0])
 
 
-def average_precision_lost(before: Floats, after: Floats, targets: npt.NDArray[np.floating]) -> Estimate:
+def average_precision_lost(
+    before: Floats, after: Floats, targets: npt.NDArray[np.floating], progress: Progress
+) -> Estimate:
     """The mAP before minus the mAP after, as a share, with its 95% interval by the percentiles of a paired bootstrap.
 
     The images are drawn again with replacement, the same ones for both. A change that no image shows may still be
@@ -39,6 +42,7 @@ def average_precision_lost(before: Floats, after: Floats, targets: npt.NDArray[n
         before: probabilities (N, C).
         after: of the same images.
         targets: (N, C), as for `mean_average_precision`.
+        progress: shows the images drawn.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile intervals).
 
@@ -48,9 +52,10 @@ def average_precision_lost(before: Floats, after: Floats, targets: npt.NDArray[n
     if np.isnan(value):
         return Estimate(0.0, -1.0, 1.0)
     random, drawn = np.random.default_rng(_SEED), []
-    step = max(1, _MAX_COUNTS // images)
-    for start in range(0, _RESAMPLES, step):
-        counts = random.multinomial(images, np.full(images, 1 / images), min(step, _RESAMPLES - start))
+    starts = range(0, _RESAMPLES, max(1, _MAX_COUNTS // images))
+    for start in progress.steps(starts, "Comparing mAP", len(starts)):
+        resamples = min(starts.step, _RESAMPLES - start)
+        counts = random.multinomial(images, np.full(images, 1 / images), resamples).astype(np.int32)
         drawn.append(_mean_over_labels(_lost(before, after, targets, counts)))
     tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     low, high = np.nanquantile(np.concatenate(drawn), tails)
@@ -67,7 +72,7 @@ def _average_precisions(probabilities: Floats, targets: npt.NDArray[np.floating]
     Args:
         probabilities: (N, C).
         targets: (N, C).
-        counts: int (B, N), how often each image was drawn.
+        counts: (B, N), how often each image was drawn.
 
     """
     found = np.empty((len(counts), targets.shape[1]))
@@ -84,8 +89,8 @@ def _average_precision(probabilities: Floats, present: npt.NDArray[np.bool_], co
     order = np.argsort(-probabilities, kind="stable")
     levels, drawn = probabilities[order], counts[:, order]
     ends = np.flatnonzero(np.append(levels[1:] != levels[:-1], True))
-    given = drawn.cumsum(axis=1)[:, ends]
-    right = (drawn * present[order]).cumsum(axis=1)[:, ends]
+    given = drawn.cumsum(axis=1, dtype=np.int32)[:, ends]
+    right = (drawn * present[order]).cumsum(axis=1, dtype=np.int32)[:, ends]
     gained = np.diff(right, axis=1, prepend=0)
     total = right[:, -1]
     summed = (gained * (right / np.maximum(given, 1))).sum(axis=1)
@@ -100,4 +105,4 @@ def _mean_over_labels(values: Floats) -> Floats:
 
 
 def _each_once(images: int) -> Counts:
-    return np.ones((1, images), np.int64)
+    return np.ones((1, images), np.int32)

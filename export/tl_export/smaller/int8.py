@@ -92,7 +92,7 @@ def quantize(
     int8 = with_network(model, refitted.network)
     set_spec(int8, refitted.spec, bit_depth=settings.limits.bit_depth)
     set_temperature(int8, refitted.spec)
-    return _Trial(model, int8, network, chosen, refitted).judged(images, refit, search, settings)
+    return _Trial(model, int8, network, chosen, refitted).judged(images, refit, search, settings, progress)
 
 
 def _calibrated(
@@ -120,15 +120,17 @@ class _Trial:
     chosen: Candidate
     refitted: Refitted
 
-    def judged(self, images: RunImages, refit: HeadRefit, search: Search, settings: QuantizeSettings) -> QuantizeResult:
+    def judged(
+        self, images: RunImages, refit: HeadRefit, search: Search, settings: QuantizeSettings, progress: Progress
+    ) -> QuantizeResult:
         """What came of it."""
         before, after = self.float32.SerializeToString(), self.int8.SerializeToString()
         pictures = [load_image(item.picture, settings.limits) for item in images.held_out[: settings.timing_pictures]]
         speed = compare_speed(before, after, pictures, settings.timing_rounds)
         old, new = (held_out_answers(file, images.held_out, settings.limits) for file in (before, after))
-        loss = loss_between(old.judged, new.judged)
+        loss = loss_between(old.judged, new.judged, progress)
         if loss.score.high > _WIDE and (more := self._cross_fitted(images, refit)):
-            loss = loss_between(old.judged.joined(more[0]), new.judged.joined(more[1]))
+            loss = loss_between(old.judged.joined(more[0]), new.judged.joined(more[1]), progress)
         objections = settings.allowance.objections(loss, speed)
         result = QuantizeResult(
             model=self.float32 if objections else self.int8,

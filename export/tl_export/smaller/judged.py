@@ -12,6 +12,7 @@ from tl_export.smaller.average_precision import average_precision_lost, mean_ave
 from tl_export.smaller.measure import Estimate, log_losses, mean_estimate, paired_difference
 from tl_infer.model.contract import ModelSpec
 from tl_train.data.samples import Sample, labels_of, targets_of
+from tl_train.progress import Progress
 
 Floats = npt.NDArray[np.float64]
 # Classes, int64 (N,); or of images that may have several labels, targets, float32 (N, C).
@@ -65,7 +66,7 @@ class Judged(Protocol):
     def joined(self, other: Self) -> Self:
         """These images and others."""
 
-    def lost(self, after: Self) -> Estimate:
+    def lost(self, after: Self, progress: Progress) -> Estimate:
         """What another file's answers to the same images lose of the score, as a share; negative where they win."""
 
 
@@ -106,8 +107,9 @@ class JudgedClasses:
             np.concatenate([self.right, other.right]), np.concatenate([self.log_losses, other.log_losses])
         )
 
-    def lost(self, after: "JudgedClasses") -> Estimate:
+    def lost(self, after: "JudgedClasses", progress: Progress) -> Estimate:
         """The accuracy lost, with the interval of a paired difference of shares."""
+        del progress  # it takes no time
         both, only_before = int((self.right & after.right).sum()), int((self.right & ~after.right).sum())
         only_after = int((~self.right & after.right).sum())
         return paired_difference(both, only_before, only_after, len(self) - both - only_before - only_after)
@@ -162,9 +164,9 @@ class JudgedLabels:
             np.concatenate([self.probabilities, other.probabilities]), np.concatenate([self.targets, other.targets])
         )
 
-    def lost(self, after: "JudgedLabels") -> Estimate:
+    def lost(self, after: "JudgedLabels", progress: Progress) -> Estimate:
         """The mAP lost, with the interval of a paired bootstrap."""
-        return average_precision_lost(self.probabilities, after.probabilities, self.targets)
+        return average_precision_lost(self.probabilities, after.probabilities, self.targets, progress)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,10 +187,10 @@ class Loss:
     metric: Metric = ACCURACY
 
 
-def loss_between(before: Judged, after: Judged) -> Loss:
-    """What is lost from `before` to `after`, image by image, on one image or more."""
+def loss_between(before: Judged, after: Judged, progress: Progress | None = None) -> Loss:
+    """What is lost from `before` to `after`, image by image, on one image or more; silent without `progress`."""
     rise = mean_estimate(after.log_losses - before.log_losses)
-    return Loss(before.lost(after), rise, len(before), before.metric)
+    return Loss(before.lost(after, progress or Progress()), rise, len(before), before.metric)
 
 
 def judge(logits: npt.NDArray[np.floating], truth: Truth, spec: ModelSpec) -> Judged:

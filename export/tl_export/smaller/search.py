@@ -129,7 +129,7 @@ class Search:
         found = self._logits(network, self._images, f"int8, {len(layers)} layers in float")
         judged = judge(found, self._images.truth, self._spec)
         noise = mean_estimate(noise_shares(self._expected, found, self._spec.task))
-        attempt = Attempt(len(layers), noise, loss_between(self._judged, judged))
+        attempt = Attempt(len(layers), noise, loss_between(self._judged, judged, self._progress))
         self.attempts.append(attempt)
         return Candidate(network, excluded, attempt, judged)
 

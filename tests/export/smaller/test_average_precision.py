@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from tl_export.smaller.average_precision import average_precision_lost, mean_average_precision
+from tl_train.progress import Progress
 
 
 def answers(images, labels, seed=0):
@@ -30,7 +31,7 @@ def oracle(probabilities, targets):
 def test_it_is_that_of_scikit_learn(images):
     targets, before, after = answers(images, 3)
     assert mean_average_precision(before, targets) == pytest.approx(oracle(before, targets))
-    lost = average_precision_lost(before, after, targets)
+    lost = average_precision_lost(before, after, targets, Progress())
     assert lost.value == pytest.approx(oracle(before, targets) - oracle(after, targets))
     assert lost.low < lost.value < lost.high
 
@@ -41,14 +42,14 @@ def test_the_interval_is_of_images_drawn_again_the_same_for_both():
     for counts in random.multinomial(60, np.full(60, 1 / 60), 1000):
         again = np.repeat(np.arange(60), counts)
         drawn.append(oracle(before[again], targets[again]) - oracle(after[again], targets[again]))
-    found = average_precision_lost(before, after, targets)
+    found = average_precision_lost(before, after, targets, Progress())
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))))
-    assert average_precision_lost(before, after, targets) == found
+    assert average_precision_lost(before, after, targets, Progress()) == found
 
 
 def test_what_no_image_shows_may_still_be_there():
     targets, before, _ = answers(50, 2)
-    same = average_precision_lost(before, before, targets)
+    same = average_precision_lost(before, before, targets, Progress())
     assert (same.value, same.low, same.high) == (0, pytest.approx(-0.02), pytest.approx(0.02))
 
 
@@ -56,7 +57,7 @@ def test_a_label_that_no_image_has_does_not_count():
     targets, before, after = answers(30, 2)
     more = np.column_stack([targets, np.zeros(30)])
     both = [np.column_stack([one, one[:, 0]]) for one in (before, after)]
-    assert average_precision_lost(*both, more) == average_precision_lost(before, after, targets)
+    assert average_precision_lost(*both, more, Progress()) == average_precision_lost(before, after, targets, Progress())
     assert np.isnan(mean_average_precision(before, np.zeros((30, 2))))
-    nothing = average_precision_lost(before, after, np.zeros((30, 2)))
+    nothing = average_precision_lost(before, after, np.zeros((30, 2)), Progress())
     assert (nothing.low, nothing.high) == (-1, 1)
