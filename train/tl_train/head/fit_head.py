@@ -80,7 +80,7 @@ def fit_head(setup: Setup, progress: Progress) -> FittedHead:
 def fit_head_on(setup: Setup, which: npt.NDArray[np.int64]) -> WeightAndBias:
     """The penalised head of some of the training images, by index; the network stays as it is."""
     part = part_of(setup.dataset, [setup.dataset.train[index] for index in which])
-    found = _problem(setup).fit(part)
+    found = _problem(setup).fit(part.features, part.labels)
     return found.weight, found.bias
 
 
