@@ -76,7 +76,7 @@ def compare(run: Path, folder: Path, rounds: int) -> None:
         found = answers[name]
         size, opened, answered = f"{len(data) / 1e6:.1f}", f"{opening[name]:.1f}", f"{answering[name]:.2f}"
         same = found.agreement(answers["fp32"])
-        rows.append((name, size, opened, answered, f"{found.accuracy:.2%}", f"{found.log_loss:.4f}", f"{same:.2%}"))
+        rows.append((name, size, opened, answered, f"{found.judged.score:.2%}", f"{found.log_loss:.4f}", f"{same:.2%}"))
     print(*aligned(rows, names=1), sep="\n")
     refused = export(run, folder / "gated.onnx", ExportOptions(precision=Precision.INT8)).int8
     assert refused is not None

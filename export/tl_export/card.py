@@ -102,7 +102,9 @@ def _eval_results(result: ExportResult, metrics: Metrics, measured: Named) -> li
     precision = result.proof.precision
     values = {key: value for key in measured if (value := metrics["held_out"][key]) is not None}
     if precision is Precision.INT8 and result.int8 is not None:
-        values = {"accuracy": result.int8.int8.accuracy, "log_loss": result.int8.int8.log_loss}
+        of_file = result.int8.int8
+        found = {of_file.metric.key: of_file.score, "log_loss": of_file.log_loss}
+        values = {key: value for key, value in found.items() if key in measured}
     of_model = " (float32 model)" if precision is Precision.FP16 else ""
     return [
         EvalResult(

@@ -157,14 +157,15 @@ class _CommandLine:
     "--int8",
     is_flag=True,
     help="Make the network int8, with its head fitted again; keep fp32 where the run's held-out images show that this "
-    "loses more accuracy than --max-drop or more log-loss than goes with it, or where it is slower here. Needs the "
-    "run's training images.",
+    "loses more accuracy (of several labels: mAP) than --max-drop or more log-loss than goes with it, or where it is "
+    "slower here. Needs the run's training images.",
 )
 @click.option(
     "--max-drop",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help=f"Accuracy that --int8 may lose, in percentage points.  [default: {100 * _DEFAULTS.max_drop:g}]",
+    help="Accuracy, or mAP of several labels, that --int8 may lose, in percentage points.  "
+    f"[default: {100 * _DEFAULTS.max_drop:g}]",
 )
 @click.option(
     "--gate",

@@ -34,7 +34,8 @@ class ExportOptions:
         outputs: the outputs to include, where the network has them, and the run a familiarity; `probabilities` is
             always included.
         precision: how the network is stored, a `Precision` or its value. `int8` only where it passes its gates.
-        max_drop: the accuracy that int8 may lose, as a share (0.005 is half a point), 0..1.
+        max_drop: the accuracy, or of several labels the mAP, that int8 may lose, as a share (0.005 is half a point),
+            0..1.
         gate: `shown` refuses int8 where a greater loss was shown, `strict` keeps it only where a smaller one was shown,
             `none` keeps it whatever was measured.
         golden: what the golden samples are: small copies of held-out images, or patterns that tl-export draws.

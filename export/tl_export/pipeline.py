@@ -14,7 +14,7 @@ from tl_export.companions import card_path, digest_lines, parity_path
 from tl_export.errors import ExportError
 from tl_export.graph.assemble import assemble, leave_outputs, set_spec
 from tl_export.graph.taps import TappedNetwork, chosen_outputs
-from tl_export.options import ExportOptions, Precision
+from tl_export.options import ExportOptions
 from tl_export.page.page import classifier_page
 from tl_export.page.runtime import browser_runtime
 from tl_export.proof.golden import Golden, golden_samples
@@ -66,8 +66,8 @@ def export(
     _check_names(out, page, overwrite)
     runtime = None if page is None else browser_runtime(progress)
     plain = Trained.load(run, options.images, options.verify_count, options.formats)
-    if plain.spec.task == "multi":
-        _check_multi_label(plain.run, options, page)
+    if plain.spec.task == "multi" and page is not None:
+        raise ExportError(f"{run}: its images may have several labels, and --page needs one; leave it out")
     trained, added, metrics = _extended(plain, options, progress)
     formed, outputs = _proven_file(trained, options, progress)
     # The images of an added class are nobody's to give away.
@@ -165,13 +165,6 @@ def _check_names(out: Path, page: Path | None, overwrite: bool) -> None:
             raise ExportError(f"{path}: is a folder; expected the name of a file to write")
         if path.exists() and not overwrite:
             raise ExportError(f"{path}: exists already; choose another name, or replace it with --overwrite")
-
-
-def _check_multi_label(run: RunFolder, options: ExportOptions, page: Path | None) -> None:
-    """Refuse what is only there for models that give one label."""
-    for option, is_asked in (("--int8", options.precision is Precision.INT8), ("--page", page is not None)):
-        if is_asked:
-            raise ExportError(f"{run}: its images may have several labels, and {option} needs one; leave it out")
 
 
 def _utf8(text: str) -> bytes:

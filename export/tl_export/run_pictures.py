@@ -23,10 +23,18 @@ _Item = TypeVar("_Item")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabelledPicture:
-    """An image and its true class."""
+    """An image and what is true of it.
+
+    Attributes:
+        picture: the image.
+        labels: those that it has: of a run of one label per image, that one.
+        unknown: those of which that is not known.
+
+    """
 
     picture: ImageSource
-    label: str
+    labels: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
 
 def evenly(pictures: Sequence[_Item], count: int | None) -> list[_Item]:
@@ -94,7 +102,10 @@ class RunImages:
         return RunImages(config, dataset, held_out)
 
     def training(self, count: int) -> list[Sample]:
-        """At most `count` of the training images, drawn evenly from the classes; the same ones each time."""
+        """At most `count` of the training images, the same ones each time.
+
+        Drawn evenly from the classes; where an image may have several labels, at random.
+        """
         samples = self.dataset.train
         random = np.random.default_rng(0)
         by_class: dict[int, list[int]] = {}
@@ -112,7 +123,10 @@ def held_out_pictures(run: RunFolder) -> list[LabelledPicture]:
 
     """
     try:
-        pictures = [LabelledPicture(prediction.path, prediction.label) for prediction in run.predictions()]
+        if run.spec().task == "multi":
+            pictures = [LabelledPicture(row.path, row.labels, row.unknown) for row in run.label_predictions()]
+        else:
+            pictures = [LabelledPicture(row.path, (row.label,)) for row in run.predictions()]
     except RunError as error:
         raise ExportError(f"{error}, so nothing to measure int8 on; train again with images held out") from error
     if not pictures:

@@ -83,10 +83,10 @@ def added_lines(added: AddedClass) -> Iterator[str]:
 
 def int8_lines(result: QuantizeResult) -> Iterator[str]:
     """Both forms side by side, what was tried, and what was kept."""
-    rows = [("", "MB", "ms", "accuracy", "log-loss", "agreement")]
+    rows = [("", "MB", "ms", result.int8.metric.name, "log-loss", "agreement")]
     for row in result.rows():
         size, loss = f"{row.size_bytes / 1e6:.1f}", f"{row.log_loss:.4f}"
-        rows.append((row.name, size, f"{row.ms:.2f}", f"{row.accuracy:.2%}", loss, f"{row.agreement:.2%}"))
+        rows.append((row.name, size, f"{row.ms:.2f}", f"{row.score:.2%}", loss, f"{row.agreement:.2%}"))
     yield from aligned(rows, names=1)
     if len(result.attempts) > 1:
         for tried in result.attempts:

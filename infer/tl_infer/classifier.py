@@ -146,7 +146,8 @@ class Classifier:
                 model that gives several labels: give those from this probability on, instead of the thresholds of each.
             min_familiarity: abstain as unfamiliar below this familiarity, 0..1; likewise.
             embedding: also give the embedding; the image is decoded once.
-            heatmap: also give the heatmap of the most probable class.
+            heatmap: also give the heatmap of the most probable class, and of each label that the image has, of a model
+                that gives several.
 
         Raises:
             ImageError: the image cannot be read.

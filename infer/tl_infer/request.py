@@ -72,11 +72,14 @@ class Request:
         several = None
         if self.thresholds is not None:
             several = () if reason == "unfamiliar" else self._several(probabilities)
-        # A copy, so that the maps of the other classes need not be kept.
+        # Copies, so that the maps of the other classes need not be kept.
         heatmap = outputs[HEATMAP][order[0]].copy() if HEATMAP in outputs else None
+        heatmaps = None
+        if HEATMAP in outputs and several is not None:
+            heatmaps = {label: outputs[HEATMAP][self.labels.index(label)].copy() for label in several}
         return Classification(
             top, reason is not None, ms, outputs.get(EMBEDDING), heatmap,
-            reason=reason, familiarity=familiarity, several=several,
+            reason=reason, familiarity=familiarity, several=several, heatmaps=heatmaps,
         )  # fmt: skip
 
     def _several(self, probabilities: Vector) -> tuple[str, ...]:

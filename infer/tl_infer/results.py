@@ -1,6 +1,7 @@
 """The answers of a classifier."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -38,6 +39,7 @@ class Classification:
         familiarity: the share of held-back training images that are less familiar, 0..1; None of a model without it.
         several: the labels that the image has, of a model that gives several; None of one that gives one. `labels` is
             the same for both.
+        heatmaps: float32 (h, w) for each of `labels`, of a model that gives several, if asked for; else None.
 
     """
 
@@ -49,6 +51,7 @@ class Classification:
     reason: Reason | None = None
     familiarity: float | None = None
     several: tuple[str, ...] | None = None
+    heatmaps: Mapping[str, Vector] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -171,9 +171,9 @@ def test_int8_is_smaller_and_says_what_it_costs(plain, int8, run):
     card = ModelCard.load(card_path(int8.path))
     assert "| int8 | 0.2 |" in card.text
     found = {one.metric_name: one.metric_value for one in card.data.eval_results}
-    assert found == {"Accuracy": result.int8.accuracy, "Log-loss": result.int8.log_loss}
+    assert found == {"Accuracy": result.int8.score, "Log-loss": result.int8.log_loss}
     classifier = Classifier(int8.path)
-    assert classifier.spec.metrics["int8_accuracy"] == result.int8.accuracy
+    assert classifier.spec.metrics["int8_accuracy"] == result.int8.score
     assert classifier.self_test().max_difference < 1e-6
     proof = check(int8.path, run).proof
     assert proof is not None

@@ -120,8 +120,11 @@ def test_float16_weights_are_proven_too(several_run, tmp_path):
 
 def test_what_needs_one_label_is_refused_at_once(several_run, tmp_path):
     for options, page, message in (
-        (ExportOptions(precision=Precision.INT8), None, "its images may have several labels, and --int8 needs one"),
-        (ExportOptions(), tmp_path / "page.html", "and --page needs one; leave it out"),
+        (
+            ExportOptions(),
+            tmp_path / "page.html",
+            "may have several labels, and --page needs one; leave it out",
+        ),
         (ExportOptions(add_class=("fox", tmp_path)), None, "and a class can only be added to a model that gives one"),
     ):
         with pytest.raises(ExportError, match=message):

@@ -61,6 +61,13 @@ def test_each_label_has_its_heatmap() -> None:
     pixels = color(10, 0, 20)
     assert (classifier.heatmap(pixels, "red") == 10).all()
     assert (classifier.heatmap(pixels) == 20).all(), "the most probable one's"
+    found = classifier.classify(color(255, 0, 204), heatmap=True)
+    assert list(found.heatmaps) == ["red", "blue"]
+    assert [int(found.heatmaps[label].max()) for label in found.labels] == [255, 204]
+    assert (found.heatmap == 255).all()
+    assert classifier.classify(color(0, 0, 0), heatmap=True).heatmaps == {}
+    assert classifier.classify(color(255, 0, 204)).heatmaps is None
+    assert Classifier(onnx_bytes.color_model(extras=True)).classify(pixels, heatmap=True).heatmaps is None
 
 
 def test_a_model_of_one_label_has_it_as_its_labels() -> None:
@@ -161,6 +168,29 @@ def test_csv_has_one_column_of_labels_and_with_all_one_for_each(model, images, t
     assert [float(rows[0][f"p({name})"]) > 0.5 for name in ("red", "green", "blue")] == [True, False, True]
     infer(model, images, "--out", tmp_path / "two.csv", "--top-k", "2")
     assert rows_of(tmp_path / "two.csv")[0]["label_2"] == "blue"
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_each_label_of_an_image_is_drawn_in_a_file_of_its_own(model, images, tmp_path, name) -> None:
+    out, maps = tmp_path / name, tmp_path / "maps"
+    infer(model, images, "--out", out, "--heatmaps", maps)
+    drawn = [["0-red-heatmap.jpg", "0-blue-heatmap.jpg"], ["1-green-heatmap.jpg"], [], []]
+    if name == "r.csv":
+        found = [split(row["heatmaps"]) for row in rows_of(out)]
+    else:
+        found = [json.loads(line)["heatmaps"] for line in out.read_text().splitlines()]
+    assert [[Path(path).name for path in paths] for paths in found] == drawn
+    assert sorted(path.name for path in maps.iterdir()) == sorted(file for files in drawn for file in files)
+    strongest = [tuple(Image.open(maps / f"0-{label}-heatmap.jpg").getpixel((1, 1))) for label in ("red", "blue")]
+    assert strongest[0] == pytest.approx(strongest[1], abs=3), "all of the picture speaks for both"
+
+
+def test_a_label_that_is_no_file_name_has_a_safe_one(tmp_path, images) -> None:
+    spec = dataclasses.replace(SPEC, labels=("a/b", "..", "blue"))
+    (tmp_path / "model.onnx").write_bytes(onnx_bytes.color_model(spec.to_json(), several=True, extras=True))
+    infer(tmp_path / "model.onnx", images / "0.png", images / "1.png", "--heatmaps", tmp_path / "maps")
+    names = sorted(path.name for path in (tmp_path / "maps").iterdir())
+    assert names == ["0-a%2Fb-heatmap.jpg", "0-blue-heatmap.jpg", "1-%2E%2E-heatmap.jpg"]
 
 
 def test_jsonl_has_a_list_of_labels(model, images, tmp_path) -> None:

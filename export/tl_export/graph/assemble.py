@@ -106,22 +106,26 @@ def set_spec(
     helper.set_model_props(model, metadata)
 
 
-def set_temperature(model: onnx.ModelProto, temperature: float) -> None:
-    """Let an assembled file divide its logits by another temperature; modified in place."""
+def set_temperature(model: onnx.ModelProto, spec: ModelSpec) -> None:
+    """Let an assembled file divide its logits by the temperature of another spec, or by those; modified in place."""
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name == _TEMPERATURE)
-    tensor.CopyFrom(numpy_helper.from_array(np.asarray(temperature, np.float32), _TEMPERATURE))
+    tensor.CopyFrom(_divisor(spec))
 
 
 def _add_probabilities(graph: onnx.GraphProto, spec: ModelSpec) -> None:
     """Probabilities = softmax(logits / temperature), or with several labels sigmoid(logits / temperatures)."""
-    divisor = spec.temperature if spec.temperatures is None else spec.temperatures
-    graph.initializer.append(numpy_helper.from_array(np.asarray(divisor, np.float32), _TEMPERATURE))
+    graph.initializer.append(_divisor(spec))
     graph.node.append(helper.make_node("Div", [LOGITS, _TEMPERATURE], ["scaled_logits"], name="calibrate"))
     if spec.task == "single":
         last = helper.make_node("Softmax", ["scaled_logits"], [PROBABILITIES], name="softmax", axis=-1)
     else:
         last = helper.make_node("Sigmoid", ["scaled_logits"], [PROBABILITIES], name="sigmoid")
     graph.node.append(last)
+
+
+def _divisor(spec: ModelSpec) -> onnx.TensorProto:
+    divisor = spec.temperature if spec.temperatures is None else spec.temperatures
+    return numpy_helper.from_array(np.asarray(divisor, np.float32), _TEMPERATURE)
 
 
 def _declare_signature(graph: onnx.GraphProto, spec: ModelSpec, names: Sequence[str]) -> None:

@@ -20,7 +20,8 @@ class Rule:
         precision: of the files that it is for.
         tolerances: stage -> largest difference allowed; a stage that is not named is reported only.
         self_difference: largest difference of any probability between ways to run the same file.
-        min_agreement: the share of images with the same top-1 that its 95% interval has to reach, 0..1.
+        min_agreement: the share of the labels given to the images that are the same (of one label per image, the images
+            with the same top-1), which its 95% interval has to reach, 0..1.
         golden_tolerance: of the golden samples, at most, where the runtime alone does not ask for more.
         noise_margin: they allow at least this many times what harmless changes of the runtime do.
 

@@ -38,17 +38,24 @@ class Formed:
     fp32_proof: Proof | None = None
 
     def spec(self, trained: ModelSpec) -> ModelSpec:
-        """What this form says of itself; a head that was fitted again has its own temperature and threshold."""
+        """What this form says of itself; a head that was fitted again has its own temperatures and thresholds."""
         if self.int8 is None or not self.int8.kept:
             return trained
         own = self.int8.spec
-        return dataclasses.replace(trained, temperature=own.temperature, abstain_below=own.abstain_below)
+        return dataclasses.replace(
+            trained,
+            temperature=own.temperature,
+            abstain_below=own.abstain_below,
+            temperatures=own.temperatures,
+            thresholds=own.thresholds,
+        )
 
     def metrics(self) -> dict[str, float]:
         """What was measured of this form on held-out images, for the file's own metrics."""
         if self.int8 is None or not self.int8.kept:
             return {}
-        return {"int8_accuracy": self.int8.int8.accuracy, "int8_log_loss": self.int8.int8.log_loss}
+        measured = self.int8.int8
+        return {f"int8_{measured.metric.key}": measured.score, "int8_log_loss": measured.log_loss}
 
     def document(self) -> dict[str, object]:
         """What goes into the parity file."""

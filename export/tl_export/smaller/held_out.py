@@ -8,13 +8,11 @@ import numpy as np
 
 from tl_export.errors import ExportError
 from tl_export.run_pictures import LabelledPicture
-from tl_export.smaller.measure import Judged
+from tl_export.smaller.judged import LEAST_PROBABILITY, Judged, JudgedClasses, JudgedLabels
 from tl_infer.classifier import Classifier
 from tl_infer.errors import ImageError
 from tl_infer.limits import Limits
-
-# Rounding of float32: less probability than this is told apart from none only by the logits.
-_LEAST_PROBABILITY = 1e-7
+from tl_infer.results import Classification
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -22,18 +20,14 @@ class HeldOutAnswers:
     """What one file says.
 
     Attributes:
-        predicted: the most probable class of each image, also where the file abstains.
-        judged: the answers, judged by the true classes.
+        predicted: of each image the most probable class, also where the file abstains; of a file that gives several
+            labels, those.
+        judged: the answers, judged by what is true.
 
     """
 
-    predicted: Sequence[str]
+    predicted: Sequence[frozenset[str]]
     judged: Judged
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the images that got their true label, 0..1."""
-        return float(self.judged.right.mean())
 
     @property
     def log_loss(self) -> float:
@@ -52,13 +46,33 @@ def held_out_answers(model: bytes, pictures: Sequence[LabelledPicture], limits: 
         ExportError: an image cannot be read.
 
     """
-    predicted, losses = [], []
-    results = Classifier(model, limits=limits).classify_many((item.picture for item in pictures), top_k=None)
-    for result, item in zip(results, pictures, strict=True):
+    classifier = Classifier(model, limits=limits)
+    answers = []
+    for result in classifier.classify_many((item.picture for item in pictures), top_k=None):
         if isinstance(result, ImageError):
             raise ExportError(f"{result}; cannot measure on this image") from result
-        predicted.append(result.top[0].label)
-        of_truth = next((score.probability for score in result.top if score.label == item.label), 0.0)
-        losses.append(-math.log(max(of_truth, _LEAST_PROBABILITY)))
-    right = np.array([label == item.label for label, item in zip(predicted, pictures, strict=True)])
-    return HeldOutAnswers(predicted, Judged(right, np.array(losses)))
+        answers.append(result)
+    if classifier.gives_several:
+        return _several(answers, pictures, classifier.labels)
+    return _single(answers, pictures)
+
+
+def _single(answers: Sequence[Classification], pictures: Sequence[LabelledPicture]) -> HeldOutAnswers:
+    predicted, losses = [], []
+    for answer, item in zip(answers, pictures, strict=True):
+        predicted.append(frozenset({answer.top[0].label}))
+        of_truth = next((score.probability for score in answer.top if score.label in item.labels), 0.0)
+        losses.append(-math.log(max(of_truth, LEAST_PROBABILITY)))
+    right = np.array([found == frozenset(item.labels) for found, item in zip(predicted, pictures, strict=True)])
+    return HeldOutAnswers(predicted, JudgedClasses(right, np.array(losses)))
+
+
+def _several(
+    answers: Sequence[Classification], pictures: Sequence[LabelledPicture], labels: Sequence[str]
+) -> HeldOutAnswers:
+    probabilities, targets = (np.empty((len(pictures), len(labels))) for _ in range(2))
+    for row, (answer, item) in enumerate(zip(answers, pictures, strict=True)):
+        scores = {score.label: score.probability for score in answer.top}
+        probabilities[row] = [scores[label] for label in labels]
+        targets[row] = [math.nan if label in item.unknown else label in item.labels for label in labels]
+    return HeldOutAnswers([frozenset(answer.labels) for answer in answers], JudgedLabels(probabilities, targets))

@@ -6,26 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tl_export.smaller.judged import Truth, truth_of
 from tl_infer.model.contract import PreprocessSpec
 from tl_infer.system.parallel import available_threads, ordered_map
-from tl_train.data.samples import Sample, labels_of
+from tl_train.data.samples import Sample
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class NetworkInputs:
-    """Preprocessed images with their classes.
+    """Preprocessed images with what is true of them.
 
     Attributes:
         levels: uint8 (N, 3, h, w), before they are normalised; the preprocessing rounds them.
-        truth: int64 (N,), the true classes.
+        truth: the true classes, int64 (N,); of images that may have several labels, targets, float32 (N, C).
         scale, offset: float32 (3, 1, 1), a normalised value is level * scale + offset.
 
     """
 
     levels: npt.NDArray[np.uint8]
-    truth: npt.NDArray[np.int64]
+    truth: Truth
     scale: npt.NDArray[np.float32]
     offset: npt.NDArray[np.float32]
 
@@ -54,7 +55,7 @@ class NetworkInputs:
         found = ordered_map(load, samples, available_threads())
         for place, image in enumerate(progress.steps(found, "Preprocessing", len(samples))):
             levels[place] = image
-        return NetworkInputs(levels, labels_of(samples), scale, offset)
+        return NetworkInputs(levels, truth_of(samples), scale, offset)
 
     def __len__(self) -> int:
         return len(self.truth)

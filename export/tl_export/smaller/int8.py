@@ -10,18 +10,16 @@ from tl_export.graph.network_part import network_part, spec_of, with_network
 from tl_export.run_pictures import RunImages
 from tl_export.smaller.compact import compact
 from tl_export.smaller.gates import Allowance
-from tl_export.smaller.held_out import held_out_answers
+from tl_export.smaller.held_out import HeldOutAnswers, held_out_answers
 from tl_export.smaller.inputs import NetworkInputs
 from tl_export.smaller.int8_result import Measured, QuantizeResult, reason
-from tl_export.smaller.measure import Judged, loss_between
+from tl_export.smaller.judged import Judged, judge, loss_between, truth_of
 from tl_export.smaller.qdq import QuantizableNetwork
-from tl_export.smaller.refit import HeadRefit, Refitted
+from tl_export.smaller.refit import HeadRefit, Problem, Refitted
 from tl_export.smaller.search import Candidate, Search
 from tl_export.smaller.speed import compare_speed
 from tl_infer.images import load_image
 from tl_infer.limits import DEFAULT_LIMITS, Limits
-from tl_train.data.samples import labels_of
-from tl_train.head.problem import HeadProblem
 from tl_train.progress import Progress
 
 # A loss that held-out images could miss, as a share; above it, cross-fitted training images join them.
@@ -63,15 +61,16 @@ class QuantizeSettings:
 def quantize(
     model: onnx.ModelProto,
     images: RunImages,
-    problem: HeadProblem | None,
+    problem: Problem | None,
     settings: QuantizeSettings,
     progress: Progress | None = None,
 ) -> QuantizeResult:
     """Make the network of a finished file int8, or keep the file where that loses too much or saves no time.
 
-    Static quantization, weights signed and per channel, activations unsigned. Preprocessing, head, softmax and the
-    heatmap stay float. Where training images show a loss, the most sensitive layers go back to float until they do
-    not. Then the head is fitted again on what the int8 network computes. The one file made this way is judged once.
+    Static quantization, weights signed and per channel, activations unsigned. Preprocessing, head, softmax or
+    sigmoid, and the heatmap stay float. Where training images show a loss, the most sensitive layers go back to float
+    until they do not. Then the head is fitted again on what the int8 network computes. The one file made this way is
+    judged once.
 
     Args:
         model: as `assemble` makes it; not changed.
@@ -87,14 +86,14 @@ def quantize(
     progress = progress or Progress()
     spec = spec_of(model)
     network, training = _calibrated(model, images, settings, progress)
-    search = Search(network, training, settings.allowance, spec.temperature, progress)
+    search = Search(network, training, settings.allowance, spec, progress)
     chosen = search.choose(settings.sensitivity_pictures)
     refit = HeadRefit(images, spec, problem, progress)
     refitted = refit(network.float32, chosen.network)
     int8 = compact(with_network(model, refitted.network))
     set_spec(int8, refitted.spec, bit_depth=settings.limits.bit_depth)
-    set_temperature(int8, refitted.spec.temperature)
-    return _Trial(model, int8, network, chosen, refitted).judged(images, refit, search, settings)
+    set_temperature(int8, refitted.spec)
+    return _Trial(model, int8, network, chosen, refitted).judged(images, refit, search, settings, progress)
 
 
 def _calibrated(
@@ -104,8 +103,8 @@ def _calibrated(
     samples = images.training(settings.calibration_pictures + settings.compared_pictures)
     if len(samples) < 2:
         raise ExportError(f"int8 needs 2 training images or more, found {len(samples)}; export without --int8")
-    if not images.held_out:
-        raise ExportError("int8 needs held-out images to be judged on, found none; export without --int8")
+    if not any(picture.labels for picture in images.held_out):
+        raise ExportError("int8 needs held-out images to be judged on, found none with a label; export without --int8")
     inputs = NetworkInputs.of(samples, spec_of(model).preprocess, progress)
     count = min(settings.calibration_pictures, len(samples) // 2)
     steps = progress.steps((inputs[place] for place in range(count)), "Calibrating int8", count)
@@ -122,23 +121,25 @@ class _Trial:
     chosen: Candidate
     refitted: Refitted
 
-    def judged(self, images: RunImages, refit: HeadRefit, search: Search, settings: QuantizeSettings) -> QuantizeResult:
+    def judged(
+        self, images: RunImages, refit: HeadRefit, search: Search, settings: QuantizeSettings, progress: Progress
+    ) -> QuantizeResult:
         """What came of it."""
         before, after = self.float32.SerializeToString(), self.int8.SerializeToString()
         pictures = [load_image(item.picture, settings.limits) for item in images.held_out[: settings.timing_pictures]]
         speed = compare_speed(before, after, pictures, settings.timing_rounds)
         old, new = (held_out_answers(file, images.held_out, settings.limits) for file in (before, after))
-        loss = loss_between(old.judged, new.judged)
-        if loss.accuracy.high > _WIDE and (more := self._cross_fitted(images, refit)):
-            loss = loss_between(old.judged.joined(more[0]), new.judged.joined(more[1]))
+        loss = loss_between(old.judged, new.judged, progress)
+        if loss.score.high > _WIDE and (more := self._cross_fitted(images, refit)):
+            loss = loss_between(old.judged.joined(more[0]), new.judged.joined(more[1]), progress)
         objections = settings.allowance.objections(loss, speed)
         result = QuantizeResult(
             model=self.float32 if objections else self.int8,
             spec=self.refitted.spec,
             objections=tuple(objections),
             reason="",
-            fp32=Measured("fp32", len(before), speed.ms[0], old.accuracy, old.log_loss, 1.0),
-            int8=Measured("int8", len(after), speed.ms[1], new.accuracy, new.log_loss, new.agreement(old)),
+            fp32=_measured("fp32", before, speed.ms[0], old, old),
+            int8=_measured("int8", after, speed.ms[1], new, old),
             speedup=speed.ratio,
             loss=loss,
             pictures=len(images.held_out),
@@ -154,8 +155,13 @@ class _Trial:
             return None
         expected = refit.cross_fitted(self.network.float32)
         assert expected is not None, "both forms have heads of one kind"
-        truth, spec = labels_of(images.dataset.train), spec_of(self.float32)
+        truth = truth_of(images.dataset.train)
         return (
-            Judged.of(expected, truth, spec.temperature),
-            Judged.of(self.refitted.cross_fitted, truth, self.refitted.spec.temperature),
+            judge(expected, truth, spec_of(self.float32)),
+            judge(self.refitted.cross_fitted, truth, self.refitted.spec),
         )
+
+
+def _measured(name: str, file: bytes, ms: float, found: HeldOutAnswers, float32: HeldOutAnswers) -> Measured:
+    judged = found.judged
+    return Measured(name, len(file), ms, judged.score, found.log_loss, found.agreement(float32), judged.metric)

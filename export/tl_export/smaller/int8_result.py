@@ -6,7 +6,8 @@ import math
 import onnx
 
 from tl_export.smaller.gates import Allowance
-from tl_export.smaller.measure import Estimate, Loss
+from tl_export.smaller.judged import ACCURACY, Loss, Metric
+from tl_export.smaller.measure import Estimate
 from tl_export.smaller.search import Attempt
 from tl_infer.model.contract import ModelSpec
 
@@ -19,18 +20,20 @@ class Measured:
         name: `fp32` or `int8`.
         size_bytes: of the file.
         ms: milliseconds per decoded image, one thread, median; preprocessing included.
-        accuracy: share of the held-out images classified right, 0..1.
+        score: of the held-out images, 0..1.
         log_loss: of these images, nats.
-        agreement: share of them with the same label as fp32.
+        agreement: share of them with the same label as fp32, or of several, with all the same.
+        metric: what the score is.
 
     """
 
     name: str
     size_bytes: int
     ms: float
-    accuracy: float
+    score: float
     log_loss: float
     agreement: float
+    metric: Metric = ACCURACY
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +42,7 @@ class QuantizeResult:
 
     Attributes:
         model: the file to use: the int8 one, or the one that was given, unchanged.
-        spec: of the int8 file, whether it was kept or not; temperature and threshold are its own.
+        spec: of the int8 file, whether it was kept or not; temperature and thresholds are its own.
         objections: why int8 was refused; none where it was kept.
         reason: one line that says so, with the figures; it begins with `kept int8: ` or `kept fp32: `.
         fp32: of the file that was given.
@@ -91,18 +94,18 @@ class QuantizeResult:
 
 def reason(result: QuantizeResult, allowance: Allowance) -> str:
     """One line: what was kept and every figure that decided it."""
-    speed, loss = result.speedup, result.loss
+    speed, loss, metric = result.speedup, result.loss, result.loss.metric
     joined = loss.pictures - result.pictures
     images = f"{result.pictures} held-out images" + (f" and {joined} cross-fitted training images" if joined else "")
     parts = [
         f"int8 is {speed.value:.2f} times as fast as fp32 (95% interval {speed.low:.2f} to {speed.high:.2f}, "
         f"{result.int8.ms:.2f} against {result.fp32.ms:.2f} ms) and "
         f"{result.fp32.size_bytes / result.int8.size_bytes:.2f} times smaller",
-        f"on {images} it loses {_points(loss.accuracy)} of accuracy, {allowance.max_drop * 100:g} allowed, and its "
-        f"log-loss rises by {_nats(loss.log_loss)}, {allowance.log_loss:g} allowed",
+        f"on {images} it loses {_points(loss.score)} of {metric.name}, {allowance.max_drop * 100:g} allowed, and its "
+        f"log-loss rises by {_nats(loss.log_loss)}, {allowance.log_loss(metric):g} allowed",
     ]
     if result.kept and allowance.gate != "strict":
-        parts.append(f"a loss of up to {max(0.0, loss.accuracy.high) * 100:.1f} points could go unseen on so many")
+        parts.append(f"a loss of up to {max(0.0, loss.score.high) * 100:.1f} points could go unseen on so many")
     parts.append(result.head)
     if result.excluded:
         parts.append(f"of {len(result.attempts)} tried, {len(result.excluded)} nodes left in float")
@@ -119,9 +122,13 @@ def _nats(rise: Estimate) -> str:
 
 
 def _plain(value: object) -> object:
-    """For JSON: dataclasses as dicts; an interval without an end has null there."""
+    """For JSON: dataclasses as dicts, a score by the name of its metric; what is not known is null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        names = {field.name: field.name for field in dataclasses.fields(value)}
+        if (metric := getattr(value, "metric", None)) is not None:
+            del names["metric"]
+            names["score"] = metric.key
+        return {shown: _plain(getattr(value, name)) for name, shown in names.items()}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

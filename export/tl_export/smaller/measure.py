@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
+from tl_infer.model.contract import Task
 from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
 
 Floats = npt.NDArray[np.float64]
@@ -35,16 +36,23 @@ def mean_estimate(values: Floats) -> Estimate:
     return Estimate(mean, mean - reach, mean + reach)
 
 
-def noise_shares(expected: npt.NDArray[np.floating], found: npt.NDArray[np.floating]) -> Floats:
+def noise_shares(expected: npt.NDArray[np.floating], found: npt.NDArray[np.floating], task: Task = "single") -> Floats:
     """Each image's noise power in the logits, over the mean signal power: float64 (N,).
 
+    What does not tell is left out of the signal: of one label, what is added to all classes of an image alike; of
+    several, what is added to a label of all images alike.
+
     Args:
-        expected: float32's logits (N, C). What is added to all classes alike changes nothing and is left out.
+        expected: float32's logits (N, C).
         found: the other file's, likewise.
+        task: of the model.
 
     """
-    signal = (expected - expected.mean(axis=1, keepdims=True)).astype(np.float64)
-    noise = (found - found.mean(axis=1, keepdims=True)).astype(np.float64) - signal
+    signal, noise = expected.astype(np.float64), found.astype(np.float64) - expected
+    if task == "single":
+        signal, noise = (values - values.mean(axis=1, keepdims=True) for values in (signal, noise))
+    else:
+        signal = signal - signal.mean(axis=0)
     shares: Floats = np.square(noise).sum(axis=1) / max(np.square(signal).sum(axis=1).mean(), _LEAST_POWER)
     return shares
 
@@ -54,56 +62,6 @@ def log_losses(logits: npt.NDArray[np.floating], truth: Labels, temperature: flo
     scaled = logits.astype(np.float64) / temperature
     losses: Floats = logsumexp(scaled, axis=1) - scaled[np.arange(len(truth)), truth]
     return losses
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """A file's answers to N images with their true classes.
-
-    Attributes:
-        right: bool (N,), whether the most probable class is the true one.
-        log_losses: float64 (N,), nats.
-
-    """
-
-    right: npt.NDArray[np.bool_]
-    log_losses: Floats
-
-    @staticmethod
-    def of(logits: npt.NDArray[np.floating], truth: Labels, temperature: float) -> "Judged":
-        """From logits (N, C) before the temperature."""
-        return Judged(logits.argmax(axis=1) == truth, log_losses(logits, truth, temperature))
-
-    def __len__(self) -> int:
-        return len(self.right)
-
-    def joined(self, other: "Judged") -> "Judged":
-        """These images and others."""
-        return Judged(np.concatenate([self.right, other.right]), np.concatenate([self.log_losses, other.log_losses]))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loss:
-    """What is lost from one file to another on the same images; negative where it is won.
-
-    Attributes:
-        accuracy: as a share: 0.01 is one point.
-        log_loss: nats.
-        pictures: how many images that was measured on.
-
-    """
-
-    accuracy: Estimate
-    log_loss: Estimate
-    pictures: int
-
-
-def loss_between(before: Judged, after: Judged) -> Loss:
-    """What is lost from `before` to `after`, image by image, on one image or more."""
-    both, only_before = int((before.right & after.right).sum()), int((before.right & ~after.right).sum())
-    only_after = int((~before.right & after.right).sum())
-    accuracy = paired_difference(both, only_before, only_after, len(before) - both - only_before - only_after)
-    return Loss(accuracy, mean_estimate(after.log_losses - before.log_losses), len(before))
 
 
 def paired_difference(both: int, only_first: int, only_second: int, neither: int) -> Estimate:

@@ -1,4 +1,4 @@
-"""The head fitted again on what the int8 network computes, then its temperature and threshold."""
+"""The head fitted again on what the int8 network computes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ import torch
 
 from tl_export.graph.network_head import cut_at, find_head, with_head
 from tl_export.run_pictures import RunImages
+from tl_export.smaller.judged import truth_of
+from tl_export.smaller.recalibrate import recalibrated
 from tl_infer.model.contract import ModelSpec
-from tl_train.data.samples import Sample, labels_of
-from tl_train.evaluation.answers import Answers
-from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
-from tl_train.head.features import CachedPart, Features
-from tl_train.head.problem import HeadProblem
+from tl_train.data.samples import Sample
+from tl_train.head.features import Features
+from tl_train.head.problem import HeadProblem, LabelHeadProblem
 from tl_train.models.onnx_network import OnnxNetwork
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
-from tl_train.run.judge import CROSS_FITTED, calibration_images
 
 _LEAST_ROOM = 1e-6  # of an image that decides its own fit, up to rounding
 
 Logits = npt.NDArray[np.float32]
+Problem = HeadProblem | LabelHeadProblem
 
 # Strengths of the ridge penalty that are tried, in units of the mean variance of a direction of the features.
 _STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 7))
@@ -39,7 +39,7 @@ class Refitted:
 
     Attributes:
         network: the int8 network with that head.
-        spec: the run's, with the temperature and the threshold of this network.
+        spec: the run's, with the temperature and thresholds of this network.
         how: what was done, in a few words.
         cross_fitted: answers to the training images, each of a head that was fitted without it; None where the
             backbone has learned from them, or the head was fitted in another way.
@@ -55,7 +55,7 @@ class Refitted:
 class HeadRefit:
     """Fits heads of one run again."""
 
-    def __init__(self, images: RunImages, spec: ModelSpec, problem: HeadProblem | None, progress: Progress) -> None:
+    def __init__(self, images: RunImages, spec: ModelSpec, problem: Problem | None, progress: Progress) -> None:
         """Take the run.
 
         Args:
@@ -88,21 +88,17 @@ class HeadRefit:
         if self._problem is None:
             return None
         features = self._seen(network, self._images.dataset.train, "What float32 computes")
-        return self._problem.fit(CachedPart(features, self._truth)).cross_fitted
+        return self._problem.fit(features, truth_of(self._images.dataset.train)).cross_fitted
 
-    @property
-    def _truth(self) -> npt.NDArray[np.int64]:
-        return labels_of(self._images.dataset.train)
-
-    def _as_in_training(self, int8: onnx.ModelProto, problem: HeadProblem) -> Refitted:
+    def _as_in_training(self, int8: onnx.ModelProto, problem: Problem) -> Refitted:
         features = self._seen(int8, self._images.dataset.train, "What int8 computes")
         with self._progress.counter("Fitting the head to int8") as report:
-            found = problem.fit(CachedPart(features, self._truth), report)
+            found = problem.fit(features, truth_of(self._images.dataset.train), report)
         network = with_head(int8, found.weight, found.bias)
         if network is None:
             return self._as_trained(int8)
-        calibration = self._calibrate(network, found.cross_fitted)
-        return Refitted(network, self._calibrated(calibration), "the head fitted again", found.cross_fitted)
+        spec = self._recalibrated(network, found.cross_fitted)
+        return Refitted(network, spec, "the head fitted again", found.cross_fitted)
 
     def _towards_float32(self, float32: onnx.ModelProto, int8: onnx.ModelProto) -> Refitted:
         samples = self._images.training(_MAX_IMAGES)
@@ -114,31 +110,19 @@ class HeadRefit:
         network = with_head(int8, head.weight + weight, head.bias + bias)
         if network is None:
             return self._as_trained(int8)
-        how = "the head corrected towards float32's logits"
-        return Refitted(network, self._calibrated(self._calibrate(network, None)), how)
+        return Refitted(network, self._recalibrated(network, None), "the head corrected towards float32's logits")
 
     def _as_trained(self, int8: onnx.ModelProto) -> Refitted:
         """Of a heatmap that is made of other weights than the head's, as behind an appended head."""
-        return Refitted(int8, self._calibrated(self._calibrate(int8, None)), "the head as it was trained")
+        return Refitted(int8, self._recalibrated(int8, None), "the head as it was trained")
 
-    def _calibrate(self, network: onnx.ModelProto, cross_fitted: Logits | None) -> Calibration | None:
-        """As in training, on the same images; None where those have nothing to say of this network."""
-        samples, source = calibration_images(self._images.config, self._images.dataset)
-        if len(samples) >= MIN_IMAGES:
+    def _recalibrated(self, network: onnx.ModelProto, cross_fitted: Logits | None) -> ModelSpec:
+        def logits_of(samples: Sequence[Sample]) -> Logits:
             head = find_head(network)
             assert head is not None
-            logits = _logits(self._seen(network, samples, "Calibrating int8"), head.weight, head.bias)
-            return fit_calibration(Answers(logits, labels_of(samples)), source=source)
-        if cross_fitted is not None and len(cross_fitted) >= MIN_IMAGES:
-            return fit_calibration(Answers(cross_fitted, self._truth), source=CROSS_FITTED, may_sharpen=False)
-        return None
+            return _logits(self._seen(network, samples, "Calibrating int8"), head.weight, head.bias)
 
-    def _calibrated(self, calibration: Calibration | None) -> ModelSpec:
-        if calibration is None:
-            return self._spec
-        return dataclasses.replace(
-            self._spec, temperature=calibration.temperature, abstain_below=calibration.abstain_below
-        )
+        return recalibrated(self._spec, self._images, cross_fitted, logits_of)
 
     def _seen(self, network: onnx.ModelProto, samples: Sequence[Sample], shown: str) -> Features:
         """What the head of a network sees of images: float32 (N, D)."""

@@ -11,9 +11,10 @@ import onnx
 from tl_export.graph.network_head import cut_at
 from tl_export.smaller.gates import Allowance
 from tl_export.smaller.inputs import NetworkInputs
-from tl_export.smaller.measure import Estimate, Judged, Loss, loss_between, mean_estimate, noise_shares
+from tl_export.smaller.judged import Judged, Loss, judge, loss_between
+from tl_export.smaller.measure import Estimate, mean_estimate, noise_shares
 from tl_export.smaller.qdq import Layer, QuantizableNetwork
-from tl_infer.model.contract import LOGITS
+from tl_infer.model.contract import LOGITS, ModelSpec
 from tl_train.models.onnx_network import OnnxNetwork
 from tl_train.progress import Progress
 
@@ -75,7 +76,7 @@ class Search:
         network: QuantizableNetwork,
         images: NetworkInputs,
         allowance: Allowance,
-        temperature: float,
+        spec: ModelSpec,
         progress: Progress,
     ) -> None:
         """Let float32 answer first.
@@ -84,14 +85,14 @@ class Search:
             network: its ranges are measured.
             images: training images, none of which set the ranges; one or more.
             allowance: what may be lost.
-            temperature: the logits are divided by it.
+            spec: of the model.
             progress: shows what goes on.
 
         """
         self._network, self._images = network, images
-        self._allowance, self._temperature, self._progress = allowance, temperature, progress
+        self._allowance, self._spec, self._progress = allowance, spec, progress
         self._expected = self._logits(network.float32, images, "Answers of float32")
-        self._judged = Judged.of(self._expected, images.truth, temperature)
+        self._judged = judge(self._expected, images.truth, spec)
         self.attempts: list[Attempt] = []
 
     def choose(self, sensitivity_images: int) -> Candidate:
@@ -126,9 +127,9 @@ class Search:
         excluded = tuple(name for layer in layers for name in layer)
         network = self._network.int8(excluded)
         found = self._logits(network, self._images, f"int8, {len(layers)} layers in float")
-        judged = Judged.of(found, self._images.truth, self._temperature)
-        noise = mean_estimate(noise_shares(self._expected, found))
-        attempt = Attempt(len(layers), noise, loss_between(self._judged, judged))
+        judged = judge(found, self._images.truth, self._spec)
+        noise = mean_estimate(noise_shares(self._expected, found, self._spec.task))
+        attempt = Attempt(len(layers), noise, loss_between(self._judged, judged, self._progress))
         self.attempts.append(attempt)
         return Candidate(network, excluded, attempt, judged)
 
@@ -143,7 +144,7 @@ class Search:
         noise = []
         for layer in self._progress.steps(layers, "Ranking layers", len(layers)):
             found = self._logits(self._network.int8(only=layer), few)
-            noise.append(float(noise_shares(self._expected[:images], found).mean()))
+            noise.append(float(noise_shares(self._expected[:images], found, self._spec.task).mean()))
         return [layers[place] for place in np.argsort(-np.array(noise), kind="stable")]
 
     def _logits(self, network: onnx.ModelProto, images: NetworkInputs, shown: str = "") -> Logits:

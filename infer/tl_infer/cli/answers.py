@@ -1,9 +1,9 @@
-"""Each file with its result, and its heatmap where that is asked for; computed ahead on all cores, given in order."""
+"""Each file with its result, and its heatmaps where they are asked for; computed ahead on all cores, given in order."""
 
 import collections
 import functools
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from tl_infer.results import Classification
 from tl_infer.system.parallel import OrderedMap, available_threads, ordered_map
 
 Result = Classification | ImageError
-Answer = tuple[Path, Result, bytes | None]  # the last is the image with its heatmap, as JPEG
+# Images with a heatmap, as JPEG, each by its label; "" where an image has one.
+Drawn = Mapping[str, bytes]
+Answer = tuple[Path, Result, Drawn]
 
 _JPEG_QUALITY = 90
 
@@ -27,7 +29,7 @@ def classify_files(classifier: Classifier, options: Options, files: Files) -> "A
     answers = Answers(paths, _classified(classifier, options, paths))
     if options.heatmaps is None:
         return answers
-    return ordered_map(functools.partial(_with_overlay, classifier), answers, available_threads())
+    return ordered_map(functools.partial(_with_overlays, classifier), answers, available_threads())
 
 
 class Answers(Iterator[Answer]):
@@ -39,7 +41,7 @@ class Answers(Iterator[Answer]):
 
     def __next__(self) -> Answer:
         result = next(self._results)
-        return self._paths.taken.popleft(), result, None
+        return self._paths.taken.popleft(), result, {}
 
     def close(self) -> None:
         """Stop the work."""
@@ -80,16 +82,22 @@ def _one(classify: Callable[[], Classification]) -> Result:
         return error
 
 
-def _with_overlay(classifier: Classifier, answer: Answer) -> Answer:
+def _with_overlays(classifier: Classifier, answer: Answer) -> Answer:
     path, result, _ = answer
     if isinstance(result, ImageError) or result.heatmap is None:
+        return answer
+    maps = {"": result.heatmap} if result.heatmaps is None else result.heatmaps
+    if not maps:
         return answer
     try:
         pixels = load_image(path, classifier.limits)
     except ImageError as error:  # it was there a moment ago
-        return path, error, None
+        return path, error, {}
     from tl_infer.heatmaps import draw_overlay  # here, because most runs draw nothing
 
-    buffer = io.BytesIO()
-    draw_overlay(pixels, result.heatmap, classifier.spec.preprocess).save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return path, result, buffer.getvalue()
+    drawn = {}
+    for label, heatmap in maps.items():
+        buffer = io.BytesIO()
+        draw_overlay(pixels, heatmap, classifier.spec.preprocess).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+        drawn[label] = buffer.getvalue()
+    return path, result, drawn

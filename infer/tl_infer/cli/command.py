@@ -141,7 +141,8 @@ _COUNT = click.IntRange(min=1)
 @click.option("--move", is_flag=True, help="With --sort-into: move; files that failed stay where they are.")
 @click.option("--link", is_flag=True, help="With --sort-into: make symbolic links.")
 @click.option("--heatmaps", metavar="DIR", type=_PATH,
-              help="Write each image to DIR, overlaid with the class activation map.")  # fmt: skip
+              help="Write each image to DIR, overlaid with the class activation map; of several labels, once for "
+                   "each.")  # fmt: skip
 @click.option("--embeddings", metavar="FILE.npy", type=_FILE, callback=_check_npy,
               help="Write float32 [files, D], rows in the order of --out, NaN for failed files.")  # fmt: skip
 @click.option("--info", is_flag=True, help="Show what the model says about itself; takes no PATH.")

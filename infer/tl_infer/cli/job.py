@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tl_infer.classifier import Classifier
-from tl_infer.cli.answers import Answer, Answers, classify_files
+from tl_infer.cli.answers import Answer, Answers, Drawn, classify_files
 from tl_infer.cli.inputs import Inputs
 from tl_infer.cli.interrupts import Interrupts, Stopped
 from tl_infer.cli.options import Options
@@ -19,7 +19,7 @@ from tl_infer.cli.output.journal import Intent
 from tl_infer.cli.output.outfile import OutFile, companions, open_out
 from tl_infer.cli.output.placing import Placer, with_end
 from tl_infer.cli.output.rows import Row, Tally, make_row
-from tl_infer.cli.output.sorting import Sorter
+from tl_infer.cli.output.sorting import Sorter, folder_names
 from tl_infer.errors import ImageError, OutputPathError, first_line
 from tl_infer.system.parallel import OrderedMap
 from tl_infer.system.temporaries import remove_stale
@@ -67,6 +67,7 @@ class Job:
         if options.sort_into is not None:
             self._sorter = Sorter(options.sort_into, classifier.labels, options.sort_mode)
         self._placer = Placer()
+        self._names = folder_names(classifier.labels)
         self._inputs = Inputs(options.paths, options.nul, self._own_files())
         self.count = self._inputs.count()
 
@@ -96,9 +97,9 @@ class Job:
             done, stopped = 0, None
             try:
                 with contextlib.closing(self._answers(out, advance)) as answers:
-                    for path, result, overlay in answers:
+                    for path, result, drawn in answers:
                         with interrupts.whole():
-                            row = self._put(path, make_row(path, result), overlay, intend)
+                            row = self._put(path, make_row(path, result), drawn, intend)
                             embed(None if isinstance(result, ImageError) else result.embedding)
                             write(row)
                             tally.add(row)
@@ -119,9 +120,9 @@ class Job:
 
         return classify_files(self._classifier, self._options, self._inputs.files(has_no_row))
 
-    def _put(self, path: Path, row: Row, overlay: bytes | None, intend: Callable[[Intent], None]) -> Row:
+    def _put(self, path: Path, row: Row, drawn: Drawn, intend: Callable[[Intent], None]) -> Row:
         """Write what belongs to a row, and note where; a file that cannot be put there keeps its answer."""
-        row, problem = self._put_heatmap(path, row, overlay, intend)
+        row, problem = self._put_heatmaps(path, row, drawn, intend)
         if self._sorter is None:
             return dataclasses.replace(row, error=row.error or problem)
         mode = self._sorter.mode
@@ -139,33 +140,48 @@ class Job:
             problem = problem or f"cannot be put into its folder: {first_line(error)}"
         return dataclasses.replace(row, sorted_to=None if made is None else str(made), error=row.error or problem)
 
-    def _put_heatmap(
-        self, path: Path, row: Row, overlay: bytes | None, intend: Callable[[Intent], None]
+    def _put_heatmaps(
+        self, path: Path, row: Row, drawn: Drawn, intend: Callable[[Intent], None]
     ) -> tuple[Row, str | None]:
-        """The row with its heatmap, and why there is none where it could not be written."""
-        if overlay is None or self._options.heatmaps is None:
-            return row, None
+        """The row with its heatmaps, and why one is missing that could not be written."""
+        problem = None
+        for label, image in drawn.items():
+            try:
+                row = self._put_heatmap(path, row, label, image, intend)
+            except OutputPathError:
+                raise
+            except OSError as error:
+                problem = problem or f"its heatmap cannot be written: {first_line(error)}"
+        return row, problem
+
+    def _put_heatmap(self, path: Path, row: Row, label: str, image: bytes, intend: Callable[[Intent], None]) -> Row:
+        """The row with one heatmap more."""
+        assert self._options.heatmaps is not None
+
+        def with_heatmap(target: Path) -> Row:
+            return dataclasses.replace(row, heatmaps=(*row.heatmaps, str(target)))
 
         def drawing(target: Path) -> None:
-            intend(Intent("heatmap", path, target, dataclasses.replace(row, heatmap=str(target))))
+            intend(Intent("heatmap", path, target, with_heatmap(target)))
 
-        try:
-            wanted = self._options.heatmaps / with_end(path.stem, "-heatmap.jpg")
-            return dataclasses.replace(row, heatmap=str(self._placer.write(overlay, wanted, drawing))), None
-        except OutputPathError:
-            raise
-        except OSError as error:
-            return row, f"its heatmap cannot be written: {first_line(error)}"
+        end = f"-{self._names[label]}-heatmap.jpg" if label else "-heatmap.jpg"
+        wanted = self._options.heatmaps / with_end(path.stem, end)
+        return with_heatmap(self._placer.write(image, wanted, drawing))
 
     def _open_out(self, stack: contextlib.ExitStack) -> OutFile | None:
         options = self._options
         if options.out is None:
             return None
-        extra = (("sorted_to",) if options.sort_into else ()) + (("heatmap",) if options.heatmaps else ())
+        extra = (("sorted_to",) if options.sort_into else ()) + self._heatmap_column()
         told = self._classifier.has_familiarity, self._classifier.gives_several
         columns = Columns(self._classifier.labels, options.top_k, extra, *told)
         opened = open_out(options.out, columns, self._settings(), resume=options.resume, overwrite=options.overwrite)
         return stack.enter_context(opened)
+
+    def _heatmap_column(self) -> tuple[str, ...]:
+        if self._options.heatmaps is None:
+            return ()
+        return ("heatmaps",) if self._classifier.gives_several else ("heatmap",)
 
     def _settings(self) -> dict[str, object]:
         """What the rows depend on besides the images, as `NAME.run.json` has it."""

@@ -110,6 +110,20 @@ def test_a_kill_after_a_heatmap_leaves_no_second_one(model, photos, tmp_path):
     assert not left_over(tmp_path)
 
 
+def test_a_kill_between_two_heatmaps_of_an_image_leaves_no_further_ones(photos, tmp_path):
+    model, out, maps = tmp_path / "several.onnx", tmp_path / "r.csv", tmp_path / "maps"
+    model.write_bytes(onnx_bytes.color_model(onnx_bytes.several_spec(), several=True, extras=True))
+    arguments = [model, photos, "--out", out, "--heatmaps", maps, "--threshold", "0"]
+    command = [sys.executable, "-c", KILLED_AFTER + MAIN, "os", "link", "5", *map(str, arguments)]
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert len(list(maps.glob("*.jpg"))) == 5
+    assert run(*arguments, "--resume").returncode == 0
+    names = [f"{n}-{label}-heatmap.jpg" for n in range(3) for label in ("blue", "green", "red")]
+    assert sorted(path.name for path in maps.iterdir()) == names
+    assert [len(row["heatmaps"].split("|")) for row in rows_of(out)] == [3, 3, 3]
+    assert not left_over(tmp_path)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_run_goes_on_to_the_rows_of_a_whole_one(model, photos, tmp_path, number, code):
     """The run waits for more paths when it is interrupted, so it does not matter how fast it is."""

@@ -55,7 +55,8 @@ def test_its_solution_on_the_same_features_is_the_head_of_the_run(run, weights):
     dataset = data_of(run, features)
     problem = problem_of(run, dataset)
     assert problem is not None
-    found, tensors = problem.fit(part_of(dataset, dataset.train)), run.weights()
+    part = part_of(dataset, dataset.train)
+    found, tensors = problem.fit(part.features, part.labels), run.weights()
     np.testing.assert_allclose(found.weight, tensors["classifier.weight"].numpy(), atol=1e-5)
     np.testing.assert_allclose(found.bias, tensors["classifier.bias"].numpy(), atol=1e-5)
 

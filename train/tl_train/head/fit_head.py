@@ -80,7 +80,7 @@ def fit_head(setup: Setup, progress: Progress) -> FittedHead:
 def fit_head_on(setup: Setup, which: npt.NDArray[np.int64]) -> WeightAndBias:
     """The penalised head of some of the training images, by index; the network stays as it is."""
     part = part_of(setup.dataset, [setup.dataset.train[index] for index in which])
-    found = _problem(setup).fit(part)
+    found = _problem(setup).fit(part.features, part.labels)
     return found.weight, found.bias
 
 
@@ -124,7 +124,7 @@ class _Penalised:
     def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
         started = time.perf_counter()
         with progress.counter("Fitting the head") as report:
-            found = self.problem.fit(train, report)
+            found = self.problem.fit(train.features, train.labels, report)
         set_linear(head, torch.from_numpy(found.weight), torch.from_numpy(found.bias))
         train_loss, train_accuracy = judge_head(head, train)
         val_loss, val_accuracy = judge_head(head, val) if val else (None, None)

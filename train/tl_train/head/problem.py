@@ -5,7 +5,10 @@ from collections.abc import Callable
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset
-from tl_train.head.features import CachedPart
+from tl_train.head.cross_validation import Labels
+from tl_train.head.features import Features
+from tl_train.head.label_heads import Floats as Targets
+from tl_train.head.label_heads import LabelHeads, fit_label_heads
 from tl_train.head.loss import Loss
 from tl_train.head.penalised import LinearHead, PenalisedHead, fit_penalised_head
 from tl_train.models.starting_weights import WeightAndBias
@@ -32,18 +35,45 @@ class HeadProblem:
     loss: Loss
     seed: int
 
-    def fit(self, part: CachedPart, report: Callable[[int, int], None] = _silent) -> PenalisedHead:
+    def fit(self, features: Features, labels: Labels, report: Callable[[int, int], None] = _silent) -> PenalisedHead:
         """The penalised head of these images.
 
         Args:
-            part: features (N, D) and labels of training images.
+            features: float32 (N, D), of training images.
+            labels: int64 (N,).
             report: called with the parts done and all there are, several times a second.
 
         Raises:
             DataError: as `fit_penalised_head`.
 
         """
-        return fit_penalised_head(part.features, part.labels, self.towards, self.seed, self.loss, report)
+        return fit_penalised_head(features, labels, self.towards, self.seed, self.loss, report)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LabelHeadProblem:
+    """Likewise of a head for several labels, each of which is drawn to zero.
+
+    Attributes:
+        seed: of the folds.
+
+    """
+
+    seed: int
+
+    def fit(self, features: Features, targets: Targets, report: Callable[[int, int], None] = _silent) -> LabelHeads:
+        """The heads of these images, one for each label.
+
+        Args:
+            features: float32 (N, D), of training images.
+            targets: float32 (N, C), 1 present, 0 absent, NaN unknown.
+            report: as for `HeadProblem.fit`.
+
+        Raises:
+            DataError: as `fit_label_heads`.
+
+        """
+        return fit_label_heads(features, targets, self.seed, report)
 
 
 def towards(prior: Prior | None, pretrained: WeightAndBias | None, classes: int, width: int) -> LinearHead:

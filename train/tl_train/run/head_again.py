@@ -6,7 +6,7 @@ import torch
 
 from tl_infer.errors import TlError
 from tl_train.data.dataset import Dataset
-from tl_train.head.problem import HeadProblem, head_loss, towards
+from tl_train.head.problem import HeadProblem, LabelHeadProblem, head_loss, towards
 from tl_train.models.architectures import Architecture
 from tl_train.models.starting_weights import StartingWeights
 from tl_train.progress import Progress
@@ -16,7 +16,7 @@ from tl_train.run_folder.folder import RunFolder
 
 def head_problem_of(
     run: RunFolder, dataset: Dataset, architecture: Architecture, progress: Progress
-) -> HeadProblem | None:
+) -> HeadProblem | LabelHeadProblem | None:
     """The problem that the run's head is the solution of.
 
     Args:
@@ -40,6 +40,8 @@ def head_problem_of(
         starting = StartingWeights.read(config.model.weights, architecture, architecture.build())
         if not _is_frozen(trained, starting.tensors, f"{architecture.head}."):
             return None
+        if dataset.has_several:
+            return LabelHeadProblem(config.seed)
         pretrained = starting.head()
         prior = prior_for(config, pretrained, dataset.labels, Progress())
     except TlError as error:

@@ -21,7 +21,13 @@ from tl_train.history import Epoch
 from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.new_head import head_kind_of, put_new_head
 from tl_train.models.weight_files import read_weights
-from tl_train.run_folder.predictions import Prediction, read_paths, read_predictions
+from tl_train.run_folder.predictions import (
+    LabelPrediction,
+    Prediction,
+    read_label_predictions,
+    read_paths,
+    read_predictions,
+)
 from tl_train.tables import read_csv, write_csv
 from tl_train.tensorboard import FOLDER as EVENTS
 from tl_train.training.checkpoints import FOLDER as CHECKPOINTS
@@ -225,6 +231,15 @@ class RunFolder:
 
         """
         return read_predictions(self.predictions_file)
+
+    def label_predictions(self) -> list[LabelPrediction]:
+        """The same of a run whose images may have several labels.
+
+        Raises:
+            RunError: as for `predictions`.
+
+        """
+        return read_label_predictions(self.predictions_file)
 
     def held_out_files(self) -> list[Path]:
         """The image files that the run reported on.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tl_infer.cli.output.label_sets import split
 from tl_infer.cli.safetext import plain_text
 from tl_infer.errors import first_line
 from tl_infer.system.files import make_folder, write_bytes
@@ -26,6 +27,24 @@ class Prediction:
     predicted: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LabelPrediction:
+    """What a run answered on one held-out image that may have several labels.
+
+    Attributes:
+        path: its file.
+        labels: those that it has.
+        unknown: those of which that is not known.
+        predicted: those that it is given.
+
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    unknown: tuple[str, ...]
+    predicted: tuple[str, ...]
+
+
 def read_predictions(listing: Path) -> list[Prediction]:
     """The rows of predictions.csv; paths that are relative are so to its folder.
 
@@ -36,6 +55,23 @@ def read_predictions(listing: Path) -> list[Prediction]:
     with _damage_explained(listing):
         return [
             Prediction(listing.parent / row["path"], plain_text(row["label"]), plain_text(row["predicted"]))
+            for row in read_csv(listing)
+        ]
+
+
+def read_label_predictions(listing: Path) -> list[LabelPrediction]:
+    """The rows of predictions.csv of a run whose images may have several labels.
+
+    Raises:
+        RunError: as for `read_predictions`.
+
+    """
+    with _damage_explained(listing):
+        return [
+            LabelPrediction(
+                listing.parent / row["path"],
+                *(split(plain_text(row[name])) for name in ("labels", "unknown", "predicted")),
+            )
             for row in read_csv(listing)
         ]
 

@@ -20,7 +20,7 @@ class Columns:
     Attributes:
         labels: of the model.
         top_k: how many classes are named; None for the probabilities of all.
-        extra: further columns, out of `sorted_to` and `heatmap`.
+        extra: further columns, out of `sorted_to`, `heatmap` and `heatmaps`.
         familiarity: whether the model tells it; two columns then say how familiar, and why the model abstained.
         several: whether an image may have several labels; a column `labels` then has them all.
 
@@ -100,8 +100,15 @@ def _csv_cells(row: Row, columns: Columns) -> list[object]:
         *map(_plain, _abstaining(row, columns).values()),
         _cell(row.error or ""),
         "" if row.ms is None else round(row.ms, 2),
-        *(spreadsheet_text(written_path(getattr(row, name) or "", ".csv")) for name in columns.extra),
+        *(spreadsheet_text(_csv_paths(getattr(row, name))) for name in columns.extra),
     ]
+
+
+def _csv_paths(found: str | tuple[str, ...] | None) -> str:
+    """A path, or several as labels are joined; nothing is an empty cell."""
+    if isinstance(found, tuple):
+        return joined([written_path(path, ".csv") for path in found])
+    return written_path(found or "", ".csv")
 
 
 def _abstaining(row: Row, columns: Columns) -> dict[str, object]:

@@ -61,7 +61,7 @@ class Journal:
             "mode": intent.mode,
             "source": os.path.abspath(intent.source),  # noqa: PTH100 - `..` of a link is left alone by resolve() alone
             "target": os.path.abspath(intent.target),  # noqa: PTH100
-            "heatmap": intent.row.heatmap and os.path.abspath(intent.row.heatmap),  # noqa: PTH100
+            "heatmaps": list(map(os.path.abspath, intent.row.heatmaps)),
             "line": self._line_of(intent.row),
         }
         self._file.truncate(0)
@@ -103,23 +103,21 @@ def settle(path: Path) -> str | None:
 def _read(path: Path) -> dict[str, Any] | None:
     with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):  # ValueError: killed while it was written
         entry = json.loads(read_bytes(path, _MAX_BYTES))
-        if isinstance(entry, dict) and entry.keys() >= {"mode", "source", "target", "heatmap", "line"}:
+        if isinstance(entry, dict) and entry.keys() >= {"mode", "source", "target", "heatmaps", "line"}:
             return entry
     return None
 
 
 def _settle(entry: dict[str, Any]) -> str | None:
     source, target, mode = Path(entry["source"]), Path(entry["target"]), entry["mode"]
-    if mode == "heatmap":
-        target.unlink(missing_ok=True)
-        return None
-    if is_placed(source, target, mode):
+    if mode != "heatmap" and is_placed(source, target, mode):
         if mode == "move":
             source.unlink(missing_ok=True)
         line: str = entry["line"]
         return line
-    if target.is_file() and target.stat().st_size == 0:  # a name taken for a copy that was not finished
+    # A name taken for a copy that was not finished.
+    if mode != "heatmap" and target.is_file() and target.stat().st_size == 0:
         target.unlink()
-    if entry["heatmap"]:
-        Path(entry["heatmap"]).unlink(missing_ok=True)
+    for heatmap in entry["heatmaps"]:  # the one that was about to be drawn among them
+        Path(heatmap).unlink(missing_ok=True)
     return None

@@ -28,7 +28,7 @@ class Row:
         error: why there is no answer, or why the file is not where it should be; else None.
         ms: milliseconds that it took; None if nobody measured.
         sorted_to: the file that `--sort-into` made of it.
-        heatmap: the file that `--heatmaps` made of it.
+        heatmaps: the files that `--heatmaps` made of it, one for each label, or one.
 
     """
 
@@ -43,7 +43,12 @@ class Row:
     error: str | None = None
     ms: float | None = None
     sorted_to: str | None = None
-    heatmap: str | None = None
+    heatmaps: tuple[str, ...] = ()
+
+    @property
+    def heatmap(self) -> str | None:
+        """The file that `--heatmaps` made of it, of a model that gives one label."""
+        return self.heatmaps[0] if self.heatmaps else None
 
 
 def make_row(path: str | Path, result: Classification | ImageError) -> Row:
