@@ -54,11 +54,11 @@ def epoch(photos: list[Path], fields: dict[str, Any], in_memory: bool) -> Run:
     parts = list(batches(range(len(samples)), config.steps.batch_size))
     augmentation = make_augmentation(config.steps.augment)
 
-    def change(pixels: Pixels, index: int) -> Pixels:
-        return augmentation(pixels, index) if augmentation else pixels
+    def load(sample: Sample, index: int) -> Pixels:
+        return augmentation(sample.load(), index) if augmentation else sample.load()
 
     def stream() -> Iterator[Batch]:
-        return load_batches(samples, preprocessor, parts, fabric.device, change)
+        return load_batches(samples, preprocessor, parts, fabric.device, load)
 
     made = list(stream()) if in_memory else None
 

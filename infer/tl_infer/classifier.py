@@ -161,7 +161,7 @@ class Classifier:
 
     def classify_many(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[ImageSource | ImageError],
         top_k: int | None = 1,
         *,
         threshold: float | None = None,
@@ -175,7 +175,8 @@ class Classifier:
         unaffected.
 
         Args:
-            images: as for `classify`; a generator is read only as far ahead as the threads need.
+            images: as for `classify`; a generator is read only as far ahead as the threads need. An `ImageError`, of an
+                image that could not be fetched, is its own result.
             top_k: as for `classify`.
             threshold: as for `classify`.
             min_familiarity: as for `classify`.
@@ -340,7 +341,11 @@ class Classifier:
         (answer,) = request.run(session, self._load(image)[np.newaxis], started)
         return answer
 
-    def _answer_or_error(self, session: Session, request: Request, image: ImageSource) -> Classification | ImageError:
+    def _answer_or_error(
+        self, session: Session, request: Request, image: ImageSource | ImageError
+    ) -> Classification | ImageError:
+        if isinstance(image, ImageError):
+            return image
         started = time.perf_counter()
         try:
             return self._classify(session, request, image)

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tl_infer.errors import ImageError
+
 Vector = npt.NDArray[np.float32]
 
 # Why a model abstains: it cannot tell its classes apart here, or the image is unlike those of its training.
@@ -69,6 +71,22 @@ class Classification:
     def probability(self) -> float:
         """The probability of the most probable class, 0..1, even if the model abstained."""
         return self.top[0].probability
+
+
+def row_of(result: Classification | ImageError) -> dict[str, object]:
+    """A result as plain values, with the names that `tl-infer` gives them in JSONL; of a failed image only `error`."""
+    if isinstance(result, ImageError):
+        nothing = dict.fromkeys(("label", "probability", "reason", "familiarity"))
+        return nothing | {"top": [], "abstained": False, "error": result.reason}
+    return {
+        "label": result.label,
+        "probability": result.probability,
+        "top": [{"label": score.label, "probability": score.probability} for score in result.top],
+        "abstained": result.abstained,
+        "reason": result.reason,
+        "familiarity": result.familiarity,
+        "error": None,
+    }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

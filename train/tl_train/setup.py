@@ -80,3 +80,7 @@ class Setup:
     def config(self) -> TrainConfig:
         """The configuration of the run."""
         return self.identity.config
+
+    def for_others(self) -> "Setup":
+        """What the other processes of a run are given: all but the features, which the first one alone uses."""
+        return dataclasses.replace(self, dataset=dataclasses.replace(self.dataset, features=None))

@@ -4,7 +4,6 @@ Only paths travel to the processes that classify (actors), which read the files 
 each node and is opened once in each actor. Ray starts an actor that died again and repeats what it had not finished.
 """
 
-import collections
 import dataclasses
 import math
 import os
@@ -15,18 +14,15 @@ from tl_infer.classifier import Classifier
 from tl_infer.errors import ImageError
 from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.modelfile import read_model
-from tl_infer.ray.stores import fetch, is_remote, list_images
-from tl_infer.results import Classification
-from tl_infer.system.parallel import ordered_map
+from tl_infer.ray.stores import fetched, list_images
+from tl_infer.results import Classification, row_of
 
 # Ray reports to its maker unless this is set before it is loaded; a host program that has set it has decided itself.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 _BLOCK: Final = 256  # images that are lost work if an actor dies
 _BLOCKS: Final = 64  # at least, so that a few hundred images keep several actors busy
-_WAITING: Final = 16  # files of an object store that one actor asks for at a time
 
-Source = bytes | str | ImageError
 Result = Classification | ImageError
 
 
@@ -47,6 +43,12 @@ class Wanted:
     embedding: bool = False
     limits: Limits = DEFAULT_LIMITS
     threads: int = 1
+
+    def classify(self, classifier: Classifier, images: Iterable[ImageSource | ImageError]) -> Iterator[Result]:
+        """The results of `Classifier.classify_many`."""
+        return classifier.classify_many(
+            images, self.top_k, threshold=self.threshold, min_familiarity=self.min_familiarity, embedding=self.embedding
+        )
 
 
 def classify(
@@ -82,13 +84,16 @@ def classify(
     import ray.data
 
     wanted = wanted or Wanted()
-    data = _checked(model, wanted)
+    data = read_model(model).data
+    with Classifier(data, threads=1) as classifier:
+        _answers(classifier, [], wanted)  # what is wrong is said here, and not by every actor
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    dataset = source if isinstance(source, ray.data.Dataset) else _of_paths(list_images(source), skip)
-    if dataset is source and skip:
-        skipped = frozenset(skip)
-        dataset = dataset.filter(lambda row: row["path"] not in skipped)
+    dataset, skipped = source, frozenset(skip)
+    if not isinstance(source, ray.data.Dataset):
+        dataset = ray.data.from_arrow(_blocks([path for path in list_images(source) if path not in skipped]))
+    elif skipped:
+        dataset = source.filter(lambda row: row["path"] not in skipped)
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call,unused-ignore]
     room = max(1, int(resources.get("CPU", 1)) // wanted.threads)
     return dataset.map_batches(
@@ -101,24 +106,13 @@ def classify(
     )
 
 
-def _checked(model: str | os.PathLike[str] | bytes, wanted: Wanted) -> bytes:
-    """The bytes of the model, once it has been opened: what is wrong is said here, and not by every actor."""
-    data = read_model(model).data
-    with Classifier(data, threads=1) as classifier:
-        _results(classifier, [], wanted)
-    return data
-
-
-def _of_paths(paths: Sequence[str], skip: Collection[str]) -> Any:
+def _blocks(paths: Sequence[str]) -> list[Any]:
+    """Tables of paths, one or more."""
     import pyarrow as pa
-    import ray.data
 
-    skipped = frozenset(skip)
-    left = [path for path in paths if path not in skipped]
-    size = min(_BLOCK, max(1, math.ceil(len(left) / _BLOCKS)))
+    size = min(_BLOCK, max(1, math.ceil(len(paths) / _BLOCKS)))
     schema = pa.schema([("path", pa.string())])
-    blocks = [pa.table({"path": left[start : start + size]}, schema) for start in range(0, max(1, len(left)), size)]
-    return ray.data.from_arrow(blocks)
+    return [pa.table({"path": paths[start : start + size]}, schema) for start in range(0, max(1, len(paths)), size)]
 
 
 class _Actor:
@@ -133,29 +127,14 @@ class _Actor:
     def __call__(self, table: Any) -> Any:
         paths = table.column("path").to_pylist()
         sources = table.column("bytes").to_pylist() if "bytes" in table.column_names else paths
-        return _table(paths, _results(self._classifier, sources, self._wanted))
+        return _table(paths, list(_answers(self._classifier, fetched(sources, self._wanted.limits), self._wanted)))
 
 
-def _results(classifier: Classifier, sources: Sequence[Source], wanted: Wanted) -> list[Result]:
-    """The results of `classify_many`, where files of object stores are read ahead, and may fail too."""
-    failed: dict[int, ImageError] = {}
-    fetched: Iterable[Source] = sources
-    if any(map(is_remote, sources)):
-        fetched = ordered_map(lambda each: fetch(each, wanted.limits) if is_remote(each) else each, sources, _WAITING)
-
-    def good() -> Iterator[bytes | str]:
-        for place, source in enumerate(fetched):
-            if isinstance(source, ImageError):
-                failed[place] = source
-            else:
-                yield source
-
-    answers = classifier.classify_many(
-        good(), wanted.top_k, threshold=wanted.threshold, min_familiarity=wanted.min_familiarity,
+def _answers(classifier: Classifier, images: Iterable[bytes | str | ImageError], wanted: Wanted) -> Iterator[Result]:
+    return classifier.classify_many(
+        images, wanted.top_k, threshold=wanted.threshold, min_familiarity=wanted.min_familiarity,
         embedding=wanted.embedding,
     )  # fmt: skip
-    found = collections.deque(answers)
-    return [failed[place] if place in failed else found.popleft() for place in range(len(sources))]
 
 
 def _table(paths: Sequence[str], results: Sequence[Result]) -> Any:
@@ -167,19 +146,8 @@ def _table(paths: Sequence[str], results: Sequence[Result]) -> Any:
          ("abstained", pa.bool_()), ("reason", pa.string()), ("familiarity", pa.float64()), ("error", pa.string()),
          ("embedding", pa.list_(pa.float32()))]
     )  # fmt: skip
-    rows = [{"path": path} | _row(result) for path, result in zip(paths, results, strict=True)]
+    rows = [
+        {"path": path, "embedding": getattr(result, "embedding", None)} | row_of(result)
+        for path, result in zip(paths, results, strict=True)
+    ]
     return pa.Table.from_pylist(rows, schema)
-
-
-def _row(result: Result) -> dict[str, object]:
-    if isinstance(result, ImageError):
-        return {"top": [], "abstained": False, "error": result.reason}
-    return {
-        "label": result.label,
-        "probability": result.probability,
-        "top": [dataclasses.asdict(score) for score in result.top],
-        "abstained": result.abstained,
-        "reason": result.reason,
-        "familiarity": result.familiarity,
-        "embedding": result.embedding,
-    }

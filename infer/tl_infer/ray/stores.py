@@ -1,12 +1,15 @@
 """Paths of images, on this machine or in an object store, and what is in those of a store."""
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import TypeGuard
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeGuard
 
 from tl_infer.errors import ImageError, InputPathError, first_line
 from tl_infer.limits import Limits
 from tl_infer.system.finding import find_files
+from tl_infer.system.parallel import ordered_map
+
+_WAITING: Final = 16  # files that are read at a time
 
 
 def is_remote(path: object) -> TypeGuard[str]:
@@ -47,8 +50,14 @@ def _found(path: str) -> Iterator[str]:
     yield from (path.rstrip("/") + each.removeprefix(name.rstrip("/")) for each in names)
 
 
-def fetch(uri: str, limits: Limits) -> bytes | ImageError:
-    """The bytes of a file in an object store, or why they cannot be had."""
+def fetched(sources: Sequence[bytes | str], limits: Limits) -> Iterable[bytes | str | ImageError]:
+    """The sources; those in an object store as their bytes, read ahead, or why they cannot be had."""
+    if not any(map(is_remote, sources)):
+        return sources
+    return ordered_map(lambda each: _fetch(each, limits) if is_remote(each) else each, sources, _WAITING)
+
+
+def _fetch(uri: str, limits: Limits) -> bytes | ImageError:
     from pyarrow import fs
 
     try:

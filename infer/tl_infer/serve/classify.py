@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tl_infer.errors import ImageError
-from tl_infer.results import Classification
+from tl_infer.results import row_of
 from tl_infer.serve.answering import Answering, Wanted, status_of
 from tl_infer.serve.bodies import Bodies, uploads_of
 from tl_infer.serve.models import Model, Models
@@ -33,11 +33,11 @@ class Classify:
             results = await self._answering.answers(request, model, images, wanted)
         if uploads is not None:
             named = zip(uploads, results, strict=True)
-            return JSONResponse(about | {"results": [{"name": upload.name} | _values(each) for upload, each in named]})
+            return JSONResponse(about | {"results": [{"name": upload.name} | row_of(each) for upload, each in named]})
         (result,) = results
         if isinstance(result, ImageError):
             raise RefusedError(status_of(result), result.reason)
-        return JSONResponse(about | _values(result))
+        return JSONResponse(about | row_of(result))
 
     def _model(self, request: Request) -> Model:
         names = self._models.names
@@ -69,19 +69,3 @@ def _number(request: Request, name: str) -> float | None:
         return None if text is None else float(text)
     except ValueError as error:
         raise bad_request(name, text, "0 to 1") from error
-
-
-def _values(result: Classification | ImageError) -> dict[str, object]:
-    """A row of results, with the names that `tl-infer` gives them in JSONL."""
-    if isinstance(result, ImageError):
-        nothing = dict.fromkeys(("label", "probability", "reason", "familiarity"))
-        return nothing | {"top": [], "abstained": False, "error": result.reason}
-    return {
-        "label": result.label,
-        "probability": result.probability,
-        "top": [{"label": score.label, "probability": score.probability} for score in result.top],
-        "abstained": result.abstained,
-        "reason": result.reason,
-        "familiarity": result.familiarity,
-        "error": None,
-    }

@@ -145,8 +145,7 @@ class TrainConfig:
         """Those of the fields `names` that change nothing in this mode."""
         mode = self.model.mode
         idle = set() if mode == "auto" or self.model.compares else {"time_limit"}
-        if mode not in TRAINS_STAGES:
-            idle.add("freeze_until")
+        idle.add("devices" if mode in TRAINS_STAGES else "freeze_until")
         if not self.takes_steps:
             idle |= {found.name for found in options_of(StepsConfig)}
         return [name for name in names if name in idle]

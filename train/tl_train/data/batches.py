@@ -1,7 +1,7 @@
 """Batches: which images make up each step of an epoch, and their tensors, preprocessed ahead of the network."""
 
-import dataclasses
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -13,13 +13,12 @@ from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.config import TrainConfig
 from tl_train.data.samples import Sample, labels_of, targets_of
 from tl_train.preprocess.graph import Preprocessor
-from tl_train.progress import Progress
 
-# Decoded images are kept in memory for the next epoch up to this many bytes.
+# Decoded images of a part are kept in memory for the next epoch up to this many bytes.
 KEPT_BYTES = 1 << 29
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-Change = Callable[[Pixels, int], Pixels]
+Load = Callable[[Sample, int], Pixels]
 
 
 def batches(order: Sequence[int], batch_size: int, smallest: int = 2) -> Iterator[Sequence[int]]:
@@ -42,21 +41,34 @@ def seed_of(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def kept_in_memory(samples: Sequence[Sample], progress: Progress) -> list[Sample]:
-    """The samples, with their pixels as far as `KEPT_BYTES` allows; the others are decoded again for each use.
+class KeptImages:
+    """Loads images and keeps them for the next epoch, as far as there is room; the others are decoded each time.
 
-    Raises:
-        ImageError: an image that could be read before cannot any more.
-
+    Only what is asked for is decoded: of several processes that share an epoch, each one's share. Thread-safe.
     """
-    kept, kept_bytes = list(samples), 0
-    decoded = ordered_map(Sample.load, samples, available_threads())
-    for place, pixels in enumerate(progress.steps(decoded, "Decoding images", len(samples))):
-        kept_bytes += pixels.nbytes
-        if kept_bytes > KEPT_BYTES:
-            break
-        kept[place] = dataclasses.replace(samples[place], pixels=pixels)
-    return kept
+
+    def __init__(self, limit_bytes: int = KEPT_BYTES) -> None:
+        self._left_bytes, self._lock = limit_bytes, threading.Lock()
+        self._kept: dict[str, Pixels] = {}
+
+    def __call__(self, sample: Sample) -> Pixels:
+        """The image: uint8 (H, W, 3).
+
+        Raises:
+            ImageError: an image that could be read before cannot any more.
+
+        """
+        if sample.pixels is not None:
+            return sample.pixels
+        kept = self._kept.get(sample.name)
+        if kept is not None:
+            return kept
+        pixels = sample.load()
+        with self._lock:
+            if pixels.nbytes <= self._left_bytes and sample.name not in self._kept:
+                self._left_bytes -= pixels.nbytes
+                self._kept[sample.name] = pixels
+        return pixels
 
 
 def truth_of(samples: Sequence[Sample]) -> torch.Tensor:
@@ -71,7 +83,7 @@ def load_batches(
     preprocessor: Preprocessor,
     parts: Sequence[Sequence[int]],
     device: torch.device,
-    change: Change | None = None,
+    load: Load | None = None,
     layout: torch.memory_format = torch.channels_last,
 ) -> Iterator[Batch]:
     """Batches of preprocessed images, float32 (N, 3, h, w), with what is true of them; see `truth_of`.
@@ -83,16 +95,16 @@ def load_batches(
         preprocessor: makes the network's input.
         parts: the indices of each batch.
         device: where the batches go.
-        change: what to do to an image before preprocessing, given its pixels and index; nothing when None.
+        load: gives the pixels of a sample with its index, changed or kept in memory; None for those of its file.
         layout: of the images in memory.
 
     """
 
-    def load(index: int) -> npt.NDArray[np.float32]:
-        pixels = samples[index].load()
-        return preprocessor(pixels if change is None else change(pixels, index))
+    def tensor(index: int) -> npt.NDArray[np.float32]:
+        sample = samples[index]
+        return preprocessor(sample.load() if load is None else load(sample, index))
 
-    tensors = ordered_map(load, (index for part in parts for index in part), available_threads())
+    tensors = ordered_map(tensor, (index for part in parts for index in part), available_threads())
     for part in parts:
         stacked = np.stack([next(tensors) for _ in part])
         images = torch.from_numpy(stacked).to(device, memory_format=layout)

@@ -17,6 +17,7 @@ from tl_train.run_folder.result import TrainResult
 from tl_train.run_folder.workplace import Workplace
 from tl_train.tables import aligned, write_csv
 from tl_train.tensorboard import TensorBoardProgress
+from tl_train.training.processes import is_first_process
 
 _CSV_HEADER = (
     "recipe", "seeds", "part", "accuracy_mean", "accuracy_stdev", "accuracy_min", "accuracy_max", "log_loss_mean",
@@ -103,22 +104,28 @@ def compare(
             raise ConfigError(
                 f"{name}: runs with multi_label cannot be compared by their accuracy; train one at a time"
             )
-    progress = progress or Progress()
+    progress, is_first = progress or Progress(), is_first_process()
     found: list[RecipeResult] = []
     for name, config in recipes.items():
         results = []
         for seed in range(config.seed, config.seed + seeds):
             progress.note(f"--- {name}, seed {seed}")
             folder = out / f"{_folder_name(name)}-seed{seed}"
-            events = Workplace.at(folder).work.events_folder
-            watched = TensorBoardProgress(progress, events) if tensorboard else progress
+            watched = progress
+            if tensorboard and is_first:
+                watched = TensorBoardProgress(progress, Workplace.at(folder).work.events_folder)
             seeded = dataclasses.replace(config, seed=seed)
             results.append(train(seeded, folder, overwrite=overwrite, progress=watched))
         found.append(_result(name, results))
-        write_csv(out / "comparison.csv", _CSV_HEADER, map(_csv_row, found))
-        best = max(result.accuracy for result in found)
-        write_text(out / "comparison.html", render_html(_TEMPLATE, data=config.data.source, results=found, best=best))
+        if is_first:
+            _write(found, config.data.source, out)
     return found
+
+
+def _write(found: Sequence[RecipeResult], data: str, out: Path) -> None:
+    write_csv(out / "comparison.csv", _CSV_HEADER, map(_csv_row, found))
+    best = max(result.accuracy for result in found)
+    write_text(out / "comparison.html", render_html(_TEMPLATE, data=data, results=found, best=best))
 
 
 def as_text(results: Sequence[RecipeResult]) -> str:

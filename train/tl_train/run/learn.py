@@ -17,7 +17,7 @@ from tl_train.progress import Progress
 from tl_train.run_folder.result import Tried
 from tl_train.setup import Setup
 from tl_train.training.partial.partial import HELD_BACK_SHARE, PartialFit, train_partial
-from tl_train.training.processes import launch
+from tl_train.training.processes import launch, shared
 from tl_train.training.step_form import StepForm, choose_form, usual_form
 
 # Of the time that is left, what the epochs may take; then come the figures of the held-out images, and the report.
@@ -85,20 +85,41 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
     fit = fit_multi_label_head if setup.dataset.has_several else fit_head
     head = fit(setup, progress) if features_suffice(setup.config) else FittedHead([])
     of_head = Learned(History(head.epochs, len(head.epochs)), head, time.perf_counter() - started)
-    if mode == "head" and head.epochs:
-        learned = of_head
+    needs_all = mode not in TRAINS_STAGES and not (mode == "head" and head.epochs)
+    shared(setup.for_others() if needs_all else None)
+    if needs_all:
+        form = choose_form(setup, out, progress)
+        learned = dataclasses.replace(of_head, history=_learn_all(setup, form, out, progress), form=form)
     elif mode in TRAINS_STAGES:
         learned = _learn_stages(setup, of_head, out, progress, deadline)
     else:
-        from tl_train.training.epochs import train_epochs  # which imports lightning
-
-        form = choose_form(setup, out, progress)
-        fabric = launch(setup.config.steps, form.precision)
-        history = train_epochs(fabric, setup, out, progress, form.memory_format)
-        learned = dataclasses.replace(of_head, history=history, form=form)
+        learned = of_head
     if not all(math.isfinite(row.train_loss) for row in learned.history.epochs):
         raise TrainingError(f"the loss is NaN or infinite: training diverged; lower --lr ({setup.config.steps.lr:g})")
     return learned
+
+
+def learn_along(out: Path) -> None:
+    """What the other processes of a run do while the first one is in `learn`: their share of the steps, if any.
+
+    Args:
+        out: the run's folder, which they leave alone.
+
+    Raises:
+        TlError: what training raises.
+
+    """
+    setup: Setup | None = shared(None)
+    if setup is not None:
+        _learn_all(setup, usual_form(setup), out, Progress())
+
+
+def _learn_all(setup: Setup, form: StepForm, out: Path, progress: Progress) -> History:
+    """Epochs on the images themselves, in all processes."""
+    from tl_train.training.epochs import train_epochs  # which imports lightning
+
+    fabric = launch(form.precision, setup.config.steps.devices)
+    return train_epochs(fabric, setup, out, progress, form.memory_format)
 
 
 def _learn_stages(setup: Setup, of_head: Learned, out: Path, progress: Progress, deadline: float) -> Learned:
@@ -113,7 +134,7 @@ def _learn_stages(setup: Setup, of_head: Learned, out: Path, progress: Progress,
     kept = {name: tensor.clone() for name, tensor in given.items()}
     try:
         fit = functools.partial(fit_head_on, setup)
-        fabric = launch(setup.config.steps, usual_form(setup).precision)
+        fabric = launch(usual_form(setup).precision)
         stages = train_partial(fabric, setup, fit, out, progress, limit_s)
     except KeyboardInterrupt:
         if not is_auto:

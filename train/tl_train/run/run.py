@@ -17,7 +17,7 @@ from tl_train.run.choose_architecture import compare_architectures, with_chosen
 from tl_train.run.familiarity import fit_and_try
 from tl_train.run.judge import TrainedNetwork, calibrate, evaluate_held_out, suspects
 from tl_train.run.judge_labels import judged_labels
-from tl_train.run.learn import learn
+from tl_train.run.learn import learn, learn_along
 from tl_train.run.prepare import prepare
 from tl_train.run_folder.compared import ComparedArchitecture, load_compared, save_compared
 from tl_train.run_folder.folder import RunFolder
@@ -29,7 +29,7 @@ from tl_train.run_folder.workplace import Workplace
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
 from tl_train.training.memory import return_freed_memory
-from tl_train.training.processes import is_first_process
+from tl_train.training.processes import check_processes, is_first_process, shared, with_others
 
 
 def train(
@@ -42,6 +42,8 @@ def train(
     command: str = "",
 ) -> TrainResult:
     """Fine-tune a network on images and write the run to `out`.
+
+    With several devices the whole program runs once in each process, and all of them come to the same result.
 
     Args:
         config: every choice of the run.
@@ -56,31 +58,40 @@ def train(
 
     """
     progress, deadline = progress or Progress(), time.monotonic() + 60 * config.model.time_limit
-    first, place = is_first_process(), Workplace.at(out)
-    if first:
-        place.check(config, overwrite=overwrite, resume=resume)
-    compared = _compare(config, place, progress, stored=resume or not first)
+    check_processes(config.steps.devices)
+    if not is_first_process():
+        return _train_along(config, out)
+    place = Workplace.at(out)
+    place.check(config, overwrite=overwrite, resume=resume)
+    compared = _compare(config, place, progress, stored=resume)
     setup = prepare(with_chosen(config, compared) if compared else config, progress)
     # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
     _begin(config, setup, place, progress, resume=resume)
-    if first and compared:
+    if compared:
         save_compared(place.work.architectures_file, compared)
 
-    return_freed_memory()
-    started = time.perf_counter()
-    learned = learn(setup, place.work.path, progress, deadline)
-    seconds = time.perf_counter() - started
-    return_freed_memory()
-    network = TrainedNetwork(setup, learned)
-    if setup.dataset.has_several:
-        result, save = judged_labels(network, out, seconds, progress), save_multi_label_run
-    else:
-        result, save = _judged(network, out, compared, seconds, progress), save_run
-    if first:
+    with with_others(config.steps.devices):
+        return_freed_memory()
+        started = time.perf_counter()
+        learned = learn(setup, place.work.path, progress, deadline)
+        seconds = time.perf_counter() - started
+        return_freed_memory()
+        network = TrainedNetwork(setup, learned)
+        if setup.dataset.has_several:
+            result, save = judged_labels(network, out, seconds, progress), save_multi_label_run
+        else:
+            result, save = _judged(network, out, compared, seconds, progress), save_run
         save(result, place.work, setup, command)
         discard_checkpoints(place.work.path)
         place.finish()
-    return result
+        return shared(result)
+
+
+def _train_along(config: TrainConfig, out: Path) -> TrainResult:
+    """A run in any process but the first, which finds the images, judges the network and writes the folder."""
+    with with_others(config.steps.devices):
+        learn_along(out)
+        return shared(None)
 
 
 def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress | None = None) -> Preflight:
@@ -111,13 +122,12 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
 
 def _begin(config: TrainConfig, setup: Setup, place: Workplace, progress: Progress, *, resume: bool) -> None:
     """Say what is trained on, and put down what is known before anything is learned."""
-    first = is_first_process()
-    if first and not resume:
+    if not resume:
         place.start(config)
         _report_preflight(setup.findings, place.work, progress)
         _report_fixes(setup, place.work, progress)
     progress.note(_opening(setup))
-    if first and resume:
+    if resume:
         _go_on(config, setup, place, progress)
 
 

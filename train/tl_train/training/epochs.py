@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tl_train.config import TrainConfig
 from tl_train.config.groups import StepsConfig
-from tl_train.data.batches import Change, epoch_batches, kept_in_memory, load_batches, seed_of
+from tl_train.data.batches import KEPT_BYTES, KeptImages, Load, epoch_batches, load_batches, seed_of
 from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample
 from tl_train.errors import TrainingError
@@ -29,6 +29,7 @@ from tl_train.training.checkpoints import check_optimizer, epochs_of, load_check
 from tl_train.training.loop import Step, train_one_epoch
 from tl_train.training.optim import class_weights, make_average, make_optimizer
 from tl_train.training.predict import evaluate
+from tl_train.training.processes import processes_here, shared
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,7 +89,7 @@ def train_epochs(
     Args:
         fabric: device, precision, processes; already launched.
         setup: the run; trains on `train`, watches `val`, never sees `test`. Its network is on the CPU afterwards.
-        out: the run's folder; continued from its checkpoint where there is one.
+        out: the run's folder, for the first process; continued from its checkpoint where there is one.
         progress: how to show what goes on.
         layout: of images and weights in memory.
 
@@ -101,7 +102,8 @@ def train_epochs(
     config = setup.config
     setup.network.module.to(memory_format=layout)
     state = _first_state(fabric, setup, config.steps)
-    if stored := load_checkpoint(out, setup.identity, progress):
+    is_first = fabric.global_rank == 0
+    if stored := shared(load_checkpoint(out, setup.identity, progress) if is_first else None):
         with restoring(out):
             state.restore(stored)
         progress.note(f"Continuing after epoch {len(state.history)}")
@@ -113,7 +115,7 @@ def train_epochs(
         state.history.append(row)
         state.remember_best(config.steps.patience)
         progress.epoch(row)
-        if fabric.global_rank == 0:
+        if is_first:
             save_checkpoint(out, row.epoch, setup.identity, state.to_checkpoint())
     return _finish(state)
 
@@ -145,9 +147,8 @@ class _Course:
         self, fabric: Fabric, setup: Setup, state: _State, progress: Progress, layout: torch.memory_format
     ) -> None:
         self._fabric, self._setup, self._state, self._progress = fabric, setup, state, progress
+        self._train_images, self._val_images = (KeptImages(KEPT_BYTES // processes_here()) for _ in range(2))
         dataset = setup.dataset
-        train, val = (kept_in_memory(part, progress) for part in (dataset.train, dataset.val))
-        self._dataset = dataclasses.replace(dataset, train=train, val=val)
         weights = class_weights(setup.config.model.class_weights, dataset.train, len(dataset.labels))
         self._class_weights = None if weights is None else weights.to(fabric.device)
         self._layout = layout
@@ -159,13 +160,13 @@ class _Course:
         config, preprocessor = self._setup.config, self._setup.preprocessor
         number, started = len(self._state.history) + 1, time.perf_counter()
         step = self._step(number)
-        train, val = _epoch_parts(self._dataset, config, number)
+        train, val = _epoch_parts(self._setup.dataset, config, number)
         fabric = self._fabric
         own = [part[fabric.global_rank :: fabric.world_size] for part in epoch_batches(len(train), config, number)]
         # Dropout and the like: each epoch and process its own numbers, the same ones after a resume.
         torch.manual_seed(seed_of(config.seed, number, 1 + fabric.global_rank))
         stream = self._progress.steps(
-            load_batches(train, preprocessor, own, fabric.device, _augmentation(config, number), self._layout),
+            load_batches(train, preprocessor, own, fabric.device, self._load(number), self._layout),
             f"Epoch {number}/{config.steps.epochs}",
             len(own),
         )
@@ -175,8 +176,18 @@ class _Course:
             raise TrainingError(
                 f"epoch {number}: the loss is {loss}, training has diverged; lower --lr ({config.steps.lr:g})"
             )
-        val_loss, val_accuracy = evaluate(self._state.judged, val, preprocessor) if val else (None, None)
+        val_loss, val_accuracy = None, None
+        if val:
+            val_loss, val_accuracy = evaluate(fabric, self._state.judged, val, preprocessor, self._val_images)
         return Epoch(number, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
+
+    def _load(self, number: int) -> Load:
+        """Gives the images of an epoch, each changed by a seed of its own: threads and resuming change nothing."""
+        kept, config = self._train_images, self._setup.config
+        augmentation = make_augmentation(config.steps.augment)
+        if augmentation is None:
+            return lambda sample, _: kept(sample)
+        return lambda sample, index: augmentation(kept(sample), seed_of(config.seed, number, 2, index))
 
     def _step(self, number: int) -> Step:
         """The parts of a step; the network is wrapped anew where other parameters learn."""
@@ -197,14 +208,6 @@ def _epoch_parts(dataset: Dataset, config: TrainConfig, number: int) -> tuple[Se
     held_back = set(order[: max(1, round(config.data.val_share * len(pool)))].tolist())
     kept = [sample for i, sample in enumerate(pool) if i not in held_back]
     return kept, [pool[i] for i in sorted(held_back)]
-
-
-def _augmentation(config: TrainConfig, number: int) -> Change | None:
-    """The random changes of this epoch: of each image by its own seed, so threads and resuming change nothing."""
-    augmentation = make_augmentation(config.steps.augment)
-    if augmentation is None:
-        return None
-    return lambda pixels, index: augmentation(pixels, seed_of(config.seed, number, 2, index))
 
 
 def _stopped(state: _State, patience: int | None) -> bool:

@@ -1,40 +1,78 @@
 """Run inference on images: the logits of a network, their loss and accuracy, its embeddings."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from tl_train.data.batches import batches, load_batches, truth_of
+from tl_train.data.batches import KeptImages, Load, batches, load_batches, truth_of
 from tl_train.data.samples import Sample
 from tl_train.models.network import Network
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.training.losses import count_right, mean_loss
+from tl_train.training.processes import gathered
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # which takes seconds to import
+
+Logits = npt.NDArray[np.float32]
 
 # Small enough that the allocator keeps the largest activations between batches, instead of giving them back to the
 # kernel: at 224 px faster than batches of 32, in 0.6 GB less.
 EVAL_BATCH_SIZE = 8
 
 
-def evaluate(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> tuple[float, float]:
-    """Mean loss and accuracy over the samples; see `mean_loss` and `count_right`."""
-    logits, truth = torch.from_numpy(predict(module, samples, preprocessor)), truth_of(samples)
+def evaluate(
+    fabric: Fabric, module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor, kept: KeptImages
+) -> tuple[float, float]:
+    """Mean loss and accuracy over the samples, the same in all processes; see `mean_loss` and `count_right`.
+
+    Args:
+        fabric: the processes; each runs the network on its share of the samples.
+        module: the network, which is left in evaluation mode.
+        samples: one or more.
+        preprocessor: makes the network's input.
+        kept: loads the images of this process.
+
+    """
+    parts = _parts(samples)
+    own = parts[fabric.global_rank :: fabric.world_size]
+    found = gathered(list(_logits(module, samples, preprocessor, own, kept)))
+    in_order = [found[place % len(found)][place // len(found)] for place in range(len(parts))]
+    logits, truth = torch.from_numpy(np.concatenate(in_order)), truth_of(samples)
     right, answers = count_right(logits, truth)
     return mean_loss(logits, truth).item(), right / answers
 
 
-def predict(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> npt.NDArray[np.float32]:
+def predict(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> Logits:
     """Logits of the samples: float32 (N, C), in their order. Leaves the network in evaluation mode."""
+    return np.concatenate(list(_logits(module, samples, preprocessor, _parts(samples))))
+
+
+def _parts(samples: Sequence[Sample]) -> list[Sequence[int]]:
+    return list(batches(range(len(samples)), EVAL_BATCH_SIZE))
+
+
+def _logits(
+    module: nn.Module,
+    samples: Sequence[Sample],
+    preprocessor: Preprocessor,
+    parts: Sequence[Sequence[int]],
+    kept: KeptImages | None = None,
+) -> Iterator[Logits]:
+    """The logits of each part, float32 (n, C)."""
     device = next(module.parameters()).device
+    load: Load | None = None if kept is None else lambda sample, _: kept(sample)
     module.eval()
-    with torch.inference_mode():
-        parts = list(batches(range(len(samples)), EVAL_BATCH_SIZE))
-        stream = load_batches(samples, preprocessor, parts, device)
-        results = [module(images).float().cpu().numpy() for images, _ in stream]
-    logits: npt.NDArray[np.float32] = np.concatenate(results)
-    return logits
+    for images, _ in load_batches(samples, preprocessor, parts, device, load):
+        with torch.inference_mode():
+            logits: Logits = module(images).float().cpu().numpy()
+        yield logits
 
 
 def predict_and_embed(
