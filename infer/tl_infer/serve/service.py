@@ -61,8 +61,8 @@ def listen(settings: Settings) -> socket.socket:
         # Python adds the address to the system's words; a name that is not known has a number of its own.
         reason = os.strerror(number) if number in errno.errorcode else first_line(error)
         raise ListenError(f"{settings.host}:{settings.port}: cannot listen there: {reason}") from error
-    # asyncio does this for sockets that it makes itself; what is accepted inherits it. Without it the body of an answer,
-    # sent after the head, waits until the client acknowledges the head: 40 ms.
+    # asyncio does this for sockets that it makes itself; what is accepted inherits it. Without it the body of an
+    # answer, sent after the head, waits until the client acknowledges the head: 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
