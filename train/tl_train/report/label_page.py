@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
 from tl_infer.images import Pixels
 from tl_train.evaluation.label_decisions import LabelDecisions
 from tl_train.evaluation.multi_label import LabelEvaluation, LabelScore
 from tl_train.history import Epoch
+from tl_train.report import alt_texts
+from tl_train.report.drawing import Described
 from tl_train.report.label_figures import co_occurrence, precision_recall
 from tl_train.report.markup import render_html, svg_uri
 from tl_train.report.thumbnails import thumbnail_uri
@@ -46,7 +47,7 @@ class LabelPage:
     title: str
     labels: Sequence[str]
     history: Sequence[Epoch]
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Described]
     facts: Mapping[str, object]
     decisions: LabelDecisions
     evaluation: LabelEvaluation | None
@@ -85,7 +86,7 @@ class _Row:
 
 def render_label_page(page: LabelPage) -> str:
     """The page as HTML; needs no other file and no network. The same page gives the same text."""
-    drawn = {caption: svg_uri(figure) for caption, figure in page.figures.items()}
+    drawn = {caption: (svg_uri(drawn.figure), drawn.words) for caption, drawn in page.figures.items()}
     judged = _judged(page, page.evaluation) if page.evaluation else {}
     return render_html("label_report.html.j2", page=page, figures=drawn, **judged)
 
@@ -102,6 +103,7 @@ def _judged(page: LabelPage, evaluation: LabelEvaluation) -> dict[str, Any]:
         "images": len(evaluation.answers),
         "rows": [rows[place] for place in worst_first[:_MAX_ROWS]] if len(rows) > _MAX_ROWS else rows,
         "precision_recall": svg_uri(precision_recall(evaluation, page.labels)),
+        "precision_recall_words": alt_texts.of_precision_recall(evaluation, page.labels),
         "co_occurrence": evaluation.co_occurrence().tolist() if is_listed else None,
         "co_occurrence_figure": None if is_listed else svg_uri(co_occurrence(evaluation, page.labels)),
         "mistakes": [_mistakes(page, evaluation, place) for place in worst_first[:_MAX_SHOWN_LABELS]],
