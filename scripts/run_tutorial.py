@@ -17,8 +17,6 @@ ROOT = Path(__file__).parents[1]
 PAGE, PICTURES = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "pictures"
 FIGURES = {
     "runs/chapter/classification.png": "tutorial-chapter-predictions.png",
-    "runs/chapter/probabilities.png": "tutorial-chapter-probabilities.png",
-    "runs/chapter/curves.png": "tutorial-chapter-curves.png",
     "runs/frozen/classification.png": "tutorial-frozen-predictions.png",
     "runs/named/classification.png": "tutorial-named-predictions.png",
 }

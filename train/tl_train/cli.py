@@ -31,8 +31,8 @@ Exit codes: 0 trained, 1 fatal, 2 wrong usage, 130 interrupted,
 \b
 Examples:
   tl-train digits --out runs/digits
-  tl-train photos/ --out runs/photos     (photos/cat/*.jpg, photos/dog/*.jpg, ...)
-  tl-train photos/ --out runs/compared --recipe head --recipe gradual --seeds 3
+  tl-train photos/ --out runs/photos (photos/cat/1.jpg, photos/dog/2.jpg, ...)
+  tl-train photos/ --out runs/both --recipe head --recipe gradual --seeds 3
 
 \b
 Then:
