@@ -8,7 +8,11 @@ empty :=
 export TL_OTHER_PYTHONS ?= $(subst $(empty) $(empty),:,$(wildcard $(CURDIR)/build/runtimes/*/bin/python))
 export TL_PLAYWRIGHT ?= $(wildcard $(CURDIR)/build/browser)
 
-.PHONY: demo test check lint test-runtime test-lowest fuzz callers other-runtimes scaling test-scaling page-runtime browser docs release clean
+# What the tests need beside the dependency group `dev`.
+EXTRAS := export,fast,heif,serve,tensorboard
+
+.PHONY: demo test check lint coverage test-runtime test-lowest fuzz callers other-runtimes scaling test-scaling page-runtime \
+  browser docs pictures release dist clean
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
@@ -39,6 +43,10 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Programs that a test starts are measured, too; so this takes longer than `make test`, and is a target of its own.
+coverage: $(VENV)/.dev  ## Lines and branches that the tests run; fails below what pyproject.toml demands; the pages are in build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal --cov --cov-report=html --cov-report=term:skip-covered
+
 test-runtime:  ## The built wheel with only its base dependencies, in a small environment of its own
 	rm -rf build/runtime
 	$(PYTHON) -m venv build/runtime
@@ -51,7 +59,8 @@ test-lowest:  ## The suite with the oldest versions that pyproject.toml allows
 	rm -rf build/lowest
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/pip install --quiet --disable-pip-version-check uv
-	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct \
+	  --group dev -e '.[$(EXTRAS)]'
 	OMP_NUM_THREADS=1 build/lowest/bin/pytest --numprocesses auto --dist worksteal
 
 SECONDS := 60
@@ -83,35 +92,40 @@ page-runtime: $(VENV)/.export  ## Before building the wheel: what `tl-export --p
 	fetch(Path("export/tl_export/page/runtime"))'
 
 docs: $(VENV)/.dev  ## The documentation as a site, in build/site; strict: a broken link is an error
-	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/pip install --quiet --group docs
+	$(BIN)/pip install --quiet --disable-pip-version-check --group docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-# Then look at the diff, commit and tag. The wheel is installed into a clean environment and run.
-release: test page-runtime  ## make release VERSION=0.2.0: version, changelog, wheel and sdist, checked
+pictures: docs  ## Runs the tutorial and the three programs, and makes the pictures of the documentation of what comes out; ten minutes
+	$(BIN)/python scripts/run_tutorial.py build/tutorial
+	$(BIN)/python scripts/make_terminal_pictures.py build/terminal
+
+# Then look at the diff, commit and tag; publishing is left to you.
+release: test  ## make release VERSION=0.2.0: tested, version and changelog cut, wheel and sdist in dist/, checked
 	$(BIN)/python scripts/cut_release.py $(VERSION)
+	$(MAKE) --no-print-directory dist
+
+dist: $(VENV)/.dev page-runtime  ## Wheel and sdist of the version that the sources have, checked, and the wheel tried in a clean environment
 	rm -rf dist build/release
 	$(PYTHON) -m venv build/release
 	build/release/bin/pip install --quiet --disable-pip-version-check build twine check-wheel-contents
 	build/release/bin/python -m build --quiet .
 	build/release/bin/twine check --strict dist/*
 	build/release/bin/check-wheel-contents dist/*.whl
-	$(PYTHON) -m venv build/release/clean
-	build/release/clean/bin/pip install --quiet --disable-pip-version-check dist/*.whl
-	build/release/clean/bin/tl-infer --version
+	$(BIN)/python scripts/try_wheel.py dist/*.whl build/release/clean
 
 clean:
 	rm -rf $(VENV) build dist $(DEMO)
 
-# One environment; a stamp per extra says what is in it.
+# One environment; a stamp says what is in it. Dependency groups need pip 25.1.
 $(VENV)/.export: pyproject.toml
-	$(MAKE) --no-print-directory install EXTRA=export
+	$(MAKE) --no-print-directory install STAMP=$@ WHAT="--editable .[export]"
 
 $(VENV)/.dev: pyproject.toml
-	$(MAKE) --no-print-directory install EXTRA=dev
+	$(MAKE) --no-print-directory install STAMP=$@ WHAT="--group dev --editable .[$(EXTRAS)]"
 
 .PHONY: install
 install:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
-	touch $(VENV)/.$(EXTRA)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(WHAT)
+	touch $(STAMP)

@@ -13,7 +13,8 @@ from tl_infer.cli.streams import summary
 from tl_infer.limits import parse_formats
 
 _EPILOG = """\b
-Exit codes: 0 written and proven, 1 fatal (nothing is written then), 2 wrong usage, 130 interrupted.
+Exit codes: 0 written and proven, 1 fatal (nothing is written then),
+2 wrong usage, 130 interrupted.
 
 \b
 Examples:

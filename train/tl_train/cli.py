@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from tl_train.progress import Progress
 
 _EPILOG = """\b
-Exit codes: 0 trained, 1 fatal, 2 wrong usage, 130 interrupted, 143 terminated; an interrupted run
-continues with --resume.
+Exit codes: 0 trained, 1 fatal, 2 wrong usage, 130 interrupted,
+143 terminated; an interrupted run continues with --resume.
 
 \b
 Examples:
   tl-train digits --out runs/digits
-  tl-train photos/ --out runs/photos       (photos/cat/*.jpg, photos/dog/*.jpg, ...)
-  tl-train photos/ --out runs/comparison --recipe head --recipe gradual --seeds 3
+  tl-train photos/ --out runs/photos (photos/cat/1.jpg, photos/dog/2.jpg, ...)
+  tl-train photos/ --out runs/both --recipe head --recipe gradual --seeds 3
 
 \b
 Then:

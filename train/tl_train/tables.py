@@ -75,5 +75,8 @@ def aligned(rows: Iterable[Sequence[str]], *, names: int = 0, notes: int = 0, mi
                 table.add_column(justify="left" if is_text else "right", min_width=min_width, overflow="fold")
         table.add_row(*map(printable, row))
     text = io.StringIO()
-    Console(file=text, width=COLUMNS, markup=False, emoji=False, highlight=False, color_system=None).print(table)
+    plain = Console(
+        file=text, width=COLUMNS, markup=False, emoji=False, highlight=False, color_system=None, force_jupyter=False
+    )
+    plain.print(table)
     return [line.rstrip() for line in text.getvalue().splitlines()]

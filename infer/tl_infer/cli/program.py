@@ -114,7 +114,10 @@ def _printer(labels: tuple[str, ...]) -> Callable[[Row], None]:
     def show(row: Row) -> None:
         text = "\n".join(table_lines(row, labels, shutil.get_terminal_size().columns))
         color = "red" if row.error else "yellow" if row.abstained else None
-        click.secho(text, fg=color if colored else None)
+        if colored and color:
+            click.secho(text, fg=color)
+        else:
+            click.echo(text)  # secho would end the line with a code even without a colour
 
     return show
 

@@ -56,6 +56,8 @@ def table_lines(row: Row, labels: Sequence[str], width: int) -> list[str]:
 
 def _label(row: Row) -> str:
     """What the model says: a label or several, or why there is none."""
+    if row.probability is None:
+        return ERROR
     if row.abstained:
         return UNFAMILIAR if row.reason == "unfamiliar" else UNSURE
     if row.labels is not None:

@@ -24,6 +24,11 @@ def test_an_unsure_picture_names_what_it_may_be():
     assert tab_line(make_row("a.png", ImageError("a.png", "no\x1bpicture"))) == "a.png\t(error)\t\tno\\x1bpicture"
 
 
+def test_a_file_that_cannot_be_read_has_a_line_too():
+    row = make_row("notes.txt", ImageError("notes.txt", "not an image"))
+    assert table_lines(row, ["cat", "dog"], 80) == ["(error)   notes.txt: not an image"]
+
+
 @given(path=st.text(min_size=1), label=st.text(min_size=1), width=st.integers(40, 200))
 def test_no_line_of_a_table_is_wider_than_the_terminal(path, label, width):
     row = Row(path=path, label=label, probability=0.5, top=(Score(label, 0.5),))

@@ -8,7 +8,8 @@ from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.cross_validation import StrengthTried
 from tl_train.history import Epoch
-from tl_train.report import figures
+from tl_train.report import alt_texts, figures
+from tl_train.report.drawing import Described
 from tl_train.report.page import Page, render
 
 
@@ -23,7 +24,12 @@ def page(classes: int, pictures: int) -> Page:
         title="a run",
         labels=labels,
         history=history,
-        figures={"curves": figures.curves(history), "which": figures.classification(evaluation, labels)},
+        figures={
+            "curves": Described(figures.curves(history), alt_texts.of_curves(history)),
+            "which": Described(
+                figures.classification(evaluation, labels), alt_texts.of_classification(evaluation, labels)
+            ),
+        },
         facts={"seed": 0},
         evaluation=evaluation,
         calibration=Calibration(1.5, 0.5, 40, "validation pictures"),

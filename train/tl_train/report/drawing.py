@@ -1,5 +1,6 @@
 """From a matplotlib figure to a file: PNG for the folder, SVG for the page; the same figure gives the same bytes."""
 
+import dataclasses
 import io
 import warnings
 from collections.abc import Iterator
@@ -9,6 +10,14 @@ import matplotlib
 from matplotlib.figure import Figure
 
 _DPI = 120
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Described:
+    """A figure, and what it shows in words, for those who cannot see it."""
+
+    figure: Figure
+    words: str
 
 
 def png(figure: Figure) -> bytes:

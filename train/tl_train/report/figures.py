@@ -7,7 +7,8 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import StepPatch
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, StepPatch
 
 from tl_train.evaluation.answers import Floats, Ints
 from tl_train.evaluation.metrics import Evaluation
@@ -15,6 +16,8 @@ from tl_train.head.cross_validation import StrengthTried
 from tl_train.history import Epoch
 
 RIGHT, WRONG = "tab:blue", "tab:orange"
+_HATCH = "xxxx"  # of what is wrong, for those who cannot tell the colours apart
+_LAYER_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx")  # likewise of classes
 
 # More drawn items than this become an image inside the figure, so that a page with them stays small.
 _MAX_VECTOR_ITEMS = 4000
@@ -35,18 +38,19 @@ def classification(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     predicted, truth = evaluation.predicted[order], evaluation.truth[order]
     for color, chosen in ((RIGHT, predicted == truth), (WRONG, predicted != truth)):
         if len(labels) == 2:
-            _bars(axes, np.where(chosen, np.take(_SIGN_OF_TWO, predicted), 0), color)
+            _bars(axes, np.where(chosen, np.take(_SIGN_OF_TWO, predicted), 0), color, _HATCH if color == WRONG else "")
         else:
             positions = np.flatnonzero(chosen)
-            marks = axes.scatter(positions, predicted[chosen], color=color, s=14, marker="|")
+            marks = axes.scatter(positions, predicted[chosen], color=color, s=20, marker="x" if color == WRONG else "|")
             marks.set_rasterized(len(truth) > _MAX_VECTOR_ITEMS)
     _mark_predicted(axes, labels)
     _mark_classes(axes, truth, labels)
     axes.set_title(
         f"{evaluation.part} images: {evaluation.correct} of {len(truth)} correct ({evaluation.accuracy:.2%})"
     )
-    axes.legend(handles=[_patch(RIGHT, "correct"), _patch(WRONG, "wrong")], loc="upper left",
-                bbox_to_anchor=(1, 1), frameon=False)  # fmt: skip
+    wrong = _patch(WRONG, "wrong", _HATCH) if len(labels) == 2 else _mark(WRONG, "wrong", "x")
+    right = _patch(RIGHT, "correct") if len(labels) == 2 else _mark(RIGHT, "correct", "|")
+    axes.legend(handles=[right, wrong], loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
 
@@ -65,9 +69,12 @@ def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     figure = Figure(figsize=(9, max(3.6, 1 + _LEGEND_ROW_IN * len(layers))), layout="constrained")
     axes = figure.subplots()
     edges, bottom = np.arange(len(order) + 1) - 0.5, np.zeros(len(order))
-    for name, color, heights in layers:
+    several = 2 < len(labels) <= _MAX_COLORS
+    for place, (name, color, heights) in enumerate(layers):
         baseline: Any = bottom  # an array, which the type information of matplotlib lacks
-        patch = StepPatch(bottom + heights, edges, baseline=baseline, fill=True, color=color, label=name)
+        hatch = _LAYER_HATCHES[place % len(_LAYER_HATCHES)] if several else ""
+        patch = StepPatch(bottom + heights, edges, baseline=baseline, fill=True, facecolor=color, label=name,
+                          edgecolor="white" if hatch else color, linewidth=0, hatch=hatch)  # fmt: skip
         patch.set_rasterized(len(order) * len(layers) > _MAX_VECTOR_ITEMS)
         axes.add_artist(patch)  # not axes.stairs, which looks for the limits of each step: seconds for thousands
         bottom = bottom + heights
@@ -90,8 +97,8 @@ def curves(history: Sequence[Epoch]) -> Figure:
     accuracy.plot(epochs, [row.train_accuracy for row in history], marker="o", label="training")
     val = [(row.epoch, row.val_loss, row.val_accuracy) for row in history if row.val_loss is not None]
     if val:
-        loss.plot([row[0] for row in val], [row[1] for row in val], marker="s", label="validation")
-        accuracy.plot([row[0] for row in val], [row[2] for row in val], marker="s", label="validation")
+        loss.plot([row[0] for row in val], [row[1] for row in val], "s--", label="validation")
+        accuracy.plot([row[0] for row in val], [row[2] for row in val], "s--", label="validation")
     for axes, title in ((loss, "mean cross-entropy"), (accuracy, "accuracy")):
         axes.set_xlabel("epoch")
         axes.set_title(title)
@@ -173,12 +180,13 @@ def short(labels: Sequence[str], limit: int = 18) -> list[str]:
     return [label.replace("$", r"\$") for label in cut]
 
 
-def _bars(axes: matplotlib.axes.Axes, heights: np.ndarray, color: str) -> None:
+def _bars(axes: matplotlib.axes.Axes, heights: np.ndarray, color: str, hatch: str) -> None:
     """A bar per image, as one shape however many there are."""
     positions = np.arange(len(heights))
     edges = np.append(np.column_stack([positions - 0.4, positions + 0.4]).ravel(), len(heights) - 0.4)
     spaced = np.column_stack([heights, np.zeros_like(heights)]).ravel()
-    axes.stairs(spaced, edges, fill=True, color=color).set_rasterized(len(heights) > _MAX_VECTOR_ITEMS)
+    bars = axes.stairs(spaced, edges, fill=True, facecolor=color, edgecolor="white" if hatch else color, hatch=hatch)
+    bars.set_rasterized(len(heights) > _MAX_VECTOR_ITEMS)
 
 
 def _true_and_other(values: Floats, truth: Ints) -> list[tuple[str, str, Floats]]:
@@ -191,5 +199,9 @@ def _true_and_other(values: Floats, truth: Ints) -> list[tuple[str, str, Floats]
     return [("true class", RIGHT, true), ("best other class", WRONG, other), ("remaining classes", "0.85", rest)]
 
 
-def _patch(color: str, label: str) -> matplotlib.patches.Patch:
-    return matplotlib.patches.Patch(color=color, label=label)
+def _patch(color: str, label: str, hatch: str = "") -> Patch:
+    return Patch(facecolor=color, edgecolor="white" if hatch else color, hatch=hatch, label=label)
+
+
+def _mark(color: str, label: str, marker: str) -> Line2D:
+    return Line2D([], [], color=color, marker=marker, linestyle="", label=label)

@@ -11,6 +11,7 @@ from tl_train.report.figures import short
 
 _MAX_CURVES = 20
 _MAX_NAMED = 60
+_LINES = ("-", "--", "-.", ":")  # for those who cannot tell the colours apart
 
 
 def precision_recall(evaluation: LabelEvaluation, labels: Sequence[str]) -> Figure:
@@ -27,7 +28,8 @@ def precision_recall(evaluation: LabelEvaluation, labels: Sequence[str]) -> Figu
         probabilities = evaluation.probabilities[evaluation.answers.known[:, place], place]
         precision, recall, _ = precision_recall_curve(truth, probabilities)
         name = f"{short([labels[place]])[0]}  {score.average_precision:.3f}"
-        (line,) = axes.plot(recall, precision, drawstyle="steps-post", linewidth=1.2, label=name)
+        style = _LINES[place % len(_LINES)]
+        (line,) = axes.plot(recall, precision, style, drawstyle="steps-post", linewidth=1.2, label=name)
         if score.precision is not None and score.recall is not None:
             axes.plot(score.recall, score.precision, "o", color=line.get_color(), markersize=4, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tl_train.evaluation.label_decisions import LabelDecisions
 from tl_train.evaluation.multi_label import LabelEvaluation, LabelScore
+from tl_train.report import alt_texts
 from tl_train.report.label_figures import co_occurrence, precision_recall
 from tl_train.report.markup import render_html, svg_uri
 from tl_train.report.run_page import RunPage
@@ -61,7 +62,7 @@ class _Row:
 
 def render_label_page(page: LabelPage) -> str:
     """The page as HTML; needs no other file and no network. The same page gives the same text."""
-    drawn = {caption: svg_uri(figure) for caption, figure in page.figures.items()}
+    drawn = {caption: (svg_uri(drawn.figure), drawn.words) for caption, drawn in page.figures.items()}
     judged = _judged(page, page.evaluation) if page.evaluation else {}
     return render_html("label_report.html.j2", page=page, figures=drawn, **judged)
 
@@ -78,6 +79,7 @@ def _judged(page: LabelPage, evaluation: LabelEvaluation) -> dict[str, Any]:
         "images": len(evaluation.answers),
         "rows": [rows[place] for place in worst_first[:_MAX_ROWS]] if len(rows) > _MAX_ROWS else rows,
         "precision_recall": svg_uri(precision_recall(evaluation, page.labels)),
+        "precision_recall_words": alt_texts.of_precision_recall(evaluation, page.labels),
         "co_occurrence": evaluation.co_occurrence().tolist() if is_listed else None,
         "co_occurrence_figure": None if is_listed else svg_uri(co_occurrence(evaluation, page.labels)),
         "mistakes": [_mistakes(page, evaluation, place) for place in worst_first[:_MAX_SHOWN_LABELS]],

@@ -11,7 +11,7 @@ from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.metrics import Evaluation, class_scores
 from tl_train.evaluation.reliability import risk_coverage
 from tl_train.familiarity.rejection import FittedFamiliarity
-from tl_train.report import diagnostics
+from tl_train.report import alt_texts, diagnostics
 from tl_train.report.label_check import LabelCheck
 from tl_train.report.markup import render_html, svg_uri
 from tl_train.report.run_page import RunPage
@@ -59,7 +59,7 @@ class _Thumbnail:
 
 def render(page: Page) -> str:
     """The page as HTML; needs no other file and no network. The same page gives the same text."""
-    drawn = {caption: svg_uri(figure) for caption, figure in page.figures.items()}
+    drawn = {caption: (svg_uri(drawn.figure), drawn.words) for caption, drawn in page.figures.items()}
     judged = _judged(page, page.evaluation) if page.evaluation else {}
     return render_html("report.html.j2", page=page, figures=drawn, **judged)
 
@@ -83,7 +83,9 @@ def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
         "confusions": _confusions(evaluation, page.labels),
         "scores": worst_first[:_MAX_ROWS] if len(scores) > _MAX_ROWS else scores,
         "reliability": svg_uri(diagnostics.reliability(evaluation)),
+        "reliability_words": alt_texts.of_reliability(evaluation),
         "risk": svg_uri(diagnostics.risk(evaluation, below)),
+        "risk_words": alt_texts.of_risk(evaluation),
         "area": risk_coverage(evaluation.confidence, evaluation.right).area,
         "answered": None if below is None else _answered(evaluation, below),
         "most_wrong": _thumbnails(page, evaluation, wrong[np.argsort(true_probability[wrong], kind="stable")]),

@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from matplotlib.figure import Figure
-
 from tl_infer.images import Pixels
 from tl_train.history import Epoch
+from tl_train.report.drawing import Described
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,7 +30,7 @@ class RunPage:
     title: str
     labels: Sequence[str]
     history: Sequence[Epoch]
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Described]
     facts: Mapping[str, object]
     names: Sequence[str] = ()
     load: Callable[[int], Pixels] | None = None

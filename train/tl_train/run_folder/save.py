@@ -4,14 +4,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from tl_infer.model.contract import FamiliaritySpec, ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.cross_validation import StrengthTried
-from tl_train.report import figures
-from tl_train.report.drawing import png
+from tl_train.report import alt_texts, figures
+from tl_train.report.drawing import Described, png
 from tl_train.report.label_check import check_labels
 from tl_train.report.page import Page, render
 from tl_train.run_folder.compared import table
@@ -53,8 +51,8 @@ def save_run(result: TrainResult, run: RunFolder, setup: Setup, command: str) ->
     write_suspects(run.suspects_file, setup.dataset, result.label_errors, setup.findings)
     files = _save_answers(run, result, setup)
     drawn = _draw(result)
-    for name, figure in drawn.items():
-        write_bytes(run.figure_file(name), png(figure))
+    for name, described in drawn.items():
+        write_bytes(run.figure_file(name), png(described.figure))
     write_text(run.report_file, render(_page(result, setup, drawn, files, command)))
     run.save_metrics(_metrics(result, setup))
 
@@ -93,27 +91,35 @@ def _save_answers(run: RunFolder, result: TrainResult, setup: Setup) -> list[Pat
     return files
 
 
-def _draw(result: TrainResult) -> dict[str, Figure]:
+def _draw(result: TrainResult) -> dict[str, Described]:
     """The figures that there is something to draw for, in the order of the page."""
     drawn = {}
-    if result.evaluation is not None:
-        drawn["classification"] = figures.classification(result.evaluation, result.labels)
-        drawn["probabilities"] = figures.probabilities(result.evaluation, result.labels)
-    if result.penalised is not None:
-        drawn["penalty"] = figures.penalty(result.penalised.table, result.penalised.strength)
+    if (found := result.evaluation) is not None:
+        drawn["classification"] = Described(
+            figures.classification(found, result.labels), alt_texts.of_classification(found, result.labels)
+        )
+        drawn["probabilities"] = Described(
+            figures.probabilities(found, result.labels), alt_texts.of_probabilities(found)
+        )
+    if (head := result.penalised) is not None:
+        drawn["penalty"] = Described(
+            figures.penalty(head.table, head.strength), alt_texts.of_penalty(head.table, head.strength)
+        )
     if result.penalised is None or len(result.history) > 1:  # a head fitted at once has no curves
-        drawn["curves"] = figures.curves(result.history)
+        drawn["curves"] = Described(figures.curves(result.history), alt_texts.of_curves(result.history))
     return drawn
 
 
-def _page(result: TrainResult, setup: Setup, drawn: Mapping[str, Figure], files: Sequence[Path], command: str) -> Page:
+def _page(
+    result: TrainResult, setup: Setup, drawn: Mapping[str, Described], files: Sequence[Path], command: str
+) -> Page:
     config = setup.config
     _, held_out = setup.dataset.held_out()
     return Page(
         title=f"{config.model.arch} on {Path(config.data.source).name}",
         labels=result.labels,
         history=result.history,
-        figures={_CAPTIONS[name]: figure for name, figure in drawn.items()},
+        figures={_CAPTIONS[name]: described for name, described in drawn.items()},
         facts=shown_facts(result, setup),
         evaluation=result.evaluation,
         calibration=result.calibration,

@@ -11,8 +11,9 @@ from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
 from tl_train.evaluation.multi_label import LabelEvaluation, label_measurements
 from tl_train.head.cross_validation import StrengthTried
-from tl_train.report import figures
-from tl_train.report.drawing import png
+from tl_train.history import Epoch
+from tl_train.report import alt_texts, figures
+from tl_train.report.drawing import Described, png
 from tl_train.report.label_figures import precision_recall
 from tl_train.report.label_page import LabelPage, render_label_page
 from tl_train.run_folder.facts import facts, plain_spec, shown_facts
@@ -99,7 +100,7 @@ def _page(result: TrainResult, several: SeveralLabels, setup: Setup, files: Sequ
         title=f"{setup.config.model.arch} on {Path(setup.config.data.source).name}",
         labels=result.labels,
         history=result.history,
-        figures={_CURVES: figures.curves(result.history)} if len(result.history) > 1 else {},
+        figures={_CURVES: _curves(result.history)} if len(result.history) > 1 else {},
         facts=shown_facts(result, setup),
         decisions=several.decisions,
         evaluation=several.evaluation,
@@ -110,6 +111,10 @@ def _page(result: TrainResult, several: SeveralLabels, setup: Setup, files: Sequ
         versions=setup.identity.versions,
         command=command,
     )
+
+
+def _curves(history: Sequence[Epoch]) -> Described:
+    return Described(figures.curves(history), alt_texts.of_curves(history))
 
 
 def _metrics(result: TrainResult, several: SeveralLabels, setup: Setup) -> dict[str, dict[str, object]]:
