@@ -104,7 +104,7 @@ def records(data: bytes) -> None:
 def csv(data: bytes) -> None:
     """A list of images, or an error of tl-train."""
     from tl_infer import TlError
-    from tl_train.config.groups import DataConfig
+    from tl_train.config.data import DataConfig
     from tl_train.data.sources.csv_list import read_csv
     from tl_train.progress import Progress
 

@@ -9,7 +9,7 @@ import pytest
 
 from tl_infer.errors import TlError
 from tl_train.config import TrainConfig
-from tl_train.config.groups import DataConfig
+from tl_train.config.data import DataConfig
 from tl_train.data.sources.csv_list import read_csv
 from tl_train.errors import ConfigError, RunError
 from tl_train.models.weight_files import read_weights

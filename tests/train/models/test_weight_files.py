@@ -18,7 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_train.config.groups import InputConfig
+from tl_train.config.network import InputConfig
 from tl_train.data.samples import Sample
 from tl_train.errors import WeightsError
 from tl_train.models.architectures import HALVES, find_architecture

@@ -1,7 +1,9 @@
 """What goes together with several labels per image, and what does not."""
 
-from tl_train.config.groups import DataConfig, HeadConfig, ModelConfig, StepsConfig
+from tl_train.config.data import DataConfig
+from tl_train.config.network import HeadConfig, ModelConfig
 from tl_train.config.options import check
+from tl_train.config.steps import StepsConfig
 
 _MODES = ("head", "gradual", "full")
 

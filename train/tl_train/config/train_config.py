@@ -7,9 +7,11 @@ from typing import Any
 
 from tl_infer.system.files import write_text
 from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
-from tl_train.config.groups import DataConfig, HeadConfig, InputConfig, ModelConfig, StepsConfig
+from tl_train.config.data import DataConfig
 from tl_train.config.multi_label import check_multi_label
+from tl_train.config.network import HeadConfig, InputConfig, ModelConfig
 from tl_train.config.options import Option, check, check_types, option, options_of
+from tl_train.config.steps import StepsConfig
 from tl_train.config.toml_file import read_toml
 from tl_train.errors import ConfigError
 

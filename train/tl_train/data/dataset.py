@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tl_infer.errors import ImageError, ImageTooLargeError, and_more
 from tl_train.config import TrainConfig
-from tl_train.config.groups import DataConfig
+from tl_train.config.data import DataConfig
 from tl_train.data.looks import Look, Looks
 from tl_train.data.samples import PARTS, Fix, Sample, Source
 from tl_train.data.split import TEST_SPLIT_SEED, split

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tl_train.config import TrainConfig
-from tl_train.config.groups import StepsConfig
+from tl_train.config.steps import StepsConfig
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import MAX_FOLDS, cross_fitted_logits
 from tl_train.head.features import CachedPart, Features, part_of

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from tl_infer.images import Pixels
 from tl_infer.model.contract import INPUT_NAME, PreprocessSpec
-from tl_train.config.groups import InputConfig
+from tl_train.config.network import InputConfig
 from tl_train.errors import ConfigError
 from tl_train.preprocess.onnx_builder import GraphBuilder
 from tl_train.preprocess.placement import fit_image

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tl_train.config.groups import ModelConfig
+from tl_train.config.network import ModelConfig
 from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.published import hub_answers, timm_weights_at_hand
 from tl_train.models.timm_models import TIMM_PREFIX

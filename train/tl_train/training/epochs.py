@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from tl_train.config import TrainConfig
-from tl_train.config.groups import StepsConfig
+from tl_train.config.steps import StepsConfig
 from tl_train.data.batches import KEPT_BYTES, KeptImages, Load, epoch_batches, load_batches, seed_of
 from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tl_train.config.choices import ClassWeights
-from tl_train.config.groups import StepsConfig
+from tl_train.config.steps import StepsConfig
 from tl_train.data.samples import Sample, labels_of
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tl_infer.system.finding import natural_key
-from tl_train.config.groups import DataConfig
+from tl_train.config.data import DataConfig
 from tl_train.data.samples import Sample, Source
 from tl_train.data.sources.class_names import normal_name, unknown_class
 from tl_train.data.sources.csv_columns import Columns, candidates, find_columns, parse_columns

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tl_infer.errors import first_line
 from tl_train.config import TrainConfig
-from tl_train.config.groups import DataConfig
+from tl_train.config.data import DataConfig
 from tl_train.data.samples import Source
 from tl_train.data.sources.built_in import cats_dogs, digits
 from tl_train.data.sources.csv_list import read_csv
