@@ -21,6 +21,7 @@ FIGURES = {
     "runs/named/classification.png": "tutorial-named-predictions.png",
 }
 HEAT_MAPS = "tutorial-heat-maps.png"
+CLASSES = ("dog", "cat")
 SHOWN = 4  # of each class
 SIDE_PX = 150
 MAX_BYTES = 100_000
@@ -51,10 +52,9 @@ def save(image: Image.Image, name: str) -> None:
 
 def heat_maps(folder: Path) -> Image.Image:
     """The first images of each class, enlarged."""
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    sheet = Image.new("RGB", (SHOWN * (SIDE_PX + 6) - 6, len(classes) * (SIDE_PX + 6) - 6), "white")
-    for row, found in enumerate(classes):
-        for column, path in enumerate(sorted(found.iterdir())[:SHOWN]):
+    sheet = Image.new("RGB", (SHOWN * (SIDE_PX + 6) - 6, len(CLASSES) * (SIDE_PX + 6) - 6), "white")
+    for row, name in enumerate(CLASSES):
+        for column, path in enumerate(sorted(folder.glob(f"{name}-*"))[:SHOWN]):
             drawn = Image.open(path).resize((SIDE_PX, SIDE_PX))
             sheet.paste(drawn, (column * (SIDE_PX + 6), row * (SIDE_PX + 6)))
     return sheet
