@@ -76,7 +76,7 @@ def test_a_bank_of_8_bits_moves_the_familiarity_little(sign):
     features = np.clip(random.normal(size=(80, 64)), 2 * sign, None)  # with signs, or as behind a Relu
     familiarity = Familiarity(
         bank=unit(features[:40]).astype(np.float16), neighbours=5, similarity=Scale(0.5, 0.1), energy=Scale(0.0, 3.0),
-        weight=2.0, quantiles=np.linspace(-4, 2, 101, dtype=np.float32), images=40,
+        weight=2.0, quantiles=np.linspace(-14, 2, 101, dtype=np.float32), images=40,
     )  # fmt: skip
     graph = helper.make_graph(
         [helper.make_node("Identity", ["e"], ["embedding"]), helper.make_node("Identity", ["l"], ["logits"])],
