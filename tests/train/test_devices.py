@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -96,6 +97,17 @@ def test_processes_that_torchrun_started(shapes, two, tmp_path):
     out = tmp_path / "run"
     output, _ = finish(tl_train(shapes, out, start=TORCHRUN))
     assert output.count("Test accuracy") == 1
+    assert_same_metrics(out, two, 1e-6)
+
+
+def test_processes_on_two_machines(shapes, two, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = ["--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
+    machine = [*TORCHRUN[:3], "--nnodes", "2", "--nproc-per-node", "1", *address, "--node-rank"]
+    out = tmp_path / "run"
+    runs = [tl_train(shapes, out, start=[*machine, str(rank), "-m", "tl_train"]) for rank in range(2)]
+    assert [finish(run)[0].count("Test accuracy") for run in runs] == [1, 0]
     assert_same_metrics(out, two, 1e-6)
 
 

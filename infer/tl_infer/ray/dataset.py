@@ -44,8 +44,8 @@ class Wanted:
     limits: Limits = DEFAULT_LIMITS
     threads: int = 1
 
-    def classify(self, classifier: Classifier, images: Iterable[ImageSource | ImageError]) -> Iterator[Result]:
-        """The results of `Classifier.classify_many`."""
+    def classify(self, classifier: Classifier, images: Iterable[bytes | str | ImageError]) -> Iterator[Result]:
+        """What `Classifier.classify_many` makes of images."""
         return classifier.classify_many(
             images, self.top_k, threshold=self.threshold, min_familiarity=self.min_familiarity, embedding=self.embedding
         )
@@ -86,7 +86,7 @@ def classify(
     wanted = wanted or Wanted()
     data = read_model(model).data
     with Classifier(data, threads=1) as classifier:
-        _answers(classifier, [], wanted)  # what is wrong is said here, and not by every actor
+        wanted.classify(classifier, [])  # what is wrong is said here, and not by every actor
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     dataset, skipped = source, frozenset(skip)
@@ -127,14 +127,8 @@ class _Actor:
     def __call__(self, table: Any) -> Any:
         paths = table.column("path").to_pylist()
         sources = table.column("bytes").to_pylist() if "bytes" in table.column_names else paths
-        return _table(paths, list(_answers(self._classifier, fetched(sources, self._wanted.limits), self._wanted)))
-
-
-def _answers(classifier: Classifier, images: Iterable[bytes | str | ImageError], wanted: Wanted) -> Iterator[Result]:
-    return classifier.classify_many(
-        images, wanted.top_k, threshold=wanted.threshold, min_familiarity=wanted.min_familiarity,
-        embedding=wanted.embedding,
-    )  # fmt: skip
+        results = self._wanted.classify(self._classifier, fetched(sources, self._wanted.limits))
+        return _table(paths, list(results))
 
 
 def _table(paths: Sequence[str], results: Sequence[Result]) -> Any:

@@ -89,9 +89,14 @@ class Inference:
 
 def _read(body: bytes, json_length: str | None) -> tuple[dict[str, Any], list[bytes]]:
     given, binary = split(body, json_length)
-    if "id" in given and not isinstance(given["id"], str):
+    if "id" in given and not _is_text(given["id"]):
         raise bad_request("id", given["id"], "a string")
     return given, input_images(given, binary)
+
+
+def _is_text(value: object) -> bool:
+    """Whether it can be sent back: JSON may hold halves of surrogate pairs, which UTF-8 does not."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
 def _parameters(given: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,7 +68,7 @@ def split(body: bytes, json_length: str | None) -> tuple[dict[str, Any], bytes]:
     """
     length = len(body)
     if json_length is not None:
-        if not (json_length.isascii() and json_length.isdecimal() and int(json_length[:20]) <= len(body)):
+        if not (re.fullmatch("[0-9]{1,20}", json_length) and int(json_length) <= len(body)):
             raise bad_request("Inference-Header-Content-Length", json_length, f"0 to {len(body)}, the body's length")
         length = int(json_length)
     try:

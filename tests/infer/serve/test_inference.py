@@ -124,11 +124,16 @@ def test_a_request_that_makes_no_sense(service, body, error):
     assert service.ask(INFER, body) == (400, {"error": error})
 
 
-@pytest.mark.parametrize("length", ["-1", "1e2", "100000", "\xb2"])
+@pytest.mark.parametrize("length", ["-1", "1e2", "100000", "\xb2", "0" * 5000])
 def test_a_json_length_that_makes_no_sense(service, length):
     status, answer = service.ask(INFER, request(RED), **{"Inference-Header-Content-Length": length})
     assert status == 400
     assert answer["error"].startswith("Inference-Header-Content-Length: found ")
+
+
+def test_an_id_that_cannot_be_sent_back(service):
+    status, answer = service.ask(INFER, json.dumps(json.loads(request(RED)) | {"id": "\ud800"}).encode())
+    assert (status, answer) == (400, {"error": r"id: found '\ud800', expected a string"})
 
 
 @pytest.mark.parametrize("binary", [b"\1", b"\1\0\0\0", struct.pack("<I", 2**32 - 1) + b"x"])
