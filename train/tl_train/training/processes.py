@@ -103,7 +103,7 @@ def gathered(value: Value) -> list[Value]:
 def launch(precision: KnownPrecision, devices: int = 1) -> Fabric:
     """Lightning on the device of this process; with several of them inside of `with_others`."""
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     if devices == 1:
         fabric = Fabric(accelerator="auto", devices=1, precision=precision)
