@@ -51,6 +51,16 @@ WAYS = {
     "fastai 8": ["fastai", "--epochs", "8"],
     "timm 8": ["timm", "--epochs", "8"],
 }
+# Marker and colour of a way, by what its name begins with.
+_MARKS = {
+    "linear probe": ("x", "C7"),
+    "head": ("s", "C0"),
+    "partial": ("o", "C0"),
+    "auto": ("*", "C3"),
+    "fastai": ("v", "C1"),
+    "timm": ("v", "C2"),
+    "": ("^", "C4"),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,22 +144,26 @@ def draw(found: dict[str, dict[str, list[Outcome]]], path: Path) -> None:
     """Accuracy against processor time, a panel for each set."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8 * len(found), 4.4), layout="constrained")
-    for axes, (data, ways) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
-        for kind, marker in (("linear probe", "x"), ("head", "s"), ("partial", "o"), ("auto", "*"), ("", "^")):
-            for way, outcomes in ways.items():
-                if next(k for k in ("linear probe", "head", "partial", "auto", "") if way.startswith(k)) != kind:
-                    continue
-                x = statistics.median(outcome.processor_s for outcome in outcomes)
-                accuracy = [100 * outcome.accuracy for outcome in outcomes]
-                y = statistics.fmean(accuracy)
-                axes.errorbar(x, y, yerr=[[y - min(accuracy)], [max(accuracy) - y]], fmt=marker, capsize=3)
-                axes.annotate(way, (x, y), textcoords="offset points", xytext=(6, 5), fontsize=8)
+    rows = -(-len(found) // 2)
+    figure = Figure(figsize=(9.6, 4.2 * rows), layout="constrained")
+    panels = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axes in panels[len(found) :]:
+        axes.remove()
+    for axes, (data, ways) in zip(panels, found.items(), strict=False):
+        by_time = sorted(ways.items(), key=lambda way: statistics.median(each.processor_s for each in way[1]))
+        for number, (way, outcomes) in enumerate(by_time):
+            marker, colour = next(style for start, style in _MARKS.items() if way.startswith(start))
+            x = statistics.median(outcome.processor_s for outcome in outcomes)
+            accuracy = [100 * outcome.accuracy for outcome in outcomes]
+            y = statistics.fmean(accuracy)
+            axes.errorbar(x, y, yerr=[[y - min(accuracy)], [max(accuracy) - y]], fmt=marker, color=colour, capsize=3)
+            # By turns above and below, as neighbours in time are often as good.
+            axes.annotate(way, (x, y), (5, -13 if number % 2 else 6), textcoords="offset points", fontsize=8)
         axes.set(title=Path(data).name, xlabel="processor seconds, whole run", xscale="log")
         axes.set_ylabel("accuracy on held-out images, %")
-        axes.margins(0.2)
+        axes.margins(0.25, 0.12)
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
 
 
 def load(path: Path) -> dict[str, dict[str, list[Outcome]]]:
