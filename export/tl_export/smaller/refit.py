@@ -171,6 +171,6 @@ def ridge(features: Features, targets: Logits) -> tuple[Logits, Logits]:
 
 def _logits(features: Features, weight: Logits, bias: Logits | float = 0.0) -> Logits:
     """Features @ weight.T + bias, float32 (N, C); torch aligns its memory, see `ridge`."""
-    product = torch.tensor(features) @ torch.tensor(weight).T + torch.as_tensor(bias)
+    product = torch.tensor(features) @ torch.tensor(weight).T + torch.tensor(bias)
     logits: Logits = product.numpy()
     return logits
