@@ -54,7 +54,8 @@ def tl_train(data, out, *options, devices=2, start=TL_TRAIN):
 def finish(process, code=0):
     output, errors = process.communicate(timeout=300)
     assert process.returncode == code, errors
-    assert "Traceback" not in errors
+    # torchrun logs one of its own, within its lines, when the other machine's has ended before it.
+    assert not any(line.startswith("Traceback") for line in errors.splitlines())
     return output, errors
 
 
