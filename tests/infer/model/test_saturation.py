@@ -3,7 +3,6 @@
 import numpy as np
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from tl_infer.model import saturation
 from tl_infer.model.saturation import compute_exactly, products_saturate
@@ -12,6 +11,9 @@ KEY = "session.x64quantprecision"
 
 
 def test_the_network_that_is_tried_is_what_it_says():
+    pytest.importorskip("onnx", reason="classifying needs no onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
     weights = numpy_helper.from_array(np.full((8, 16), 127, np.int8), "b")
     graph = helper.make_graph(
         [helper.make_node("MatMulInteger", ["a", "b"], ["c"])], "g",
