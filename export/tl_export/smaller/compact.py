@@ -109,14 +109,15 @@ def _shorten_names(graph: onnx.GraphProto) -> None:
     kept = {value.name for value in (*graph.input, *graph.output)}
     kept.update(name for node in graph.node for name in set(reads(node)).difference(node.input))
     names = dict.fromkeys(name for node in graph.node for name in (*node.input, *node.output) if name)
-    shorter: dict[str, str] = {}
+    taken, shorter = set(names), dict[str, str]()
     for name in names:
         ending = next((ending for ending in _ENDINGS if name.endswith(ending)), None)
         if ending is None or name in kept:
             continue
         short = name.removesuffix(ending) + _ENDINGS[ending]
-        if short not in names and short not in shorter.values():
+        if short not in taken:
             shorter[name] = short
+            taken.add(short)
     for node in graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = shorter.get(name, name)

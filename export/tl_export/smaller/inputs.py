@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tl_export.smaller.judged import Truth, truth_of
+from tl_export.smaller.judged import Truth
 from tl_infer.model.contract import PreprocessSpec
 from tl_infer.system.parallel import available_threads, ordered_map
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, truth_of
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.progress import Progress
 

@@ -13,13 +13,14 @@ from tl_export.smaller.gates import Allowance
 from tl_export.smaller.held_out import HeldOutAnswers, held_out_answers
 from tl_export.smaller.inputs import NetworkInputs
 from tl_export.smaller.int8_result import Measured, QuantizeResult, reason
-from tl_export.smaller.judged import Judged, judge, loss_between, truth_of
+from tl_export.smaller.judged import Judged, judge, loss_between
 from tl_export.smaller.qdq import QuantizableNetwork
 from tl_export.smaller.refit import HeadRefit, Problem, Refitted
 from tl_export.smaller.search import Candidate, Search
 from tl_export.smaller.speed import compare_speed
 from tl_infer.images import load_image
 from tl_infer.limits import DEFAULT_LIMITS, Limits
+from tl_train.data.samples import truth_of
 from tl_train.progress import Progress
 
 # A loss that held-out images could miss, as a share; above it, cross-fitted training images join them.

@@ -11,7 +11,6 @@ from scipy.special import expit
 from tl_export.smaller.average_precision import average_precision_lost, mean_average_precision
 from tl_export.smaller.measure import Estimate, log_losses, mean_estimate, paired_difference
 from tl_infer.model.contract import ModelSpec
-from tl_train.data.samples import Sample, labels_of, targets_of
 from tl_train.progress import Progress
 
 Floats = npt.NDArray[np.float64]
@@ -198,9 +197,3 @@ def judge(logits: npt.NDArray[np.floating], truth: Truth, spec: ModelSpec) -> Ju
     if spec.temperatures is None:
         return JudgedClasses.of(logits, truth, spec.temperature)
     return JudgedLabels.of(logits, truth, spec.temperatures)
-
-
-def truth_of(samples: Sequence[Sample]) -> Truth:
-    """What is true of images, one or more."""
-    targets = samples[0].targets
-    return labels_of(samples) if targets is None else targets_of(samples, len(targets))

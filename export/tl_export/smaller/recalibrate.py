@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tl_export.run_pictures import RunImages
-from tl_export.smaller.judged import truth_of
 from tl_infer.model.contract import ModelSpec
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, truth_of
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES, fit_calibration
 from tl_train.evaluation.label_decisions import fit_decisions

@@ -10,10 +10,9 @@ import torch
 
 from tl_export.graph.network_head import cut_at, find_head, with_head
 from tl_export.run_pictures import RunImages
-from tl_export.smaller.judged import truth_of
 from tl_export.smaller.recalibrate import recalibrated
 from tl_infer.model.contract import ModelSpec
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, truth_of
 from tl_train.head.features import Features
 from tl_train.head.problem import HeadProblem, LabelHeadProblem
 from tl_train.models.onnx_network import OnnxNetwork

@@ -67,7 +67,7 @@ class Job:
         if options.sort_into is not None:
             self._sorter = Sorter(options.sort_into, classifier.labels, options.sort_mode)
         self._placer = Placer()
-        self._names = folder_names(classifier.labels)
+        self._names = folder_names(classifier.labels) if options.heatmaps is not None else {}
         self._inputs = Inputs(options.paths, options.nul, self._own_files())
         self.count = self._inputs.count()
 

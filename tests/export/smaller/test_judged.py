@@ -7,9 +7,9 @@ import pytest
 from scipy.special import logit
 
 from support import onnx_bytes
-from tl_export.smaller.judged import MEAN_AVERAGE_PRECISION, JudgedClasses, JudgedLabels, judge, loss_between, truth_of
+from tl_export.smaller.judged import MEAN_AVERAGE_PRECISION, JudgedClasses, JudgedLabels, judge, loss_between
 from tl_infer import ModelSpec
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, truth_of
 from tl_train.evaluation.multi_label import LabelAnswers, LabelEvaluation
 
 

@@ -11,7 +11,7 @@ import torch
 from tl_infer.images import Pixels
 from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.config import TrainConfig
-from tl_train.data.samples import Sample, labels_of, targets_of
+from tl_train.data.samples import Sample, truth_of
 from tl_train.preprocess.graph import Preprocessor
 
 # Decoded images of a part are kept in memory for the next epoch up to this many bytes.
@@ -71,13 +71,6 @@ class KeptImages:
         return pixels
 
 
-def truth_of(samples: Sequence[Sample]) -> torch.Tensor:
-    """Labels, int64 (N,); or targets, float32 (N, C), of images that may have several labels. One sample or more."""
-    if samples[0].targets is None:
-        return torch.from_numpy(labels_of(samples))
-    return torch.from_numpy(targets_of(samples, len(samples[0].targets)))
-
-
 def load_batches(
     samples: Sequence[Sample],
     preprocessor: Preprocessor,
@@ -86,7 +79,9 @@ def load_batches(
     load: Load | None = None,
     layout: torch.memory_format = torch.channels_last,
 ) -> Iterator[Batch]:
-    """Batches of preprocessed images, float32 (N, 3, h, w), with what is true of them; see `truth_of`.
+    """Batches of preprocessed images, float32 (N, 3, h, w), with what is true of them.
+
+    That is int64 (N,) or float32 (N, C), see `truth_of`.
 
     Images are decoded and preprocessed on threads, ahead of the network.
 
@@ -108,4 +103,4 @@ def load_batches(
     for part in parts:
         stacked = np.stack([next(tensors) for _ in part])
         images = torch.from_numpy(stacked).to(device, memory_format=layout)
-        yield images, truth_of([samples[i] for i in part]).to(device)
+        yield images, torch.from_numpy(truth_of([samples[i] for i in part])).to(device)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +97,12 @@ def targets_of(samples: Sequence[Sample], classes: int) -> npt.NDArray[np.float3
     """The targets of samples that may have several labels: float32 (N, C), 1 present, 0 absent, NaN unknown."""
     rows = [sample.targets for sample in samples if sample.targets is not None]
     return np.stack(rows) if rows else np.zeros((0, classes), np.float32)
+
+
+def truth_of(samples: Sequence[Sample]) -> npt.NDArray[Any]:
+    """What is true of samples, one or more: their labels, or the targets of those that may have several labels."""
+    targets = samples[0].targets
+    return labels_of(samples) if targets is None else targets_of(samples, len(targets))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

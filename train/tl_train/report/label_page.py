@@ -62,9 +62,8 @@ class _Row:
 
 def render_label_page(page: LabelPage) -> str:
     """The page as HTML; needs no other file and no network. The same page gives the same text."""
-    drawn = {caption: (svg_uri(drawn.figure), drawn.words) for caption, drawn in page.figures.items()}
     judged = _judged(page, page.evaluation) if page.evaluation else {}
-    return render_html("label_report.html.j2", page=page, figures=drawn, **judged)
+    return render_html("label_report.html.j2", page=page, figures=page.drawn(), **judged)
 
 
 def _judged(page: LabelPage, evaluation: LabelEvaluation) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tl_infer.images import Pixels
 from tl_train.history import Epoch
 from tl_train.report.drawing import Described
+from tl_train.report.markup import svg_uri
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,3 +39,7 @@ class RunPage:
     config: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     command: str = ""
+
+    def drawn(self) -> dict[str, tuple[str, str]]:
+        """Caption -> the figure as a data: URI, and what it shows in words."""
+        return {caption: (svg_uri(shown.figure), shown.words) for caption, shown in self.figures.items()}

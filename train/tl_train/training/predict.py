@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from tl_train.data.batches import KeptImages, Load, batches, load_batches, truth_of
-from tl_train.data.samples import Sample
+from tl_train.data.batches import KeptImages, Load, batches, load_batches
+from tl_train.data.samples import Sample, truth_of
 from tl_train.models.network import Network
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.training.losses import count_right, mean_loss
@@ -44,7 +44,7 @@ def evaluate(
     own = parts[fabric.global_rank :: fabric.world_size]
     found = gathered(list(_logits(module, samples, preprocessor, own, kept)))
     in_order = [found[place % len(found)][place // len(found)] for place in range(len(parts))]
-    logits, truth = torch.from_numpy(np.concatenate(in_order)), truth_of(samples)
+    logits, truth = torch.from_numpy(np.concatenate(in_order)), torch.from_numpy(truth_of(samples))
     right, answers = count_right(logits, truth)
     return mean_loss(logits, truth).item(), right / answers
 
