@@ -14,8 +14,9 @@ from tl_train.head.fit_head import FittedHead, features_suffice, fit_head, fit_h
 from tl_train.head.fit_multi_label import fit_multi_label_head
 from tl_train.history import History
 from tl_train.progress import Progress
+from tl_train.run.others import told, understood
 from tl_train.run_folder.result import Tried
-from tl_train.setup import Setup
+from tl_train.setup import Setup, SharedSetup
 from tl_train.training.partial.partial import HELD_BACK_SHARE, PartialFit, train_partial
 from tl_train.training.processes import launch, shared
 from tl_train.training.step_form import StepForm, choose_form, usual_form
@@ -86,7 +87,7 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
     head = fit(setup, progress) if features_suffice(setup.config) else FittedHead([])
     of_head = Learned(History(head.epochs, len(head.epochs)), head, time.perf_counter() - started)
     needs_all = mode not in TRAINS_STAGES and not (mode == "head" and head.epochs)
-    shared(setup.for_others() if needs_all else None)
+    shared(told(setup) if needs_all else None)
     if needs_all:
         form = choose_form(setup, out, progress)
         learned = dataclasses.replace(of_head, history=_learn_all(setup, form, out, progress), form=form)
@@ -99,22 +100,27 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
     return learned
 
 
-def learn_along(out: Path) -> None:
+def learn_along(out: Path) -> History:
     """What the other processes of a run do while the first one is in `learn`: their share of the steps, if any.
 
     Args:
         out: the run's folder, which they leave alone.
 
+    Returns:
+        The epochs, with the figures of all processes; none where no steps were shared.
+
     Raises:
         TlError: what training raises.
 
     """
-    setup: Setup | None = shared(None)
-    if setup is not None:
-        _learn_all(setup, usual_form(setup), out, Progress())
+    state = shared(None)
+    if state is None:
+        return History([], 0)
+    setup = understood(state)
+    return _learn_all(setup, usual_form(setup), out, Progress())
 
 
-def _learn_all(setup: Setup, form: StepForm, out: Path, progress: Progress) -> History:
+def _learn_all(setup: SharedSetup, form: StepForm, out: Path, progress: Progress) -> History:
     """Epochs on the images themselves, in all processes."""
     from tl_train.training.epochs import train_epochs  # which imports lightning
 

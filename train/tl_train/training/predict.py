@@ -41,10 +41,13 @@ def evaluate(
 
     """
     parts = _parts(samples)
-    own = parts[fabric.global_rank :: fabric.world_size]
-    found = gathered(list(_logits(module, samples, preprocessor, own, kept)))
-    in_order = [found[place % len(found)][place // len(found)] for place in range(len(parts))]
-    logits, truth = torch.from_numpy(np.concatenate(in_order)), torch.from_numpy(truth_of(samples))
+    of_each = [parts[rank :: fabric.world_size] for rank in range(fabric.world_size)]
+    rows = list(map(torch.from_numpy, _logits(module, samples, preprocessor, of_each[fabric.global_rank], kept)))
+    found = gathered(torch.cat(rows) if rows else None, [sum(map(len, of_one)) for of_one in of_each])
+    places = [place for of_one in of_each for part in of_one for place in part]
+    logits = torch.empty_like(found)
+    logits[places] = found
+    truth = torch.from_numpy(truth_of(samples))
     right, answers = count_right(logits, truth)
     return mean_loss(logits, truth).item(), right / answers
 
