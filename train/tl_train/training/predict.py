@@ -14,6 +14,7 @@ from tl_train.data.batches import KeptImages, Load, batches, load_batches
 from tl_train.data.samples import Sample, truth_of
 from tl_train.models.network import Network
 from tl_train.preprocess.graph import Preprocessor
+from tl_train.progress import Progress
 from tl_train.training.losses import count_right, mean_loss
 from tl_train.training.processes import gathered
 
@@ -52,9 +53,13 @@ def evaluate(
     return mean_loss(logits, truth).item(), right / answers
 
 
-def predict(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> Logits:
+def predict(
+    module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor, progress: Progress | None = None
+) -> Logits:
     """Logits of the samples: float32 (N, C), in their order. Leaves the network in evaluation mode."""
-    return np.concatenate(list(_logits(module, samples, preprocessor, _parts(samples))))
+    parts = _parts(samples)
+    found = _logits(module, samples, preprocessor, parts)
+    return np.concatenate(list((progress or Progress()).steps(found, "Validating", len(parts))))
 
 
 def _parts(samples: Sequence[Sample]) -> list[Sequence[int]]:
