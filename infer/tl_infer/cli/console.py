@@ -1,9 +1,11 @@
 """What the three programs share at the terminal: exit codes, one-line errors, text that is safe to print."""
 
+import atexit
 import errno
 import importlib.util
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -29,7 +31,12 @@ class _Terminated(SystemExit):
     """SIGTERM; no Exception, so that nothing takes it for a failure of its own."""
 
 
-def run_program(command: click.Command, name: str | None = None, arguments: Sequence[str] | None = None) -> NoReturn:
+def run_program(
+    command: click.Command,
+    name: str | None = None,
+    arguments: Sequence[str] | None = None,
+    leave: Callable[[int], NoReturn] = sys.exit,
+) -> NoReturn:
     """Run a click command as a program.
 
     A `TlError` becomes one line on stderr and exit code 1; a usage error ends with 2, Ctrl-C with 130, SIGTERM with
@@ -39,6 +46,7 @@ def run_program(command: click.Command, name: str | None = None, arguments: Sequ
         command: to run.
         name: what `--help` calls it; None for the name that the program was started by.
         arguments: of the command; None for those of the program.
+        leave: ends the process with an exit code.
 
     """
     end_at_once()
@@ -55,7 +63,13 @@ def run_program(command: click.Command, name: str | None = None, arguments: Sequ
     except MemoryError:
         status = _fatal("not enough memory")
     end_at_once()  # what is left to do needs no cleaning up, and libraries do not expect exceptions in it
-    sys.exit(status)
+    leave(status)
+
+
+def leave_at_once(status: int) -> NoReturn:
+    """End the process without taking the interpreter and its libraries apart, which takes longer than an image."""
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 def work_begins() -> None:
