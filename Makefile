@@ -96,6 +96,7 @@ docs: $(VENV)/.dev  ## The documentation as a site, in build/site; strict: a bro
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 pictures: docs  ## Runs the tutorial and the three programs, and makes the pictures of the documentation of what comes out; ten minutes
+	rm -rf build/tutorial build/terminal
 	$(BIN)/python scripts/run_tutorial.py build/tutorial
 	$(BIN)/python scripts/make_terminal_pictures.py build/terminal
 
