@@ -140,6 +140,7 @@ def test_training_that_harms_leaves_the_head(many_shapes, tmp_path):
     assert any(line.endswith("keeping the head alone (alpha 0)") for line in progress.lines)
     assert [way.kept for way in result.tried] == [True, False]
     assert (result.calibration.source, result.calibration.pictures) == ("validation images", 57)
+    assert run_facts(tmp_path / "run")["training"] == "head fitted at once, with a penalty"
     train(TrainConfig.of(str(many_shapes), mode="head", **FIELDS), tmp_path / "head")
     expected, found = weights_of(tmp_path / "head"), weights_of(tmp_path / "run")
     assert {name for name in expected if not torch.equal(expected[name], found[name])} <= {
