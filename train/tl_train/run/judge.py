@@ -24,7 +24,7 @@ from tl_train.training.predict import predict_and_embed
 Floats = npt.NDArray[np.float32]
 
 # What calibrated a head where there are no images to spare, in words.
-CROSS_FITTED = "training images, each judged by a head fitted without it"
+CROSS_FITTED = "training images (each judged by a head fitted without it)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -113,8 +113,8 @@ def suspects(network: TrainedNetwork, progress: Progress) -> LabelErrors | None:
     found = find_label_errors(Answers(logits, labels_of(dataset.train)), settled)
     if found.suspects:
         progress.note(
-            f"Labels to check: {len(found.suspects)} of {found.images} training images, about {found.estimated} of "
-            "these labels wrong; see suspects.csv and the report"
+            f"Labels to check: {len(found.suspects)} of {found.images} training images look like another class to a "
+            f"head that did not see them, and about {found.estimated} may be labelled wrong; see suspects.csv and the report"
         )
     return found
 
@@ -125,9 +125,9 @@ def calibration_images(config: TrainConfig, dataset: Dataset) -> tuple[Sequence[
     Where one of these does not hold there are none, and the name says what would be needed.
     """
     if config.steps.patience is not None:
-        return (), "images beside the validation images, which chose the epoch,"
+        return (), "images beside the validation images (which chose the epoch)"
     if config.steps.redraw_val:
-        return (), "images beside the validation images, which are trained on in other epochs,"
+        return (), "images beside the validation images (which are trained on in other epochs)"
     if not dataset.test:
-        return (), "images beside the validation images, which give the accuracy,"
+        return (), "images beside the validation images (which give the accuracy)"
     return dataset.val, "validation images"
