@@ -94,7 +94,7 @@ def test_all_of_train_is_trained_on_where_there_is_a_second_part(many_shapes, tm
     train(config, tmp_path / "run")
     assert run_facts(tmp_path / "run")["pictures"] == "240 train, 0 validation, 12 test"
     calibration = json.loads((tmp_path / "run" / "metrics.json").read_text())["calibration"]
-    kept_head = "training images, each judged by a head fitted without it"
+    kept_head = "training images (each judged by a head fitted without it)"
     assert (calibration["source"], calibration["pictures"]) in (
         (kept_head, 240), ("training images, held back from a first training", 36)
     )  # fmt: skip

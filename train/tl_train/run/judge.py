@@ -23,7 +23,7 @@ from tl_train.training.predict import predict_and_embed
 Floats = npt.NDArray[np.float32]
 
 # What calibrated a head where there are no images to spare, in words.
-CROSS_FITTED = "training images, each judged by a head fitted without it"
+CROSS_FITTED = "training images (each judged by a head fitted without it)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +118,7 @@ def suspects(network: TrainedNetwork, progress: Progress) -> LabelErrors | None:
     found = find_label_errors(Answers(logits, labels_of(dataset.train)), settled)
     if found.suspects:
         progress.note(
-            f"Labels to check: {len(found.suspects)} of {found.images} training images, about {found.estimated} of "
-            "these labels wrong; see suspects.csv and the report"
+            f"Labels to check: {len(found.suspects)} of {found.images} training images look like another class to a "
+            f"head that did not see them, and about {found.estimated} may be labelled wrong; see suspects.csv and the report"
         )
     return found

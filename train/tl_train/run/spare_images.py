@@ -13,9 +13,9 @@ def calibration_images(config: TrainConfig, dataset: Dataset) -> tuple[Sequence[
     Where one of these does not hold there are none, and the name says what would be needed.
     """
     if config.steps.patience is not None:
-        return (), "images beside the validation images, which chose the epoch,"
+        return (), "images beside the validation images (which chose the epoch)"
     if config.steps.redraw_val:
-        return (), "images beside the validation images, which are trained on in other epochs,"
+        return (), "images beside the validation images (which are trained on in other epochs)"
     if not dataset.test:
-        return (), "images beside the validation images, which give the accuracy,"
+        return (), "images beside the validation images (which give the accuracy)"
     return dataset.val, "validation images"
