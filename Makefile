@@ -95,9 +95,15 @@ docs: $(VENV)/.dev  ## The documentation as a site, in build/site; strict: a bro
 	$(BIN)/pip install --quiet --disable-pip-version-check --group docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-pictures: docs  ## Runs the tutorial and the three programs, and makes the pictures of the documentation of what comes out; ten minutes
+NAMED := build/tutorial/runs/named
+
+pictures: docs browser  ## Runs the tutorial and the three programs, and makes the pictures of the documentation of what comes out; ten minutes
+	rm -rf build/tutorial build/terminal
 	$(BIN)/python scripts/run_tutorial.py build/tutorial
 	$(BIN)/python scripts/make_terminal_pictures.py build/terminal
+	$(BIN)/python -m tl_export $(NAMED) --out build/tutorial/page.onnx --page build/tutorial/cats-dogs.html
+	TL_PLAYWRIGHT=build/browser node scripts/make_pictures.mjs $(NAMED)/report.html build/tutorial/cats-dogs.html \
+	  docs/pictures/overview.png $(NAMED)/held_out/dog/dog-41.png $(NAMED)/held_out/cat/cat-41.png
 
 # Then look at the diff, commit and tag; publishing is left to you.
 release: test  ## make release VERSION=0.2.0: tested, version and changelog cut, wheel and sdist in dist/, checked

@@ -1,8 +1,8 @@
 """What a class that is added from a few images is worth, and what it costs the others.
 
-    python benchmarks/add_class.py [--data ../shared/data/clothing] [--images 5 10 20] [--seeds 2] [CLASS ...]
+    python benchmarks/add_class.py --data FOLDER [--images 5 10 20] [--seeds 2] [CLASS ...]
 
-DATA is a folder with sub-folders train and test, which have one sub-folder of images per class. For each CLASS, all by
+FOLDER has sub-folders train and test, with one sub-folder of images per class. For each CLASS, all by
 default, a head is fitted without it (`tl-train --mode head`), and the class is added from some of its training images,
 drawn with a seed (`tl-export --add-class`). Prints the recall of the class on its test images, and the accuracy of the
 other classes on theirs, before and after.
@@ -54,7 +54,7 @@ def measure(run: Path, files: list[Path], test: list[Path], name: str, folder: P
 def main() -> None:
     """Leave out, add, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/clothing"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--arch", default="efficientnet_lite0")

@@ -1,12 +1,12 @@
 """How well wrong labels are found: some labels are flipped at random, and looked for in the run's list of suspects.
 
-    python benchmarks/label_errors.py [--data ../shared/data/clothing] [--share 0.05] [--seeds 3] [--arch NAME]
+    python benchmarks/label_errors.py --data FOLDER [--share 0.05] [--seeds 3] [--arch NAME]
 
-DATA is a folder with a sub-folder train, which has one sub-folder of images per class. For each seed, that share of the
+FOLDER has a sub-folder train, with one sub-folder of images per class. For each seed, that share of the
 training labels is replaced by another class, a head is fitted (`tl-train --mode head`), and the order of its
 suspects.csv is compared with what was flipped. Prints the share of the flipped labels among the first tenth of the
 training images, the precision at the number flipped, and how many labels confident learning estimates to be wrong.
-The labels that DATA itself has wrong count as errors of the list.
+The labels that FOLDER itself has wrong count as errors of the list.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def search(data: Path, arch: str, share: float, seed: int, folder: Path) -> tupl
 def main() -> None:
     """Flip, look, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/clothing"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arch", default="efficientnet_lite0")

@@ -8,6 +8,7 @@ Needs the dependency group `docs` (pyte). The pictures go to docs/pictures, and 
 import errno
 import fcntl
 import io
+import itertools
 import os
 import pty
 import re
@@ -29,7 +30,7 @@ COMMANDS = (
     "tl-export runs/digits --out digits.onnx",
     "tl-infer digits.onnx runs/digits/held_out/8 --threshold 0.9",
 )
-FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*|<!--.*?-->\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 NAMES = {"brown": "yellow", "default": "default"}  # what pyte calls otherwise
 
 
@@ -58,16 +59,21 @@ def shown_by(command: str, folder: Path) -> pyte.Screen:
     return screen
 
 
+def style_of(char: pyte.screens.Char) -> str:
+    """Colour and weight as rich calls them."""
+    color = NAMES.get(char.fg, char.fg)
+    color = f"#{color}" if re.fullmatch("[0-9a-f]{6}", color) else color
+    return f"{'bold ' if char.bold else ''}{color}"
+
+
 def text_of(screen: pyte.Screen) -> Text:
     """What stands on the screen, with its colours."""
     lines = []
     for row in range(ROWS):
         line = Text()
-        for column in range(COLUMNS):
-            char = screen.buffer[row][column]
-            color = NAMES.get(char.fg, char.fg)
-            color = f"#{color}" if re.fullmatch("[0-9a-f]{6}", color) else color
-            line.append(char.data, style=f"{'bold ' if char.bold else ''}{color}")
+        chars = [screen.buffer[row][column] for column in range(COLUMNS)]
+        for style, run in itertools.groupby(chars, style_of):
+            line.append("".join(char.data for char in run), style=style)
         line.rstrip()
         lines.append(line)
     while lines and not lines[-1].plain:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tl_infer.model.contract import FamiliaritySpec, ModelSpec, ParitySummary, PreprocessSpec
     from tl_infer.results import Classification, Score, SelfTest
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Classification",

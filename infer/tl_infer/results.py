@@ -97,7 +97,8 @@ class SelfTest:
         samples: how many were run.
         max_difference: the largest absolute difference of any probability.
         tolerance: the largest difference that the file allows.
-        max_familiarity_difference, familiarity_tolerance: likewise of the familiarity; None of a model without it.
+        max_familiarity_difference: likewise of the familiarity; None of a model without it.
+        familiarity_tolerance: likewise.
 
     """
 

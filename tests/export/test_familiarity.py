@@ -65,7 +65,7 @@ def test_the_run_and_the_card_say_what_it_rejects(exported, familiar_run):
     for text in (card_path(exported.path).read_text(), (familiar_run / "report.html").read_text()):
         assert "nknown images" in text
         assert "digits" in text
-        assert f"{measured['images']} training images, each judged by a head fitted without it" in text
+        assert f"{measured['images']} training images (each judged by a head fitted without it)" in text
 
 
 def test_another_table_in_the_file_is_found_out(exported, familiar_run):

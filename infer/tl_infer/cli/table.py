@@ -32,13 +32,13 @@ def table_lines(row: Row, labels: Sequence[str], width: int) -> list[str]:
 
     Args:
         row: of the file.
-        labels: of the model; the first column is as wide as the longest.
+        labels: of the model; the first column is as wide as the longest, or as what stands there if the model abstains.
         width: of the terminal, columns.
 
     """
-    first = min(
-        max(len(_label(row)), len(UNSURE), *(display_width(printable(label)) for label in labels)), max(8, width // 4)
-    )
+    abstains = UNSURE if row.familiarity is None else UNFAMILIAR
+    widest = max(len(_label(row)), len(abstains), *(display_width(printable(label)) for label in labels))
+    first = min(widest, max(8, width // 4))
     bar = max(0, min(20, (width - first) // 3 - 8))
     room = max(10, width - first - bar - 13)
     path = _shortened(printable(row.path), room)

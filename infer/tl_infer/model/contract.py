@@ -52,7 +52,8 @@ class PreprocessSpec:
 
     Attributes:
         size: (height, width) of the network's input, pixels, each 1..4096.
-        mean, std: per channel R, G, B on the 0..1 scale; std above zero.
+        mean: per channel R, G, B on the 0..1 scale.
+        std: likewise, above zero.
         color: `rgb`, or `gray`: luma as Pillow's mode "L", repeated to three channels.
         fit: `squash` ignores the aspect ratio; `letterbox` keeps it and pads the rest; `pad` does not enlarge;
             `crop` resizes the shorter side to `resize_px` and takes the centre.
@@ -161,7 +162,8 @@ class ModelSpec:
     Attributes:
         labels: class names in the order of the outputs' last axis; unique, none blank.
         preprocess: what the graph does before the network.
-        architecture, weights: the network's name and what it started from.
+        architecture: the network's name.
+        weights: what it started from.
         temperature: the logits are divided by this before the softmax; above zero. 1 with several labels.
         abstain_below: below this top probability the model abstains; None if it never does.
         data_fingerprint: SHA-256 (hex) over the images and labels of the training data.

@@ -24,6 +24,17 @@ def test_an_unsure_picture_names_what_it_may_be():
     assert tab_line(make_row("a.png", ImageError("a.png", "no\x1bpicture"))) == "a.png\t(error)\t\tno\\x1bpicture"
 
 
+def test_the_columns_stand_below_each_other_whatever_the_model_says():
+    sure, unsure, unfamiliar = (
+        Classification(TOP, familiarity=familiarity, abstained=familiarity < 0.5, reason=reason)
+        for familiarity, reason in ((0.9, None), (0.4, "unsure"), (0.01, "unfamiliar"))
+    )
+    lines = [table_lines(make_row("a.png", result), ["cat", "dog"], 80)[0] for result in (sure, unsure, unfamiliar)]
+    assert lines[2].startswith("(unfamiliar)  █")
+    assert {line.index("█") for line in lines} == {14}
+    assert {line.index("75.00%") for line in lines} == {lines[0].index("75.00%")}
+
+
 def test_a_file_that_cannot_be_read_has_a_line_too():
     row = make_row("notes.txt", ImageError("notes.txt", "not an image"))
     assert table_lines(row, ["cat", "dog"], 80) == ["(error)   notes.txt: not an image"]
