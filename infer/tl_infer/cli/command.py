@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tl_infer.cli.console import leave_at_once, run_program, work_begins
+from tl_infer.cli.console import run_program, work_begins
 from tl_infer.cli.options import Options
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits, formats_named, parse_formats
 
@@ -204,4 +204,4 @@ def main() -> None:
         from tl_infer.cli.serving import command as serving  # here, because most runs do without
 
         run_program(serving, "tl-infer serve", sys.argv[2:])
-    run_program(command, leave=leave_at_once)
+    run_program(command)
