@@ -97,7 +97,7 @@ docs: $(VENV)/.dev  ## The documentation as a site, in build/site; strict: a bro
 
 NAMED := build/tutorial/runs/named
 
-pictures: docs browser  ## Runs the tutorial and the three programs, and makes the pictures of the documentation of what comes out; ten minutes
+pictures: docs browser  ## Runs the tutorial and the three programs, and makes the pictures of the documentation of what comes out; five minutes
 	rm -rf build/tutorial build/terminal
 	$(BIN)/python scripts/run_tutorial.py build/tutorial
 	$(BIN)/python scripts/make_terminal_pictures.py build/terminal

@@ -2,7 +2,7 @@
 
     python scripts/run_tutorial.py build/tutorial
 
-About ten minutes on two cores. The commands print what the page quotes; the pictures go to docs/pictures.
+About four minutes on two cores. The commands print what the page quotes; the pictures go to docs/pictures.
 """
 
 import re
