@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from tl_infer.cli.console import EXIT_SOME_FAILED, printable, require_extra, work_begins
+from tl_infer.cli.console import EXIT_SOME_FAILED, require_extra, work_begins
 from tl_infer.cli.inputs import Inputs
 from tl_infer.cli.options import Options
 from tl_infer.cli.output.rows import Row, Tally
@@ -20,6 +20,7 @@ from tl_infer.errors import OutputPathError, first_line
 from tl_infer.model.modelfile import read_model
 from tl_infer.system.files import make_folder, open_regular, read_text, replacing, write_text
 from tl_infer.system.temporaries import remove_stale
+from tl_infer.text.safetext import printable
 
 _RUN: Final = "_run.json"  # readers of parquet folders leave out what begins so
 _PARTS: Final = "part-*.parquet"

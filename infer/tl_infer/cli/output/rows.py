@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from tl_infer.cli.safetext import printable
 from tl_infer.errors import ImageError
 from tl_infer.results import Classification, Reason, Score
+from tl_infer.text.safetext import printable
 
 _MAX_LINES = 20  # a model of a thousand classes must not fill the screen
 
