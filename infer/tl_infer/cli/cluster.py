@@ -46,7 +46,7 @@ def run_on_ray(options: Options) -> int:
     progress = Progress(sys.stderr, len(paths) + len(skip), visible=True)
     progress.advance(len(skip))
     try:
-        for table in _parts(_tables(options, model.data, paths)) if paths else ():
+        for table in _joined(_tables(options, model.data, paths)) if paths else ():
             folder.add(table)
             for values in table.select(["label", "reason", "error"]).to_pylist():
                 tally.add(Row(path="", **values))
@@ -86,7 +86,7 @@ def _tables(options: Options, model: bytes, paths: list[str]) -> Iterator[Any]:
     yield from classify(paths, model, wanted).iter_batches(batch_size=None, batch_format="pyarrow")
 
 
-def _parts(tables: Iterator[Any]) -> Iterator[Any]:
+def _joined(tables: Iterator[Any]) -> Iterator[Any]:
     """The tables joined, to few files instead of many."""
     import pyarrow as pa
 
