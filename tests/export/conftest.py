@@ -3,6 +3,7 @@
 import onnx
 import pytest
 
+from tl_export.graph.network_part import copy_of
 from tl_export.graph.taps import TappedNetwork, find_taps
 from tl_export.options import OPTIONAL_OUTPUTS
 from tl_export.proof.routes import TorchRoute
@@ -26,9 +27,7 @@ def assembled(traced):
     from tl_export.graph.assemble import assemble
 
     def build(spec=None, outputs=(PROBABILITIES, *OPTIONAL_OUTPUTS)) -> onnx.ModelProto:
-        network = onnx.ModelProto()
-        network.CopyFrom(traced[0])
-        return assemble(network, spec or traced[1], outputs)
+        return assemble(copy_of(traced[0]), spec or traced[1], outputs)
 
     return build
 

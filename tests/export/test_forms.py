@@ -14,10 +14,11 @@ from click.testing import CliRunner
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from support.loading import BY_STEPS
+from support.loading import train_on_shapes
 from tl_export import ExportError, ExportOptions, Precision, VerificationError, check, export
 from tl_export.cli import command
 from tl_export.graph.assemble import assemble
+from tl_export.graph.network_part import copy_of
 from tl_export.pipeline import card_path, parity_path
 from tl_export.proof.faults import with_swapped_channels
 from tl_export.proof.precision import FP16_MAX_PROBABILITY_DIFFERENCE, RULES, precision_of
@@ -27,7 +28,6 @@ from tl_export.smaller.form import give_form
 from tl_export.smaller.gates import Allowance
 from tl_export.smaller.int8 import QuantizeSettings, quantize
 from tl_infer import Classifier
-from tl_train import TrainConfig, train
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
 
@@ -43,20 +43,8 @@ def data(shapes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    """A network that tells the shapes apart, of a size at which int8 is faster."""
-    out = tmp_path_factory.mktemp("run")
-    config = TrainConfig.of(
-        str(data),
-        arch="timm:test_efficientnet",
-        weights="none",
-        size=160,
-        epochs=12,
-        lr=0.01,
-        batch_size=6,
-        **BY_STEPS,
-    )
-    train(config, out)
-    return out
+    """Of a size at which int8 is faster."""
+    return train_on_shapes(data, tmp_path_factory.mktemp("run"), size=160)
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +127,7 @@ def test_faults_are_refused_in_every_form(run, halved, int8, precision, trained_
 
 
 def test_another_network_is_refused(run, traced, trained_on):
-    network = onnx.ModelProto()
-    network.CopyFrom(traced[0])
-    file = assemble(network, traced[1])
+    file = assemble(copy_of(traced[0]), traced[1])
     with pytest.raises(VerificationError, match="first at stage"):
         give_form(file, Precision.FP16, trained_on(run, spec=traced[1]), Progress(), Allowance(0.005))
 

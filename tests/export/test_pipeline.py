@@ -13,6 +13,7 @@ from support.pictures import draw_shape
 from support.sixteen_bit_files import deep_set
 from tl_export import ExportError, ExportOptions, VerificationError, check, export
 from tl_export.graph.assemble import assemble
+from tl_export.graph.network_part import copy_of
 from tl_export.proof.verify import verify
 from tl_infer import Classifier, Limits, ModelSpec, load_image
 from tl_train import TrainConfig, train
@@ -60,16 +61,10 @@ def test_temperature_softens_the_probabilities(traced, tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     scores = {}
     for temperature in (1.0, 4.0):
-        model = assemble(copy(network), dataclasses.replace(spec, temperature=temperature))
+        model = assemble(copy_of(network), dataclasses.replace(spec, temperature=temperature))
         top = Classifier(model.SerializeToString()).classify(picture, top_k=None).top
         scores[temperature] = np.log([score.probability for score in top])
     np.testing.assert_allclose(np.diff(scores[1.0]) / 4, np.diff(scores[4.0]), atol=1e-4)
-
-
-def copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    duplicate = onnx.ModelProto()
-    duplicate.CopyFrom(model)
-    return duplicate
 
 
 def test_a_failed_proof_leaves_no_file_and_an_old_one_as_it_was(tiny_run, tmp_path):
@@ -155,7 +150,7 @@ def test_every_fit_is_proven_on_photographs(traced, tiny_run, trained_on, photos
     config = TrainConfig.of("digits", fit=fit, resample=resample, **fields)
     preprocess = spec_for(config.input, spec.preprocess.size, spec.preprocess.mean, spec.preprocess.std)
     changed = dataclasses.replace(spec, preprocess=preprocess)
-    file = assemble(copy(network), changed).SerializeToString()
+    file = assemble(copy_of(network), changed).SerializeToString()
     pictures = [*RunFolder(tiny_run).held_out_files(), *photos[::10]]
     assert verify(trained_on(tiny_run, pictures, changed), file, Progress()).top1_agreement == 1
     images = np.random.default_rng(0).integers(0, 256, (3, 90, 40, 3), dtype=np.uint8)

@@ -1,6 +1,5 @@
 """A model that gives several labels: its contract, its answers, rows, the table, the summary, what is refused."""
 
-import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from support import onnx_bytes
+from support.program import rows_of
 from tl_infer import Classifier, ModelFileError, ModelSpec
 from tl_infer.cli.command import command
 from tl_infer.model.answers import wrong_answer
@@ -149,11 +149,6 @@ def infer(*arguments: object, code: int = 0):
     done = CliRunner().invoke(command, list(map(str, arguments)))
     assert done.exit_code == code, done.output
     return done
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_csv_has_one_column_of_labels_and_with_all_one_for_each(model, images, tmp_path) -> None:

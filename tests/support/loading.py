@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
 from tl_train.data.looks import looks_of
@@ -11,6 +12,22 @@ from tl_train.progress import Progress
 
 # All parameters, by steps of Adam from a random head: what the defaults are not.
 BY_STEPS = {"mode": "full", "head_fit": "sgd", "prior": "none"}
+
+
+def train_on_shapes(shapes, out, size):
+    """A network that really tells the shapes apart, so that its answers change with its input."""
+    config = TrainConfig.of(
+        str(shapes),
+        arch="timm:test_efficientnet",
+        weights="none",
+        size=size,
+        epochs=12,
+        lr=0.01,
+        batch_size=6,
+        **BY_STEPS,
+    )
+    train(config, out)
+    return out
 
 
 class Notes(Progress):

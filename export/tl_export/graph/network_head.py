@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tl_export.graph.network_part import leads_to
+from tl_export.graph.network_part import copy_of, leads_to
 from tl_infer.model.contract import HEATMAP, LOGITS
 
 Weights = npt.NDArray[np.float32]
@@ -47,8 +47,7 @@ def find_head(network: onnx.ModelProto) -> GraphHead | None:
 
 def cut_at(network: onnx.ModelProto, value: str, width: int) -> onnx.ModelProto:
     """A copy that computes one value alone, float32 (N, width)."""
-    result = onnx.ModelProto()
-    result.CopyFrom(network)
+    result = copy_of(network)
     del result.graph.output[:], result.graph.node[:]
     result.graph.output.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, ["N", width]))
     needed = leads_to(list(network.graph.node), value)
@@ -70,8 +69,7 @@ def with_head(network: onnx.ModelProto, weight: Weights, bias: Weights) -> onnx.
     """
     head = find_head(network)
     assert head is not None
-    result = onnx.ModelProto()
-    result.CopyFrom(network)
+    result = copy_of(network)
     nodes = list(result.graph.node)
     needed = leads_to(nodes, LOGITS)
     made_of = leads_to(nodes, HEATMAP) - needed

@@ -11,6 +11,13 @@ from tl_infer.model.contract import LOGITS, SPEC_KEY, ModelSpec
 from tl_train.preprocess.graph import TENSOR_NAME
 
 
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy, to be changed."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
 def network_part(model: onnx.ModelProto) -> onnx.ModelProto:
     """What lies between the preprocessing and the softmax, as a model of its own.
 
@@ -62,8 +69,7 @@ def with_network(model: onnx.ModelProto, network: onnx.ModelProto) -> onnx.Model
         raise ExportError(f"the network needs operators of {sorted(foreign)}, which not every runtime has")
     kept = {name for node in (*before, *after) for name in reads(node)}
     dropped = {name for node in old for name in reads(node)} - kept
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     del result.graph.node[:]
     result.graph.node.extend([*before, *network.graph.node, *after])
     weights = [tensor for tensor in model.graph.initializer if tensor.name not in dropped]

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from tl_export.smaller.average_precision import average_precision_lost, mean_average_precision
-from tl_export.smaller.measure import Estimate, log_losses, mean_estimate, paired_difference
+from tl_export.smaller.measure import Estimate, mean_estimate, paired_difference
 from tl_infer.model.contract import ModelSpec
+from tl_train.evaluation.answers import Answers
 from tl_train.progress import Progress
 
 Floats = npt.NDArray[np.float64]
@@ -85,7 +86,7 @@ class JudgedClasses:
     @staticmethod
     def of(logits: npt.NDArray[np.floating], truth: Truth, temperature: float) -> "JudgedClasses":
         """From logits (N, C) before the temperature."""
-        return JudgedClasses(logits.argmax(axis=1) == truth, log_losses(logits, truth, temperature))
+        return JudgedClasses(logits.argmax(axis=1) == truth, Answers(logits, truth).log_losses(temperature))
 
     @property
     def metric(self) -> Metric:

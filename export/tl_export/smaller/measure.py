@@ -5,14 +5,12 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 from scipy.stats import t as student
 
 from tl_infer.model.contract import Task
 from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
 
 Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
 
 _LEAST_POWER = 1e-30
 
@@ -55,13 +53,6 @@ def noise_shares(expected: npt.NDArray[np.floating], found: npt.NDArray[np.float
         signal = signal - signal.mean(axis=0)
     shares: Floats = np.square(noise).sum(axis=1) / max(np.square(signal).sum(axis=1).mean(), _LEAST_POWER)
     return shares
-
-
-def log_losses(logits: npt.NDArray[np.floating], truth: Labels, temperature: float) -> Floats:
-    """Each image's negative log-likelihood of its true class, nats: float64 (N,), from logits (N, C)."""
-    scaled = logits.astype(np.float64) / temperature
-    losses: Floats = logsumexp(scaled, axis=1) - scaled[np.arange(len(truth)), truth]
-    return losses
 
 
 def paired_difference(both: int, only_first: int, only_second: int, neither: int) -> Estimate:

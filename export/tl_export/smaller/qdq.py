@@ -20,7 +20,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from tl_export.errors import ExportError
 from tl_export.graph.network_head import GraphHead, find_head
-from tl_export.graph.network_part import leads_to
+from tl_export.graph.network_part import copy_of, leads_to
 from tl_infer.errors import first_line
 from tl_infer.system.temporaries import temporary_folder
 from tl_train.preprocess.graph import TENSOR_NAME
@@ -87,8 +87,7 @@ class QuantizableNetwork:
             only: names of the nodes that become int8; None for all that can.
 
         """
-        duplicate = onnx.ModelProto()
-        duplicate.CopyFrom(self._network)
+        duplicate = copy_of(self._network)
         chosen = {name for layer in self.layers for name in layer} if only is None else set(only)
         nodes = sorted(chosen.difference(excluded))
         if not nodes:
@@ -142,8 +141,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships
 
 def _named(network: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which every node has a name of its own; nodes are chosen by name."""
-    result = onnx.ModelProto()
-    result.CopyFrom(network)
+    result = copy_of(network)
     seen: set[str] = set()
     for number, node in enumerate(result.graph.node):
         if not node.name or node.name in seen:

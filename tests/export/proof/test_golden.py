@@ -7,7 +7,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from support.loading import BY_STEPS
+from support.loading import train_on_shapes
 from tl_export import export
 from tl_export.proof.faults import FAULTS, with_swapped_channels, without_antialias
 from tl_export.proof.golden import golden_samples
@@ -18,7 +18,6 @@ from tl_infer import Classifier
 from tl_infer.images import load_image
 from tl_infer.model.contract import PreprocessSpec
 from tl_infer.model.golden import GoldenSet
-from tl_train import TrainConfig, train
 from tl_train.run_folder.folder import RunFolder
 
 SPEC = PreprocessSpec(size=(96, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -27,20 +26,7 @@ CROP = PreprocessSpec(size=(96, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), 
 
 @pytest.fixture(scope="module")
 def trained_run(shapes, tmp_path_factory):
-    """A network that really tells the shapes apart, so that its answers change with its input."""
-    out = tmp_path_factory.mktemp("trained")
-    config = TrainConfig.of(
-        str(shapes),
-        arch="timm:test_efficientnet",
-        weights="none",
-        size=64,
-        epochs=12,
-        lr=0.01,
-        batch_size=6,
-        **BY_STEPS,
-    )
-    train(config, out)
-    return out
+    return train_on_shapes(shapes, tmp_path_factory.mktemp("trained"), size=64)
 
 
 @pytest.fixture(scope="module")

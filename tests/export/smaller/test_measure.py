@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tl_export.smaller.measure import Estimate, log_losses, mean_estimate, noise_shares, paired_difference
+from tl_export.smaller.measure import Estimate, mean_estimate, noise_shares, paired_difference
 from tl_export.smaller.speed import median_estimate
 
 
@@ -44,7 +44,6 @@ def test_noise_is_of_the_differences_between_classes():
     logits = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     assert noise_shares(logits, logits + np.arange(40)[:, None]) == pytest.approx(0, abs=1e-10)
     assert noise_shares(logits, 1.1 * logits).mean() == pytest.approx(0.01, rel=1e-3)
-    assert log_losses(np.array([[0.0, math.log(3)]]), np.array([1]), 1.0) == pytest.approx(-math.log(0.75))
 
 
 def test_noise_of_several_labels_is_of_the_differences_between_images():

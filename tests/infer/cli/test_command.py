@@ -11,13 +11,7 @@ from PIL import Image
 
 from attacks import png_files
 from support import onnx_bytes
-
-TL_INFER = [sys.executable, "-c", "from tl_infer.cli.command import main; main()"]
-
-
-def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [*TL_INFER, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+from support.program import TL_INFER, run
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """What a user of `tl-infer` relies on, beyond one plain run."""
 
-import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +9,10 @@ import pytest
 from PIL import Image
 
 from support import onnx_bytes
+from support.program import rows_of, run
 from tl_infer.cli.output.sorting import FAILED, UNSURE
 
-TL_INFER = [sys.executable, "-c", "from tl_infer.cli.command import main; main()"]
 NAMES = ["0.png", "1.png", "2.png"]
-
-
-def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [*TL_INFER, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture

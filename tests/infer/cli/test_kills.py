@@ -1,6 +1,5 @@
 """Runs that are killed, interrupted or run out of room: nothing is lost, and `--resume` finishes them."""
 
-import csv
 import resource
 import signal
 import subprocess
@@ -12,13 +11,11 @@ import pytest
 from PIL import Image
 
 from support import onnx_bytes
+from support.program import MAIN, TL_INFER, rows_of, run
 from tl_infer import OutputPathError
 from tl_infer.cli.output.formats import Columns
 from tl_infer.cli.output.outfile import open_out
 from tl_infer.cli.output.rows import Row
-
-MAIN = "from tl_infer.cli.start import main; main()"
-TL_INFER = [sys.executable, "-c", MAIN]
 
 # Kills the process after the N-th call of a function of the system, as a kill at that moment would.
 KILLED_AFTER = """
@@ -54,16 +51,6 @@ def photos(tmp_path: Path) -> Path:
     for name, color in [("0.png", "red"), ("1.png", "#00ff00"), ("2.png", "blue")]:
         Image.new("RGB", (8, 8), color).save(folder / name)
     return folder
-
-
-def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [*TL_INFER, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def left_over(folder: Path) -> list[Path]:

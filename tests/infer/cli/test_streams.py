@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from support import onnx_bytes
+from support.program import TL_INFER
 
-TL_INFER = [sys.executable, "-c", "from tl_infer.cli.start import main; main()"]
 NO_ROOM, NOT_OPEN = "No space left on device", "Bad file descriptor"
 
 

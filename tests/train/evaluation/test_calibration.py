@@ -1,3 +1,4 @@
+import math
 import time
 
 import numpy as np
@@ -26,6 +27,12 @@ def drawn(seed: int, images: int, classes: int = 4, overconfidence: float = 1.0,
     honest = random.normal(0, scale, (images, classes))
     truth = np.array([random.choice(classes, p=row) for row in softmax(honest, axis=1)])
     return Answers(honest * overconfidence, truth)
+
+
+def test_log_losses_are_of_the_true_class():
+    answers = Answers(np.array([[0.0, math.log(3)], [0.0, 2 * math.log(3)]]), np.array([1, 0]))
+    assert answers.log_losses(1.0) == pytest.approx([-math.log(0.75), math.log(10)])
+    assert answers.log_losses(2.0)[1] == pytest.approx(math.log(4))
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 2.5])

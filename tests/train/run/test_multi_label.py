@@ -1,6 +1,5 @@
 """Runs whose images may have several labels: what is learned, decided, written; by a head and by steps; refused."""
 
-import csv
 import dataclasses
 import json
 import re
@@ -9,17 +8,13 @@ import numpy as np
 import pytest
 
 from support.loading import Notes
+from support.program import rows_of
 from tl_train import TrainConfig, compare, dry_run, train
 from tl_train.errors import ConfigError, DataError
 from tl_train.evaluation.multi_label import LabelAnswers, LabelEvaluation
 from tl_train.run_folder.folder import RunFolder
 
 TINY = {"multi_label": True, "arch": "timm:test_efficientnet", "weights": "none", "size": 64}
-
-
-def rows_of(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_the_spec_says_how_labels_are_decided(several_run):
