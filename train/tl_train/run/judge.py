@@ -114,7 +114,8 @@ def suspects(network: TrainedNetwork, progress: Progress) -> LabelErrors | None:
     if found.suspects:
         progress.note(
             f"Labels to check: {len(found.suspects)} of {found.images} training images look like another class to a "
-            f"head that did not see them, and about {found.estimated} may be labelled wrong; see suspects.csv and the report"
+            f"head that did not see them, and about {found.estimated} may be labelled wrong; see suspects.csv and the "
+            "report"
         )
     return found
 
