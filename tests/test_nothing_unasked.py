@@ -26,12 +26,10 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 """
 # Two programs in one process, because importing torch takes seconds; then what is left of the libraries they may load.
 PROGRAMS = """
-import contextlib, json, sys
-import tl_train.start, tl_export.start
-for start, arguments in zip((tl_train.start, tl_export.start), json.loads(sys.argv[1])):
-    sys.argv = ["program", *arguments]
-    with contextlib.suppress(SystemExit):
-        start.main()
+import json, sys
+import tl_train.cli, tl_export.cli
+for program, arguments in zip((tl_train.cli, tl_export.cli), json.loads(sys.argv[1])):
+    program.command.main(arguments, standalone_mode=False)
 import huggingface_hub, jinja2, lightning_fabric, matplotlib, onnx, onnxscript, pooch, sklearn, timm, torchvision
 """
 CLASSIFIER = "import tl_infer; tl_infer.Classifier(sys.argv[1]).classify(sys.argv[2])"

@@ -1,4 +1,9 @@
-"""`Classifier`: load a model file, classify one image, classify many."""
+"""`Classifier`: load a model file, classify one image, classify many.
+
+What decodes images is imported once the model is open: `tl-infer` imports it while onnxruntime opens the model.
+"""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
@@ -6,26 +11,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from tl_infer.errors import ImageError, ModelFileError
-from tl_infer.images import ImageSource, Pixels, load_image
-from tl_infer.isolation.pool import DecodingPool
 from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, PROBABILITIES, ModelSpec
 from tl_infer.model.engine import Engine
 from tl_infer.model.modelfile import ModelSource, read_model
 from tl_infer.model.opening import CPU, check_providers
-from tl_infer.model.selftest import run_self_test, sample_image
 from tl_infer.model.session import Session
 from tl_infer.request import Request
 from tl_infer.results import Classification, SelfTest, Vector
-from tl_infer.sixteen_bit import DepthTally
 from tl_infer.system.parallel import available_threads, ordered_map
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from tl_infer.images import ImageSource, Pixels
 
 MAX_THREADS = 1024
 _BATCH = 16  # images in one run of `classify_batch`: memory stays bounded, and larger runs are no faster on a CPU
@@ -80,9 +85,10 @@ class Classifier:
         first = self._engine.first
         self.spec: ModelSpec = first.spec
         self.limits = limits if limits.bit_depth else dataclasses.replace(limits, bit_depth=first.bit_depth)
-        self._tally = DepthTally()
-        self._pool = DecodingPool(self.limits, max(processors, available_threads())) if limits.isolate else None
         self._outputs = first.outputs
+        self._prepare_decoding(max(processors, available_threads()))
+        from tl_infer.model.selftest import sample_image
+
         first.check_answers(sample_image(first.golden))
         if names != (CPU,):
             self.self_test()
@@ -283,6 +289,8 @@ class Classifier:
             ModelFileError: the file has no golden samples, or as for `classify`.
 
         """
+        from tl_infer.model.selftest import run_self_test
+
         return run_self_test(self._engine.for_one(), self._engine.model.where)
 
     def close(self) -> None:
@@ -299,7 +307,7 @@ class Classifier:
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Callable[..., "Classifier"], tuple[Path | bytes]]:
+    def __reduce__(self) -> tuple[Callable[..., Classifier], tuple[Path | bytes]]:
         """A classifier is pickled as its path and the file's SHA-256, or as bytes if it was not opened by a path."""
         model = self._engine.model
         return functools.partial(self._reopen, sha256=self.sha256), (model.path or model.data,)
@@ -331,7 +339,19 @@ class Classifier:
             )
         return output
 
+    def _prepare_decoding(self, processes: int) -> None:
+        from tl_infer.sixteen_bit import DepthTally
+
+        self._tally = DepthTally()
+        self._pool = None
+        if self.limits.isolate:
+            from tl_infer.isolation.pool import DecodingPool
+
+            self._pool = DecodingPool(self.limits, processes)
+
     def _load(self, image: ImageSource) -> Pixels:
+        from tl_infer.images import load_image
+
         needed_px = 2 * max(*self.spec.preprocess.size, self.spec.preprocess.resize_px or 0)
         fast_for_px = needed_px if self.limits.fast_decode else None
         return load_image(image, self.limits, fast_for_px=fast_for_px, tally=self._tally, pool=self._pool)

@@ -15,11 +15,11 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, JpegImagePlugin, PngImagePlugin  # noqa: F401 - most files; `_open` finds them registered
 
 from tl_infer.errors import ImageError, first_line
 from tl_infer.formats.checks import TIFF, check_file
-from tl_infer.formats.further.recognise import check_allowed, further_format, open_further
+from tl_infer.formats.further.recognise import check_allowed, further_format
 from tl_infer.formats.jpeg import Outline
 from tl_infer.formats.jpeg_data import load_whole
 from tl_infer.formats.jpeg_fast import decode_fast
@@ -146,6 +146,8 @@ def _opened(data: bytes, where: str, limits: Limits) -> tuple[Image.Image, Outli
     if data.startswith(TIFF):
         silence_libtiff()
     if further is not None:
+        from tl_infer.formats.further.checks import open_further  # here, because most programs read none
+
         with _failing_as("damaged image", where):
             image = open_further(further, data, where, limits)
     else:

@@ -5,11 +5,13 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
-from tl_infer.images import Pixels
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, PROBABILITIES
 from tl_infer.model.session import Session
 from tl_infer.results import Classification, Reason, Score, Vector
+
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

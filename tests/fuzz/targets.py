@@ -15,7 +15,7 @@ from tl_infer import Classifier, ImageError, Limits, ModelFileError, ModelSpec, 
 from tl_infer.formats.jpeg import read_outline
 from tl_infer.limits import FURTHER_FORMATS
 from tl_infer.model.golden import GoldenSet
-from tl_infer.model.wire import has_external_data
+from tl_infer.model.wire import read_contents
 
 _LIMITS = Limits(max_pixels=1_000_000)
 _SCANS = 20
@@ -78,9 +78,9 @@ def jpeg(data: bytes) -> None:
 
 
 def wire(data: bytes) -> None:
-    """Whether there is external data, or a `ValueError` that names the byte; a Classifier, or a `ModelFileError`."""
+    """What is in the file, or a `ValueError` that names the byte; a Classifier, or a `ModelFileError`."""
     try:
-        has_external_data(data)
+        read_contents(data)
     except ValueError as error:
         _expect(str(error).startswith("byte "), error)
     printed = io.StringIO()

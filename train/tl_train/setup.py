@@ -56,31 +56,37 @@ class Identity:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Setup:
-    """The values of a run; whatever the user got wrong was found while making them.
+class SharedSetup:
+    """The values of a run that each of its processes needs for its share of the steps.
 
     Attributes:
         identity: configuration, fingerprint of the data, versions.
         dataset: the images in three parts.
-        findings: what a look at them told.
         preprocessor: makes the network's input; its spec goes into the exported file.
         network: what is trained, in place.
-        prior: what the head is drawn to; None for zero.
 
     """
 
     identity: Identity
     dataset: Dataset
-    findings: Preflight
     preprocessor: Preprocessor
     network: Network
-    prior: Prior | None
 
     @property
     def config(self) -> TrainConfig:
         """The configuration of the run."""
         return self.identity.config
 
-    def for_others(self) -> "Setup":
-        """What the other processes of a run are given: all but the features, which the first one alone uses."""
-        return dataclasses.replace(self, dataset=dataclasses.replace(self.dataset, features=None))
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Setup(SharedSetup):
+    """The values of a run; whatever the user got wrong was found while making them.
+
+    Attributes:
+        findings: what a look at the images told.
+        prior: what the head is drawn to; None for zero.
+
+    """
+
+    findings: Preflight
+    prior: Prior | None

@@ -13,7 +13,8 @@ from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES, fit_calibration
 from tl_train.evaluation.label_decisions import fit_decisions
 from tl_train.evaluation.multi_label import LabelAnswers
-from tl_train.run.judge import CROSS_FITTED, calibration_images
+from tl_train.run.judge import CROSS_FITTED
+from tl_train.run.spare_images import calibration_images
 
 Logits = npt.NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_infer.classifier import Classifier
-from tl_infer.cli.inputs import Files, is_one_file
+from tl_infer.cli.inputs import Files
 from tl_infer.cli.options import Options
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
@@ -70,7 +70,7 @@ def _classified(classifier: Classifier, options: Options, paths: Iterator[Path])
         "embedding": options.embeddings is not None,
         "heatmap": options.heatmaps is not None,
     }
-    if is_one_file(options.paths):  # on all cores
+    if options.is_one_file:  # on all cores
         return (_one(functools.partial(classifier.classify, path, options.top_k, **wanted)) for path in paths)
     return classifier.classify_many(paths, options.top_k, **wanted)
 

@@ -1,7 +1,10 @@
 """What the three programs share at the terminal: exit codes, one-line errors, text that is safe to print."""
 
+import atexit
+import contextlib
 import errno
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -55,7 +58,16 @@ def run_program(command: click.Command, name: str | None = None, arguments: Sequ
     except MemoryError:
         status = _fatal("not enough memory")
     end_at_once()  # what is left to do needs no cleaning up, and libraries do not expect exceptions in it
-    sys.exit(status)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process without taking the interpreter apart: freeing what libraries hold takes a tenth of a short run."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, StreamError):  # told already
+            stream.flush()
+    os._exit(status)
 
 
 def work_begins() -> None:

@@ -5,13 +5,12 @@ import dataclasses
 import glob
 import os
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tl_infer.cli.options import STDIN
 from tl_infer.errors import InputPathError, first_line
 from tl_infer.system.finding import files_of, natural_key
-
-STDIN = "-"
 
 _CHUNK_BYTES = 1 << 16
 _MAX_PATH_BYTES = 1 << 16  # systems allow 4096 at most
@@ -59,11 +58,6 @@ class Inputs:
             raise InputPathError(f"{argument}: no such file or folder, and nothing matches this pattern")
         for match in matches:
             yield from files_of(match, self.skip)
-
-
-def is_one_file(arguments: Sequence[str]) -> bool:
-    """Whether the arguments name a single file; quick to find out."""
-    return len(arguments) == 1 and arguments[0] != STDIN and os.path.isfile(arguments[0])  # noqa: PTH113
 
 
 class Files(Iterator[Path]):

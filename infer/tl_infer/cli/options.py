@@ -1,11 +1,15 @@
 """The options of `tl-infer` as one value, checked against one another."""
 
 import dataclasses
+import os
 from pathlib import Path
+from typing import Literal
 
-from tl_infer.cli.inputs import STDIN
-from tl_infer.cli.output.placing import Mode
 from tl_infer.limits import DEFAULT_LIMITS, Limits
+
+STDIN = "-"  # as a path
+
+Mode = Literal["copy", "move", "link"]  # how a file gets into its folder
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,11 @@ class Options:
             raise ValueError("-0 needs the PATH '-', standard input.")
         self._check_resume()
         self._check_engine()
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether the paths are that of a single file; quick to find out."""
+        return len(self.paths) == 1 and self.paths[0] != STDIN and os.path.isfile(self.paths[0])  # noqa: PTH113
 
     @property
     def sort_mode(self) -> Mode:

@@ -1,27 +1,15 @@
 """What `tl-infer` does with its options: open the model, classify or describe, and print."""
 
-import contextlib
-import os
-import signal
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+import importlib
+import threading
 
 import click
 
 from tl_infer.classifier import Classifier
-from tl_infer.cli.console import EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_TERMINATED, printable
-from tl_infer.cli.info import info_lines
-from tl_infer.cli.inputs import is_one_file
-from tl_infer.cli.interrupts import Stopped
-from tl_infer.cli.job import Job, Outcome
 from tl_infer.cli.options import Options
-from tl_infer.cli.output.rows import Row
-from tl_infer.cli.progress import Progress
-from tl_infer.cli.table import tab_line, table_lines
+from tl_infer.model.modelfile import read_model
+from tl_infer.model.opening import check_providers
 from tl_infer.results import SelfTest
-from tl_infer.sixteen_bit import depth_advice
 
 
 def run(options: Options) -> int:
@@ -47,22 +35,30 @@ def run(options: Options) -> int:
             "--sort-into needs a model that gives one label; this one may give several, and an image has one place. "
             "Use --out FILE.csv, whose column 'labels' has them all."
         )
-    return _classify(classifier, options)
+    from tl_infer.cli.classifying import classify  # here, because `_open` imports it meanwhile
+
+    return classify(classifier, options)
 
 
 def _open(options: Options) -> Classifier:
+    providers = check_providers(options.providers or None)
+    model = read_model(options.model, options.sha256)
+    if options.paths:
+        # A model is opened in native code, which leaves the interpreter free to import what classifying needs.
+        threading.Thread(target=importlib.import_module, args=["tl_infer.cli.classifying"]).start()
     return Classifier(
-        options.model,
+        model,
         threads=options.threads,
-        providers=options.providers or None,
-        sha256=options.sha256,
+        providers=providers,
         limits=options.limits,
-        for_many=bool(options.paths) and not is_one_file(options.paths),
+        for_many=bool(options.paths) and not options.is_one_file,
     )
 
 
 def _describe(classifier: Classifier, options: Options) -> int:
     if options.info:
+        from tl_infer.cli.info import info_lines
+
         click.echo("\n".join(info_lines(classifier)))
     if options.self_test:
         found = classifier.self_test()
@@ -77,64 +73,3 @@ def _of_familiarity(found: SelfTest) -> str:
     if found.max_familiarity_difference is None:
         return ""
     return f"; of the familiarity {found.max_familiarity_difference:.2g}, tolerance {found.familiarity_tolerance:.2g}"
-
-
-def _classify(classifier: Classifier, options: Options) -> int:
-    job = Job(classifier, options)
-    # Rows on the same terminal would run into it, and short work is done before it is read.
-    visible = (options.out is not None or not sys.stdout.isatty()) and (job.count is None or job.count >= 20)
-    progress = Progress(sys.stderr, job.count, visible=visible)
-    started = time.perf_counter()
-    try:
-        outcome = job.run(_printer(classifier.labels), progress.advance)
-    except Stopped as stopped:  # before the first image
-        return _exit_code(stopped.signal)
-    finally:
-        progress.close()
-    if advice := depth_advice(classifier.sixteen_bit_images):
-        click.echo(f"Warning: {advice}", err=True)
-    _summarise(job.count, outcome, time.perf_counter() - started, options.out)
-    if outcome.stopped is not None:
-        return _exit_code(outcome.stopped)
-    return EXIT_SOME_FAILED if outcome.tally.failed else 0
-
-
-def _exit_code(number: int) -> int:
-    return EXIT_TERMINATED if number == signal.SIGTERM else EXIT_INTERRUPTED
-
-
-def _printer(labels: tuple[str, ...]) -> Callable[[Row], None]:
-    """A table on a terminal, tabs in a pipe."""
-    if not sys.stdout.isatty():
-        return lambda row: click.echo(tab_line(row))
-    colored = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-    import shutil  # here, because a pipe does without
-
-    def show(row: Row) -> None:
-        text = "\n".join(table_lines(row, labels, shutil.get_terminal_size().columns))
-        color = "red" if row.error else "yellow" if row.abstained else None
-        if colored and color:
-            click.secho(text, fg=color)
-        else:
-            click.echo(text)  # secho would end the line with a code even without a colour
-
-    return show
-
-
-def _summarise(count: int | None, outcome: Outcome, seconds: float, out: Path | None) -> None:
-    tally = outcome.tally
-    errors = f"{tally.failed} error{'' if tally.failed == 1 else 's'}"
-    total = "" if count is None else f" of {count}"
-    before = tally.files - outcome.done
-    earlier = f", {before} from before" if before else ""
-    click.echo(f"{tally.files}{total} files{earlier}, {errors}, {outcome.done / seconds:.1f} images/s", err=True)
-    if tally.files > 1:
-        with contextlib.suppress(UnicodeEncodeError):
-            click.echo("\n".join(tally.lines()), err=True)
-    if out is not None:
-        click.echo(f"Results: {printable(str(out))}", err=True)
-    if outcome.stopped is not None:
-        word = "Terminated" if outcome.stopped == signal.SIGTERM else "Interrupted"
-        remedy = "; --resume continues" if out is not None else ""
-        click.echo(f"{word}: the results end at the last file classified{remedy}.", err=True)

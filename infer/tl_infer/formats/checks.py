@@ -1,13 +1,12 @@
-"""What is looked at in a file before Pillow opens it, by its format."""
+"""What is looked at in a file before Pillow opens it, by its format.
+
+What looks at the rarer formats is imported for the first file of each: of most programs there is none.
+"""
 
 from PIL import ImageFile
 
-from tl_infer.formats.bmp import check_encoding
-from tl_infer.formats.further.recognise import check_further
-from tl_infer.formats.gif import check_blocks
 from tl_infer.formats.jpeg import Outline, read_outline
 from tl_infer.formats.png import check_chunks
-from tl_infer.formats.tiff import check_layout
 from tl_infer.limits import Limits
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
@@ -31,15 +30,23 @@ def check_file(data: bytes, where: str, limits: Limits, further: str | None = No
 
     """
     if further is not None:
+        from tl_infer.formats.further.checks import check_further
+
         check_further(further, data, where, limits)
     elif data.startswith(_JPEG):
         return read_outline(data, where, limits.max_scans)
     elif data.startswith(_PNG) and not ImageFile.LOAD_TRUNCATED_IMAGES:
         check_chunks(data, where, limits)
     elif data.startswith(TIFF):
+        from tl_infer.formats.tiff import check_layout
+
         check_layout(data, where, limits)
     elif data.startswith(b"GIF8"):
+        from tl_infer.formats.gif import check_blocks
+
         check_blocks(data, where)
     elif data.startswith(b"BM"):
+        from tl_infer.formats.bmp import check_encoding
+
         check_encoding(data, where)
     return None

@@ -9,15 +9,13 @@ from typing import BinaryIO
 
 from tl_infer.errors import ModelFileError, first_line
 from tl_infer.model.hub import PREFIX, HubFile
-from tl_infer.model.wire import has_external_data
+from tl_infer.model.wire import Contents, read_contents
 from tl_infer.system.files import open_regular
-
-ModelSource = str | os.PathLike[str] | bytes | BinaryIO
 
 MAX_MODEL_BYTES = 2_000_000_000  # protobuf's own limit for one message
 
 
-@dataclasses.dataclass(frozen=True)  # no slots: the digest of a large file is computed once, and kept
+@dataclasses.dataclass(frozen=True)  # no slots: what a large file's bytes come to is found out once, and kept
 class ModelFile:
     """A model that has been read.
 
@@ -39,13 +37,31 @@ class ModelFile:
 
         return hashlib.sha256(self.data).hexdigest()
 
+    @functools.cached_property
+    def contents(self) -> Contents:
+        """What is in the file.
+
+        Raises:
+            ModelFileError: no ONNX model.
+
+        """
+        try:
+            return read_contents(self.data)
+        except ValueError as error:
+            raise ModelFileError(
+                f"{self.where}: damaged or not an ONNX model, expected a file made by tl-export: {error}"
+            ) from error
+
+
+ModelSource = str | os.PathLike[str] | bytes | BinaryIO | ModelFile
+
 
 def read_model(source: ModelSource, sha256: str | None = None) -> ModelFile:
     """Read a model.
 
     Args:
         source: path, a text that begins with `hf://` (see `HubFile`), bytes, or a binary file open for reading, which
-            is read to its end and left open.
+            is read to its end and left open; or what this function has returned.
         sha256: what the SHA-256 of the file must be, 64 hexadecimal digits.
 
     Raises:
@@ -76,6 +92,8 @@ def _check_digest(model: ModelFile, sha256: str | None) -> None:
 
 
 def _read(source: ModelSource) -> ModelFile:
+    if isinstance(source, ModelFile):
+        return source
     if isinstance(source, bytes):
         return ModelFile(source, f"model of {len(source)} bytes")
     if isinstance(source, str | os.PathLike):
@@ -107,13 +125,7 @@ def _check_size(size: int, where: str) -> None:
 
 
 def _refuse_external_data(model: ModelFile) -> None:
-    try:
-        external = has_external_data(model.data)
-    except ValueError as error:
-        raise ModelFileError(
-            f"{model.where}: damaged or not an ONNX model, expected a file made by tl-export: {error}"
-        ) from error
-    if external:
+    if model.contents.has_external_data:
         raise ModelFileError(
             f"{model.where}: keeps weights in other files (external data), expected a self-contained file; "
             "export it again with tl-export"

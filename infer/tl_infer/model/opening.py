@@ -69,7 +69,7 @@ def open_session(model: ModelFile, threads: int, providers: Sequence[str], optim
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # onnxruntime would also accept its own format, which was not searched for external data.
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    compute_exactly(options, model.data)
+    compute_exactly(options, model.contents.operators)
     options.log_severity_level = 4  # what fails is raised; a library does not write to its host's stderr
     wanted = [_PROVIDERS.get(name, name) for name in providers]
     try:

@@ -7,13 +7,14 @@ Source: onnxruntime's documentation, "Quantize ONNX models", and `session.x64qua
 """
 
 import functools
+from collections.abc import Collection
 
 import numpy as np
 import onnxruntime as ort
 
 _EXACT = "session.x64quantprecision"
 
-# In every int8 file, and in no other, by its name as the file spells it.
+# In every int8 file, and in no other.
 _OPERATOR = b"DequantizeLinear"
 
 # The smallest network that saturates: MatMulInteger of `a`, uint8 [1, 8], and a constant of 8 x 16 times 127.
@@ -25,16 +26,16 @@ _PROBE = (
 )  # fmt: skip
 
 
-def compute_exactly(options: ort.SessionOptions, model: bytes) -> None:
+def compute_exactly(options: ort.SessionOptions, operators: Collection[bytes]) -> None:
     """Let a session compute an int8 network exactly, also where that takes longer.
 
     Args:
         options: of the session, modified in place; left as they are where the model is not int8, and where this
             processor is exact anyway.
-        model: the whole file.
+        operators: those of the network.
 
     """
-    if _OPERATOR in model and products_saturate():
+    if _OPERATOR in operators and products_saturate():
         options.add_session_config_entry(_EXACT, "1")
 
 

@@ -1,4 +1,4 @@
-"""Reading the outline of an ONNX file without onnx, to see whether all weights are inside and all names are text.
+"""Reading the outline of an ONNX file without onnx: whether all weights are inside and all names are text.
 
 onnxruntime resolves external data against the current folder, so a file from a stranger could make it read any other
 file on this machine. A name that is no text breaks its error messages, and its Python part prints that. Source of the
@@ -6,7 +6,7 @@ field numbers: onnx.proto3 and the wire format of protocol buffers.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 Schema = Mapping[int, Any]
 
@@ -28,30 +28,47 @@ _OPERATORS: Schema = {1: _TEXT}
 _MODEL: Schema = {7: _GRAPH, 8: _OPERATORS, 20: _TRAINING, 25: _FUNCTION}
 
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
+_OPERATOR = 4  # of a node
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-def has_external_data(model: bytes) -> bool:
-    """Whether any tensor of the file has its values somewhere else.
+class Contents(NamedTuple):
+    """What is in a file.
+
+    Attributes:
+        has_external_data: whether any tensor has its values somewhere else.
+        operators: of all its nodes, those of subgraphs and functions, too.
+
+    """
+
+    has_external_data: bool
+    operators: frozenset[bytes]
+
+
+def read_contents(model: bytes) -> Contents:
+    """Go through all messages of the file.
 
     Raises:
         ValueError: not in the wire format, or a name is not UTF-8; the message names the byte.
 
     """
+    is_outside, operators = False, set()
     # A stack, not recursion: a hostile file can nest as deep as it is long.
     open_messages: list[tuple[int, int, Schema]] = [(0, len(model), _MODEL)]
     while open_messages:
         start, end, schema = open_messages.pop()
         for field, value_start, value_end in _fields(model, start, end):
             if schema is _TENSOR and field == _EXTERNAL_DATA:
-                return True
+                is_outside = True
             if schema is _TENSOR and field == _DATA_LOCATION and any(model[value_start:value_end]):
-                return True
+                is_outside = True
+            if schema is _NODE and field == _OPERATOR:
+                operators.add(model[value_start:value_end])
             if schema.get(field) is _TEXT:
                 _check_text(model, value_start, value_end)
             elif field in schema:
                 open_messages.append((value_start, value_end, schema[field]))
-    return False
+    return Contents(is_outside, frozenset(operators))
 
 
 def _check_text(data: bytes, start: int, end: int) -> None:
@@ -84,6 +101,8 @@ def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, in
 
 
 def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    if position < end and data[position] < 128:  # nearly always
+        return data[position], position + 1
     value = 0
     for shift in range(0, 70, 7):
         if position >= end:

@@ -21,7 +21,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from tl_export import ExportError, export
+from tl_export import ExportError, ExportOptions, Precision, export
 from tl_export.graph.assemble import set_spec
 from tl_export.page import runtime
 from tl_export.page.page import classifier_page
@@ -163,6 +163,19 @@ def test_the_page_answers_as_the_classifier_and_sends_nothing(tiny_model, photos
         assert message in row["error"] or "damaged" in row["error"], row
         assert row["label"] == ""
     assert rows[-1]["path"] == "'=cmd.png"
+
+
+@needs_browser
+def test_the_page_of_an_int8_model_answers_as_the_classifier(tiny_run, photos, opened, tmp_path):
+    options = ExportOptions(precision=Precision.INT8, gate="none")
+    model = export(tiny_run, tmp_path / "int8.onnx", options).path
+    seen = opened(model, photos, name="int8")
+    assert seen["status"].startswith("Ready. All 6 golden samples come out as in training")
+    classifier = Classifier(model)
+    tolerance = Session(read_model(model), threads=1).golden.tolerance
+    for path, row in zip(photos, rows_of(seen), strict=True):
+        for score in classifier.classify(path, top_k=len(classifier.labels)).top:
+            assert float(row[f"p({score.label})"]) == pytest.approx(score.probability, abs=tolerance), path.name
 
 
 @needs_browser

@@ -4,22 +4,25 @@ from hypothesis import strategies as st
 
 from attacks import model_files
 from support import onnx_bytes
-from tl_infer.model.wire import has_external_data
+from tl_infer.model.wire import read_contents
 
 MODEL = onnx_bytes.color_model()
+
+
+def has_external_data(model: bytes) -> bool:
+    return read_contents(model).has_external_data
+
+
+def nested(*fields: int, body: bytes) -> bytes:
+    for field in reversed(fields):
+        head = [field << 3 | 2, len(body)] if field < 16 else [field << 3 & 127 | 130, 1, len(body)]
+        body = bytes(head) + body
+    return body
 
 
 def test_weights_outside_are_found_wherever_they_hide():
     assert not has_external_data(MODEL)
     assert has_external_data(onnx_bytes.color_model(external=True))
-
-    def message(field: int, body: bytes) -> bytes:
-        return bytes([field << 3 | 2, len(body)]) if field < 16 else bytes([field << 3 & 127 | 130, 1, len(body)])
-
-    def nested(*fields: int, body: bytes) -> bytes:
-        for field in reversed(fields):
-            body = message(field, body) + body
-        return body
 
     location_elsewhere = b"\x70\x01"  # field 14, varint 1
     assert has_external_data(nested(7, 1, 5, 5, body=location_elsewhere)), "a Constant's tensor"
@@ -28,6 +31,13 @@ def test_weights_outside_are_found_wherever_they_hide():
     assert has_external_data(nested(7, 15, 1, body=location_elsewhere)), "a sparse tensor"
     assert has_external_data(nested(25, 7, 5, 5, body=location_elsewhere)), "a function"
     assert not has_external_data(nested(7, 5, body=b"\x70\x00")), "it says that the values are inside"
+
+
+def test_operators_are_found_wherever_they_are():
+    relu = b"\x22\x04Relu"  # field 4, a text
+    for place in ((7, 1), (7, 1, 5, 6, 1), (7, 1, 5, 11, 1), (25, 7), (20, 1, 1)):
+        assert read_contents(nested(*place, body=relu)).operators == {b"Relu"}
+    assert read_contents(nested(7, 5, body=relu)).operators == set(), "a tensor has none"
 
 
 def test_deep_nesting_does_not_break_the_reader():

@@ -131,3 +131,35 @@ def test_a_stage_that_is_none_is_named_with_those_that_there_are(many_shapes, tm
     config = TrainConfig.of(str(many_shapes), mode="partial", freeze_until="blocks.99", **FIELDS)
     with pytest.raises(ConfigError, match=r"freeze_until: found 'blocks.99', expected .*: blocks.1, blocks.2"):
         train(config, tmp_path / "run")
+
+
+def test_training_that_harms_leaves_the_head(many_shapes, tmp_path):
+    progress = Watch()
+    config = TrainConfig.of(str(many_shapes), mode="full", epochs=1, lr=1.0, val_split=0.3, **FIELDS)
+    result = train(config, tmp_path / "run", progress=progress)
+    assert any(line.endswith("keeping the head alone (alpha 0)") for line in progress.lines)
+    assert [way.kept for way in result.tried] == [True, False]
+    assert (result.calibration.source, result.calibration.pictures) == ("validation images", 57)
+    assert run_facts(tmp_path / "run")["training"] == "head fitted at once, with a penalty"
+    train(TrainConfig.of(str(many_shapes), mode="head", **FIELDS), tmp_path / "head")
+    expected, found = weights_of(tmp_path / "head"), weights_of(tmp_path / "run")
+    assert {name for name in expected if not torch.equal(expected[name], found[name])} <= {
+        "classifier.weight", "classifier.bias"  # fitted without the validation images
+    }  # fmt: skip
+
+
+def test_training_that_helps_is_kept(many_shapes, tmp_path):
+    steps = {"epochs": 12, "head_epochs": 0, "finetune_lr": 3e-3, "schedule": "cosine"}
+    config = TrainConfig.of(str(many_shapes), mode="gradual", val_split=0.3, **steps, **FIELDS)
+    result = train(config, tmp_path / "run")
+    (head, trained) = result.tried
+    assert trained.kept
+    assert trained.judged[0] < head.judged[0]
+    assert trained.name.startswith("all parameters, alpha ")
+    assert len(result.history) == 12
+    assert export(tmp_path / "run", tmp_path / "shapes.onnx").proof.top1_agreement == 1
+
+
+def test_images_that_give_the_accuracy_choose_nothing(many_shapes, tmp_path):
+    config = TrainConfig.of(str(many_shapes), mode="full", epochs=1, test_split=0.0, **FIELDS)
+    assert train(config, tmp_path / "run").tried == ()

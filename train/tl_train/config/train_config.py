@@ -63,7 +63,9 @@ class TrainConfig:
         else:
             check(steps.epochs >= 1, "epochs", steps.epochs, "1 or more")
         if self.model.mode == "gradual":
-            check(1 <= steps.head_epochs < steps.epochs, "head_epochs", steps.head_epochs, f"1 to {steps.epochs - 1}")
+            fewest = 0 if self.head.fit == "penalised" else 1  # a fitted head needs no steps of its own
+            within = fewest <= steps.head_epochs < steps.epochs
+            check(within, "head_epochs", steps.head_epochs, f"{fewest} to {steps.epochs - 1}")
         check_multi_label(self.data, self.model, self.head, steps)
         redraws = not steps.redraw_val or self.data.val_share > 0
         check(redraws, "redraw_val", steps.redraw_val, "val_split above 0 with it")

@@ -23,6 +23,7 @@ from torch import nn
 from tl_infer.errors import OutputPathError
 from tl_infer.model.modelfile import MAX_MODEL_BYTES
 from tl_infer.model.saturation import compute_exactly
+from tl_infer.model.wire import read_contents
 from tl_infer.system.files import read_bytes, write_bytes
 from tl_infer.system.parallel import available_threads, ordered_map
 from tl_train.cache.disk import cache_subfolder, key_of, make_room, touch
@@ -104,7 +105,7 @@ class OnnxNetwork:
         options.intra_op_num_threads = 1  # a thread runs an image: on two cores 1.3 to 1.6 times as fast
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; the optimizer's remarks on its own doing are warnings
-        compute_exactly(options, data)
+        compute_exactly(options, read_contents(data).operators)
         self.key = key
         self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         (output,) = self._session.get_outputs()

@@ -72,10 +72,6 @@ class Preprocessor:
         self.key = hashlib.sha256(model).hexdigest()
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def __reduce__(self) -> tuple[type["Preprocessor"], tuple[PreprocessSpec]]:
-        """It is pickled as its spec."""
-        return Preprocessor, (self.spec,)
-
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Preprocess one picture: uint8 (H, W, 3) RGB -> float32 (3, h, w), normalised."""
         (tensor,) = self._session.run([TENSOR_NAME], {INPUT_NAME: pixels[np.newaxis]})

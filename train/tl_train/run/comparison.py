@@ -93,7 +93,8 @@ def compare(
         progress: how to show what goes on; silent when None.
 
     Returns:
-        One per recipe, in order; the two files are written anew after each, so an interruption loses none.
+        One per recipe, in order; the two files are written anew after each, so an interruption loses none. None in any
+        process but the first of several.
 
     Raises:
         TlError: as `train`; or a configuration that holds no images back.
@@ -116,8 +117,8 @@ def compare(
                 watched = TensorBoardProgress(progress, Workplace.at(folder).work.events_folder)
             seeded = dataclasses.replace(config, seed=seed)
             results.append(train(seeded, folder, overwrite=overwrite, progress=watched))
-        found.append(_result(name, results))
         if is_first:
+            found.append(_result(name, results))
             _write(found, config.data.source, out)
     return found
 

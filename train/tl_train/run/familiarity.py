@@ -14,7 +14,8 @@ from tl_train.familiarity.rejection import FamiliarityReport, FittedFamiliarity,
 from tl_train.familiarity.score import Familiarity, Floats
 from tl_train.familiarity.unknowns import built_in_unknowns, unknown_files
 from tl_train.progress import Progress
-from tl_train.run.judge import CROSS_FITTED, TrainedNetwork, calibration_images
+from tl_train.run.judge import CROSS_FITTED, TrainedNetwork
+from tl_train.run.spare_images import calibration_images
 from tl_train.setup import Setup
 
 _OF_EACH = 25  # built-in unknown images: enough to see a set that is not rejected, in a second or two

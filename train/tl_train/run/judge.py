@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tl_train.config import TrainConfig
-from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample, labels_of
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES, Calibration, fit_calibration
@@ -18,6 +16,7 @@ from tl_train.head.features import BackboneFeatures, CachedPart, part_of
 from tl_train.head.steps import head_logits
 from tl_train.progress import Progress
 from tl_train.run.learn import Learned
+from tl_train.run.spare_images import calibration_images
 from tl_train.setup import Setup
 from tl_train.training.predict import predict_and_embed
 
@@ -87,9 +86,15 @@ def calibrate(network: TrainedNetwork) -> Calibration:
     samples, source = calibration_images(network.setup.config, dataset)
     if learned.backbone_is_frozen and cross_fitted is not None and len(samples) < MIN_IMAGES <= len(dataset.train):
         return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=CROSS_FITTED, may_sharpen=False)
+    if (whole := learned.whole) is not None:
+        return fit_calibration(whole.answers, source=source)
     stages = learned.stages
-    if stages is not None and not learned.backbone_is_frozen and len(samples) < MIN_IMAGES <= len(stages.answers):
-        return fit_calibration(stages.answers, source="training images, held back from a first training")
+    if (
+        stages is not None
+        and not learned.backbone_is_frozen
+        and len(samples) < MIN_IMAGES <= len(stages.chosen.answers)
+    ):
+        return fit_calibration(stages.chosen.answers, source="training images, held back from a first training")
     logits = network.part("val").logits if samples else np.zeros((0, 2), np.float32)
     return fit_calibration(Answers(logits, labels_of(samples)), source=source)
 
@@ -114,21 +119,7 @@ def suspects(network: TrainedNetwork, progress: Progress) -> LabelErrors | None:
     if found.suspects:
         progress.note(
             f"Labels to check: {len(found.suspects)} of {found.images} training images look like another class to a "
-            f"head that did not see them, and about {found.estimated} may be labelled wrong; see suspects.csv and the "
-            "report"
+            f"head that did not see them, and about {found.estimated} may be labelled wrong; see suspects.csv and "
+            "the report"
         )
     return found
-
-
-def calibration_images(config: TrainConfig, dataset: Dataset) -> tuple[Sequence[Sample], str]:
-    """The validation images where they were not trained on, chose no weights and give no accuracy; and their name.
-
-    Where one of these does not hold there are none, and the name says what would be needed.
-    """
-    if config.steps.patience is not None:
-        return (), "images beside the validation images (which chose the epoch)"
-    if config.steps.redraw_val:
-        return (), "images beside the validation images (which are trained on in other epochs)"
-    if not dataset.test:
-        return (), "images beside the validation images (which give the accuracy)"
-    return dataset.val, "validation images"

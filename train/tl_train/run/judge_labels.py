@@ -9,7 +9,8 @@ from tl_train.evaluation.calibration import MIN_IMAGES, Calibration
 from tl_train.evaluation.label_decisions import LabelDecisions, fit_decisions
 from tl_train.evaluation.multi_label import LabelAnswers, LabelEvaluation
 from tl_train.progress import Progress
-from tl_train.run.judge import CROSS_FITTED, TrainedNetwork, calibration_images
+from tl_train.run.judge import CROSS_FITTED, TrainedNetwork
+from tl_train.run.spare_images import calibration_images
 from tl_train.run_folder.result import SeveralLabels, TrainResult
 
 

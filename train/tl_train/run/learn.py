@@ -8,20 +8,29 @@ from pathlib import Path
 
 from tl_infer.errors import TlError
 from tl_train.config.choices import TRAINS_STAGES
+from tl_train.data.samples import labels_of
 from tl_train.errors import RunError, TrainingError
+from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head, fit_head_on
 from tl_train.head.fit_multi_label import fit_multi_label_head
 from tl_train.history import History
 from tl_train.progress import Progress
+from tl_train.run.others import told, understood
+from tl_train.run.spare_images import calibration_images
 from tl_train.run_folder.result import Tried
-from tl_train.setup import Setup
+from tl_train.setup import Setup, SharedSetup
+from tl_train.training.interpolation import Interpolated, copy_weights, keep_what_pays
 from tl_train.training.partial.partial import HELD_BACK_SHARE, PartialFit, train_partial
+from tl_train.training.predict import predict
 from tl_train.training.processes import launch, shared
 from tl_train.training.step_form import StepForm, choose_form, usual_form
 
 # Of the time that is left, what the epochs may take; then come the figures of the held-out images, and the report.
 _SHARE_FOR_EPOCHS = 0.7
+
+# Validation images that say how much of training all parameters is kept; each is looked at once for each alpha.
+_MOST_JUDGES = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +42,9 @@ class Learned:
         head: the head that was fitted first, if one was.
         head_s: seconds that took.
         stages: what came of training the last stages; None where that was not tried.
-        stages_s: seconds that took.
+        whole: how much was kept of training all parameters; None where that was not tried, or all of it was kept
+            because nothing could choose.
+        trained_s: seconds that the one or the other took.
         interrupted: Ctrl-C ended the training early; what was finished before is kept.
         form: of the steps on the whole network; None where there were none.
 
@@ -43,7 +54,8 @@ class Learned:
     head: FittedHead
     head_s: float = 0.0
     stages: PartialFit | None = None
-    stages_s: float = 0.0
+    whole: Interpolated | None = None
+    trained_s: float = 0.0
     interrupted: bool = False
     form: StepForm | None = None
 
@@ -53,17 +65,20 @@ class Learned:
         return bool(self.head.epochs) and self.history.epochs == self.head.epochs
 
     def tried(self) -> tuple[Tried, ...]:
-        """Head and last stages side by side; empty where only one of them was tried."""
-        if self.stages is None or not self.stages.history.epochs:
-            return ()
-        stages = self.stages
-        judged = {one.alpha: (one.log_loss, one.accuracy) for one in stages.tried}
-        kept = stages.alpha > 0
-        alpha = f", alpha {stages.alpha:g}" if kept else ""
-        name = f"the stages after {stages.cut.name}, {len(stages.history.epochs)} epochs{alpha}"
+        """The head and what was trained from it on, side by side; empty where only one of them was tried."""
+        if self.whole is not None:
+            return self._side_by_side("all parameters", self.whole)
+        if self.stages is not None and (epochs := len(self.stages.history.epochs)):
+            return self._side_by_side(f"the stages after {self.stages.cut.name}, {epochs} epochs", self.stages.chosen)
+        return ()
+
+    def _side_by_side(self, name: str, chosen: Interpolated) -> tuple[Tried, ...]:
+        judged = {one.alpha: (one.log_loss, one.accuracy) for one in chosen.tried}
+        kept = chosen.alpha > 0
+        alpha = f", alpha {chosen.alpha:g}" if kept else ""
         return (
             Tried("the head, on a frozen backbone", judged.get(0.0), self.head_s, not kept),
-            Tried(name, judged.get(stages.alpha or 1.0), self.stages_s, kept),
+            Tried(name + alpha, judged.get(chosen.alpha or 1.0), self.trained_s, kept),
         )
 
 
@@ -86,10 +101,9 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
     head = fit(setup, progress) if features_suffice(setup.config) else FittedHead([])
     of_head = Learned(History(head.epochs, len(head.epochs)), head, time.perf_counter() - started)
     needs_all = mode not in TRAINS_STAGES and not (mode == "head" and head.epochs)
-    shared(setup.for_others() if needs_all else None)
+    shared(told(setup) if needs_all else None)
     if needs_all:
-        form = choose_form(setup, out, progress)
-        learned = dataclasses.replace(of_head, history=_learn_all(setup, form, out, progress), form=form)
+        learned = _learn_all(setup, of_head, out, progress)
     elif mode in TRAINS_STAGES:
         learned = _learn_stages(setup, of_head, out, progress, deadline)
     else:
@@ -99,22 +113,51 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
     return learned
 
 
-def learn_along(out: Path) -> None:
+def learn_along(out: Path) -> History:
     """What the other processes of a run do while the first one is in `learn`: their share of the steps, if any.
 
     Args:
         out: the run's folder, which they leave alone.
 
+    Returns:
+        The epochs, with the figures of all processes; none where no steps were shared.
+
     Raises:
         TlError: what training raises.
 
     """
-    setup: Setup | None = shared(None)
-    if setup is not None:
-        _learn_all(setup, usual_form(setup), out, Progress())
+    state = shared(None)
+    if state is None:
+        return History([], 0)
+    setup = understood(state)
+    return _epochs(setup, usual_form(setup), out, Progress())
 
 
-def _learn_all(setup: Setup, form: StepForm, out: Path, progress: Progress) -> History:
+def _learn_all(setup: Setup, of_head: Learned, out: Path, progress: Progress) -> Learned:
+    """All parameters, from the head on where one was fitted; then as much of that is kept as spare images justify."""
+    started = time.perf_counter()
+    form = choose_form(setup, out, progress)
+    module = setup.network.module
+    start = copy_weights(module)
+    history = _epochs(setup, form, out, progress)
+    learned = dataclasses.replace(of_head, history=history, form=form)
+    spare, _ = calibration_images(setup.config, setup.dataset)
+    if not of_head.head.epochs or setup.dataset.has_several or len(spare) < MIN_IMAGES:
+        return learned
+    judges = spare[:: math.ceil(len(spare) / _MOST_JUDGES)]
+    truth = labels_of(judges)
+
+    def answer() -> Answers:
+        return Answers(predict(module, judges, setup.preprocessor, progress), truth)
+
+    whole = keep_what_pays(module, start, answer, truth)
+    progress.note(str(whole))
+    if whole.alpha == 0:
+        history = of_head.history
+    return dataclasses.replace(learned, history=history, whole=whole, trained_s=time.perf_counter() - started)
+
+
+def _epochs(setup: SharedSetup, form: StepForm, out: Path, progress: Progress) -> History:
     """Epochs on the images themselves, in all processes."""
     from tl_train.training.epochs import train_epochs  # which imports lightning
 
@@ -148,8 +191,8 @@ def _learn_stages(setup: Setup, of_head: Learned, out: Path, progress: Progress,
         progress.note(f"Keeping the head: the last stages cannot be trained: {error}")
         setup.network.module.load_state_dict(kept)
         return of_head
-    history = stages.history if stages.alpha > 0 else of_head.history
-    return dataclasses.replace(of_head, history=history, stages=stages, stages_s=time.perf_counter() - started)
+    history = stages.history if stages.chosen.alpha > 0 else of_head.history
+    return dataclasses.replace(of_head, history=history, stages=stages, trained_s=time.perf_counter() - started)
 
 
 def _reason_to_keep_the_head(setup: Setup, deadline: float) -> str:

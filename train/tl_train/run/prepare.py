@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 import torch
 
+from tl_infer.model.contract import PreprocessSpec
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import fingerprint, load_dataset
 from tl_train.data.samples import targets_of
@@ -14,7 +15,7 @@ from tl_train.familiarity.unknowns import unknown_files
 from tl_train.head.features import BackboneFeatures
 from tl_train.head.fit_head import features_suffice
 from tl_train.head.label_heads import check_label_counts
-from tl_train.models.architectures import find_architecture
+from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.network import build_network
 from tl_train.models.published import unchecked
 from tl_train.models.starting_weights import WeightAndBias
@@ -36,10 +37,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
 
     """
     unknown_files(config.data.unknown)
-    architecture = find_architecture(config.model.arch)
-    size = config.input.size_px or (architecture.size, architecture.size)
-    architecture = architecture.for_size(size)
-    preprocess = spec_for(config.input, size, architecture.mean, architecture.std)
+    architecture, preprocess = architecture_and_input(config)
     source = read_source(config, progress)
     torch.manual_seed(config.seed)
     network = build_network(architecture, config.model.weights, len(source.labels), config.head.kind)
@@ -58,6 +56,19 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
         network=network,
         prior=prior_for(config, network.pretrained_head, dataset.labels, progress),
     )
+
+
+def architecture_and_input(config: TrainConfig) -> tuple[Architecture, PreprocessSpec]:
+    """What the configuration asks for: the architecture for its input, and how that is made of an image.
+
+    Raises:
+        ConfigError: there is no such architecture, or not for that size.
+
+    """
+    architecture = find_architecture(config.model.arch)
+    size = config.input.size_px or (architecture.size, architecture.size)
+    architecture = architecture.for_size(size)
+    return architecture, spec_for(config.input, size, architecture.mean, architecture.std)
 
 
 def _say_unchecked(config: TrainConfig, progress: Progress) -> None:

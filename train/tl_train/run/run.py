@@ -29,7 +29,7 @@ from tl_train.run_folder.workplace import Workplace
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
 from tl_train.training.memory import return_freed_memory
-from tl_train.training.processes import check_processes, is_first_process, shared, with_others
+from tl_train.training.processes import check_processes, is_first_process, wait_for_the_first, with_others
 
 
 def train(
@@ -43,7 +43,8 @@ def train(
 ) -> TrainResult:
     """Fine-tune a network on images and write the run to `out`.
 
-    With several devices the whole program runs once in each process, and all of them come to the same result.
+    With several devices the whole program runs once in each process. The first one's result is whole; the others know
+    the epochs alone; which one this is, torchrun's RANK in the environment tells.
 
     Args:
         config: every choice of the run.
@@ -84,14 +85,18 @@ def train(
         save(result, place.work, setup, command)
         discard_checkpoints(place.work.path)
         place.finish()
-        return shared(result)
+        wait_for_the_first()
+        return result
 
 
 def _train_along(config: TrainConfig, out: Path) -> TrainResult:
     """A run in any process but the first, which finds the images, judges the network and writes the folder."""
     with with_others(config.steps.devices):
-        learn_along(out)
-        return shared(None)
+        started = time.perf_counter()
+        history = learn_along(out)
+        seconds = time.perf_counter() - started
+        wait_for_the_first()
+        return TrainResult.of_steps(out, history, seconds)
 
 
 def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress | None = None) -> Preflight:

@@ -77,8 +77,8 @@ def _label_facts(result: TrainResult, dataset: Dataset) -> dict[str, object]:
 
 
 def _training(result: TrainResult, config: TrainConfig) -> str:
-    kept_head = all(way.kept == (number == 0) for number, way in enumerate(result.tried))
-    if (result.penalised or result.several) is not None and config.model.mode in ("head", *TRAINS_STAGES) and kept_head:
+    only_head = config.model.mode in ("head", *TRAINS_STAGES) and not result.tried
+    if (result.penalised or result.several) is not None and (only_head or (result.tried and result.tried[0].kept)):
         return "head fitted at once, with a penalty"
     steps = config.steps
     return f"{len(result.history)} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"

@@ -11,7 +11,7 @@ from tl_train.evaluation.multi_label import LabelEvaluation
 from tl_train.familiarity.rejection import FittedFamiliarity
 from tl_train.head.label_heads import LabelHeads
 from tl_train.head.penalised import PenalisedHead
-from tl_train.history import Epoch
+from tl_train.history import Epoch, History
 from tl_train.prior.prior import Prior
 from tl_train.run_folder.compared import ComparedArchitecture
 
@@ -93,3 +93,9 @@ class TrainResult:
     step_form: str = ""
     familiarity: FittedFamiliarity | None = None
     several: SeveralLabels | None = None
+
+    @staticmethod
+    def of_steps(out: Path, history: History, seconds: float) -> "TrainResult":
+        """What a process knows that took its share of the steps, and no more: folder, epochs and time."""
+        unknown = Calibration(1.0, None, 0, "known to the first process of the run")
+        return TrainResult(out, (), history.epochs, None, unknown, seconds, history.kept_epoch, (0, 0))

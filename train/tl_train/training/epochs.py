@@ -23,7 +23,7 @@ from tl_train.history import Epoch, History
 from tl_train.models.network import Phase
 from tl_train.models.weight_files import Weights
 from tl_train.progress import Progress
-from tl_train.setup import Setup
+from tl_train.setup import SharedSetup
 from tl_train.training.augment import make_augmentation
 from tl_train.training.checkpoints import check_optimizer, epochs_of, load_checkpoint, restoring, save_checkpoint
 from tl_train.training.loop import Step, train_one_epoch
@@ -82,7 +82,7 @@ class _State:
 
 
 def train_epochs(
-    fabric: Fabric, setup: Setup, out: Path, progress: Progress, layout: torch.memory_format = torch.channels_last
+    fabric: Fabric, setup: SharedSetup, out: Path, progress: Progress, layout: torch.memory_format = torch.channels_last
 ) -> History:
     """Train the network in place, writing a checkpoint after every epoch.
 
@@ -120,7 +120,7 @@ def train_epochs(
     return _finish(state)
 
 
-def checkpoint_finished(setup: Setup, weights: Weights, history: list[Epoch], out: Path) -> None:
+def checkpoint_finished(setup: SharedSetup, weights: Weights, history: list[Epoch], out: Path) -> None:
     """Write a checkpoint from which a finished run goes on: its weights, with an optimizer that starts anew.
 
     Raises:
@@ -133,7 +133,7 @@ def checkpoint_finished(setup: Setup, weights: Weights, history: list[Epoch], ou
     save_checkpoint(out, len(history), setup.identity, state.to_checkpoint())
 
 
-def _first_state(fabric: Fabric, setup: Setup, steps: StepsConfig) -> _State:
+def _first_state(fabric: Fabric, setup: SharedSetup, steps: StepsConfig) -> _State:
     module = setup.network.module.to(fabric.device)
     optimizer = fabric.setup_optimizers(make_optimizer(module, steps))
     assert isinstance(optimizer, torch.optim.Optimizer)
@@ -144,7 +144,7 @@ class _Course:
     """Goes through the epochs; holds what stays the same from one to the next."""
 
     def __init__(
-        self, fabric: Fabric, setup: Setup, state: _State, progress: Progress, layout: torch.memory_format
+        self, fabric: Fabric, setup: SharedSetup, state: _State, progress: Progress, layout: torch.memory_format
     ) -> None:
         self._fabric, self._setup, self._state, self._progress = fabric, setup, state, progress
         self._train_images, self._val_images = (KeptImages(KEPT_BYTES // processes_here()) for _ in range(2))

@@ -14,6 +14,7 @@ from tl_train.data.batches import KeptImages, Load, batches, load_batches
 from tl_train.data.samples import Sample, truth_of
 from tl_train.models.network import Network
 from tl_train.preprocess.graph import Preprocessor
+from tl_train.progress import Progress
 from tl_train.training.losses import count_right, mean_loss
 from tl_train.training.processes import gathered
 
@@ -41,17 +42,24 @@ def evaluate(
 
     """
     parts = _parts(samples)
-    own = parts[fabric.global_rank :: fabric.world_size]
-    found = gathered(list(_logits(module, samples, preprocessor, own, kept)))
-    in_order = [found[place % len(found)][place // len(found)] for place in range(len(parts))]
-    logits, truth = torch.from_numpy(np.concatenate(in_order)), torch.from_numpy(truth_of(samples))
+    of_each = [parts[rank :: fabric.world_size] for rank in range(fabric.world_size)]
+    rows = list(map(torch.from_numpy, _logits(module, samples, preprocessor, of_each[fabric.global_rank], kept)))
+    found = gathered(torch.cat(rows) if rows else None, [sum(map(len, of_one)) for of_one in of_each])
+    places = [place for of_one in of_each for part in of_one for place in part]
+    logits = torch.empty_like(found)
+    logits[places] = found
+    truth = torch.from_numpy(truth_of(samples))
     right, answers = count_right(logits, truth)
     return mean_loss(logits, truth).item(), right / answers
 
 
-def predict(module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor) -> Logits:
+def predict(
+    module: nn.Module, samples: Sequence[Sample], preprocessor: Preprocessor, progress: Progress | None = None
+) -> Logits:
     """Logits of the samples: float32 (N, C), in their order. Leaves the network in evaluation mode."""
-    return np.concatenate(list(_logits(module, samples, preprocessor, _parts(samples))))
+    parts = _parts(samples)
+    found = _logits(module, samples, preprocessor, parts)
+    return np.concatenate(list((progress or Progress()).steps(found, "Validating", len(parts))))
 
 
 def _parts(samples: Sequence[Sample]) -> list[Sequence[int]]:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import io
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed
@@ -26,8 +27,6 @@ from tl_train.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-Value = TypeVar("Value")
 
 # The others wait while the first one finds the images, fits a head or judges the network.
 _PATIENCE = datetime.timedelta(days=7)
@@ -82,22 +81,56 @@ def with_others(devices: int) -> Iterator[None]:
         raise
 
 
-def shared(value: Value | None) -> Value:
-    """What the first process has, in all of them; the others give None."""
-    if distributed.is_initialized():
-        box: list[Any] = [value]
-        distributed.broadcast_object_list(box, group=_waiting_group())
-        value = box[0]
-    return cast("Value", value)
+def shared(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the first process has, in all of them; the others give None.
+
+    Args:
+        state: tensors, numbers, texts, lists and dicts of them, which are read as such: nobody in the network can send
+            code.
+
+    """
+    if not distributed.is_initialized():
+        return state
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    size = torch.tensor([buffer.tell()])
+    distributed.broadcast(size, 0, group=_waiting_group())
+    data = torch.empty(int(size), dtype=torch.uint8)
+    if distributed.get_rank() == 0:
+        data = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
+    distributed.broadcast(data, 0, group=_waiting_group())
+    received: dict[str, Any] | None = torch.load(io.BytesIO(data.numpy().tobytes()), weights_only=True)
+    return received
 
 
-def gathered(value: Value) -> list[Value]:
-    """What each process has, in the order of the processes, in all of them."""
-    values = [value]
+def gathered(rows: torch.Tensor | None, counts: Sequence[int]) -> torch.Tensor:
+    """The rows of all processes, one process after the other, in each of them.
+
+    Args:
+        rows: float32 (n, C) of this process, on the CPU; None where it has none. One process at least has some.
+        counts: how many rows each process has.
+
+    Returns:
+        float32 (sum of the counts, C).
+
+    """
+    if not distributed.is_initialized():
+        assert rows is not None
+        return rows
+    columns = torch.tensor([0 if rows is None else rows.shape[1]])
+    distributed.all_reduce(columns, distributed.ReduceOp.MAX, group=_waiting_group())
+    padded = torch.zeros(max(counts), int(columns))  # all are to send as much
+    if rows is not None:
+        padded[: len(rows)] = rows
+    found = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(found, padded, group=_waiting_group())
+    return torch.cat([part[:count] for part, count in zip(found, counts, strict=True)])
+
+
+def wait_for_the_first() -> None:
+    """Return where all processes of a run have come to."""
     if distributed.is_initialized():
-        values *= distributed.get_world_size()
-        distributed.all_gather_object(values, value)
-    return values
+        distributed.barrier(group=_waiting_group())
 
 
 def launch(precision: KnownPrecision, devices: int = 1) -> Fabric:

@@ -27,7 +27,7 @@ from tl_train.config.choices import KnownPrecision
 from tl_train.errors import RunError
 from tl_train.models.network import is_safe_channels_last, memory_layout
 from tl_train.progress import Progress
-from tl_train.setup import Setup
+from tl_train.setup import Setup, SharedSetup
 from tl_train.training.checkpoints import FOLDER
 
 Layout = Literal["channels_last", "contiguous"]
@@ -64,7 +64,7 @@ class StepForm:
         return _FORMATS[self.layout]
 
 
-def usual_form(setup: Setup) -> StepForm:
+def usual_form(setup: SharedSetup) -> StepForm:
     """The form that is taken without a trial."""
     wanted = setup.config.steps.precision
     layout: Layout = "contiguous" if memory_layout(setup.network.module) == torch.contiguous_format else "channels_last"

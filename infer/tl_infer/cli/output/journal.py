@@ -13,7 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
-from tl_infer.cli.output.placing import Mode, is_placed
+from tl_infer.cli.options import Mode
+from tl_infer.cli.output.placing import is_placed
 from tl_infer.cli.output.rows import Row
 from tl_infer.errors import OutputPathError, first_line
 from tl_infer.system.files import open_to_append, read_bytes, write_all

@@ -6,13 +6,12 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
+from tl_infer.cli.options import Mode
 from tl_infer.errors import OutputPathError
 from tl_infer.system.files import open_regular
 from tl_infer.system.temporaries import create_temporary
-
-Mode = Literal["copy", "move", "link"]
 
 # What the next file would fail on as well.
 _HOPELESS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tl_infer.cli.output.placing import Intend, Mode, Placer
+from tl_infer.cli.options import Mode
+from tl_infer.cli.output.placing import Intend, Placer
 from tl_infer.cli.output.rows import Row
 from tl_infer.errors import OutputPathError, first_line
 

@@ -10,10 +10,9 @@ from typing import Final
 
 from tl_infer.errors import ImageError
 from tl_infer.formats.further.boxes import Reader
+from tl_infer.formats.further.recognise import CODESTREAM
 from tl_infer.limits import Limits
 
-CODESTREAM: Final = b"\xff\x4f\xff\x51"
-SIGNATURE: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
 MAX_TILES: Final = 4096  # OpenJPEG has about 10 KB for each from the start
 MAX_BLOCKS: Final = 2_000_000  # code blocks and precincts; usual ones have 1024 or 4096 pixels
 MAX_PACKETS: Final = 10_000_000  # precincts times layers

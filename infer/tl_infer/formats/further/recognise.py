@@ -1,15 +1,13 @@
-"""Which of the formats that are read only if asked for a file has, whatever it is called, and opening it."""
+"""Which of the formats that are read only if asked for a file has, whatever it is called."""
 
-import importlib
-import io
-from typing import Any, Final
-
-from PIL import Image
+from typing import Final
 
 from tl_infer.errors import ImageError
-from tl_infer.formats.further import heif, jpeg2000, pnm, tga
+from tl_infer.formats.further.tga import is_tga
 from tl_infer.limits import Limits
 
+CODESTREAM: Final = b"\xff\x4f\xff\x51"  # as JPEG 2000 begins, bare
+SIGNATURE: Final = b"\0\0\0\x0cjP  \r\n\x87\n"  # and in a file of boxes
 _BRANDS: Final = dict.fromkeys((b"avif", b"avis"), "avif") | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "heic"
 )
@@ -21,11 +19,11 @@ def further_format(data: bytes) -> str | None:
     """One of `FURTHER_FORMATS`, or None."""
     if data[4:8] == b"ftyp":
         return _by_brand(data)
-    if data.startswith((jpeg2000.CODESTREAM, jpeg2000.SIGNATURE)):
+    if data.startswith((CODESTREAM, SIGNATURE)):
         return "jpeg2000"
     if data[:1] == b"P" and data[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6") and data[2:3] in b" \t\n\v\f\r#":
         return "pnm"
-    return "tga" if tga.is_tga(data) else None
+    return "tga" if is_tga(data) else None
 
 
 def check_allowed(kind: str, where: str, limits: Limits) -> None:
@@ -39,48 +37,6 @@ def check_allowed(kind: str, where: str, limits: Limits) -> None:
         raise ImageError(
             where, f"{_NAMES[kind]} images are read only if asked for: --formats {kind}, or Limits(formats=('{kind}',))"
         )
-
-
-def check_further(kind: str, data: bytes, where: str, limits: Limits) -> None:
-    """Look for too much, and for truncated data.
-
-    Raises:
-        ImageError: the file holds more than the limits allow, or less than it says.
-
-    """
-    if kind in ("avif", "heic"):
-        heif.check_container(kind, data, where, limits)
-    elif kind == "jpeg2000":
-        jpeg2000.check_codestream(data, where, limits)
-    elif kind == "pnm":
-        pnm.check_header(data, where, limits)
-    else:
-        tga.check_tga(data, where, limits)
-
-
-def open_further(kind: str, data: bytes, where: str, limits: Limits) -> Image.Image:
-    """The image of a file that `check_further` has let pass.
-
-    Raises:
-        ImageError: the pixels of a PNM file are missing or out of range.
-        Exception: Pillow's, of damage.
-
-    """
-    if kind == "pnm":
-        return pnm.read_pnm(data, where, limits)
-    image = _opener(kind)(io.BytesIO(data), "")
-    return tga.without_padding(image, data) if kind == "tga" else image
-
-
-def _opener(kind: str) -> Any:
-    if kind == "heic":
-        return importlib.import_module("pillow_heif").HeifImageFile
-    module, name = {
-        "avif": ("AvifImagePlugin", "AvifImageFile"),
-        "jpeg2000": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-        "tga": ("TgaImagePlugin", "TgaImageFile"),
-    }[kind]
-    return getattr(importlib.import_module(f"PIL.{module}"), name)
 
 
 def _by_brand(data: bytes) -> str | None:

@@ -18,8 +18,8 @@ from tl_train.head.penalised import LinearHead, fit_penalised_head
 from tl_train.progress import Progress
 from tl_train.run.prepare import prepare
 from tl_train.training.checkpoints import FOLDER
+from tl_train.training.interpolation import copy_weights
 from tl_train.training.loop import Step
-from tl_train.training.partial.interpolation import copy_weights
 from tl_train.training.partial.partial import hold_back, train_partial
 from tl_train.training.partial.stage_training import _take_step
 
@@ -93,11 +93,11 @@ def test_the_last_stages_learn_and_the_first_stay(undisturbed):
     assert fitted.cut.name == "blocks.1"
     assert [row.epoch for row in fitted.history.epochs] == list(range(1, 9))
     assert fitted.history.epochs[-1].train_loss < fitted.history.epochs[0].train_loss
-    assert [one.alpha for one in fitted.tried] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [one.alpha for one in fitted.chosen.tried] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert fitted.images_per_s > 0
     assert fitted.largest_difference < 0.01
     changed = {name for name, tensor in run.weights.items() if not torch.equal(tensor, run.before[name])}
-    assert fitted.alpha > 0
+    assert fitted.chosen.alpha > 0
     assert {name.split(".")[0] for name in changed} == {"blocks", "bn2", "conv_head", "classifier"}
     assert not any(name.startswith(("blocks.0", "blocks.1")) for name in changed)
     assert not any("running" in name for name in changed), "batch normalisation keeps its statistics"
@@ -153,15 +153,15 @@ def test_an_interrupted_run_ends_with_the_same_weights(undisturbed, start, tmp_p
     again = resumed.train(notes)
     assert f"Continuing after epoch {(epoch - 1) if epoch < 10 else epoch - 9}" in notes.lines
     assert_same_weights(run.weights, resumed.weights)
-    assert again.alpha == fitted.alpha
-    assert [one.log_loss for one in again.tried] == [one.log_loss for one in fitted.tried]
+    assert again.chosen.alpha == fitted.chosen.alpha
+    assert [one.log_loss for one in again.chosen.tried] == [one.log_loss for one in fitted.chosen.tried]
     assert [row.train_loss for row in again.history.epochs] == [row.train_loss for row in fitted.history.epochs]
 
 
 def test_a_training_that_only_harms_leaves_the_head_alone(start, tmp_path):
     run = start(tmp_path / "run", lr=0.3, epochs=1)
     notes = Notes()
-    assert run.train(notes).alpha == 0.0
+    assert run.train(notes).chosen.alpha == 0.0
     assert_same_weights(run.weights, run.before)  # the head of all training images included
     assert "keeping the head alone" in notes.lines[-1]
 
@@ -169,7 +169,7 @@ def test_a_training_that_only_harms_leaves_the_head_alone(start, tmp_path):
 def test_no_time_for_an_epoch_leaves_the_head_alone(start, tmp_path):
     run = start(tmp_path / "run", epochs=0)
     fitted = run.train(limit_s=1e-6)
-    assert (fitted.alpha, fitted.history.epochs, fitted.images_per_s) == (0.0, [], 0.0)
+    assert (fitted.chosen.alpha, fitted.history.epochs, fitted.images_per_s) == (0.0, [], 0.0)
     assert_same_weights(run.weights, run.before)
     assert len(run.train(limit_s=3600).history.epochs) == 8
 

@@ -27,19 +27,10 @@ from tl_train.models.onnx_network import FrozenNetwork, open_onnx
 from tl_train.models.stages import Cut, Stages
 from tl_train.progress import Progress
 from tl_train.setup import Setup
+from tl_train.training.interpolation import AlphaTried, Interpolated, Weights, copy_weights, interpolate, try_alphas
 from tl_train.training.optim import class_weights
 from tl_train.training.partial.activation_store import ActivationCache, keep_activations
 from tl_train.training.partial.activations import FrozenStages, StreamedActivations
-from tl_train.training.partial.interpolation import (
-    AlphaTried,
-    Tried,
-    Weights,
-    choose_alpha,
-    copy_weights,
-    cross_chosen,
-    interpolate,
-    try_alphas,
-)
 from tl_train.training.partial.last_stages import LastStages
 from tl_train.training.partial.stage_training import StagesTrained, StageTraining, epochs_that_pay
 from tl_train.training.predict import predict
@@ -71,22 +62,18 @@ class PartialFit:
     Attributes:
         history: a row per epoch; empty where the time did not suffice for one.
         cut: where the network was cut.
-        tried: what the held-back images say of the weights between the head alone (alpha 0) and the end (alpha 1).
-        alpha: which of these were kept.
+        chosen: how much of the way from the head alone to the end was kept.
         images_per_s: in the epochs; 0 without any.
         largest_difference: of a probability, between the network on image files and on activations in float16.
-        answers: to the images that were held back, of weights that they had no part in.
         unseen: indices of the training images that were held back to the end.
 
     """
 
     history: History
     cut: Cut
-    tried: tuple[AlphaTried, ...]
-    alpha: float
+    chosen: Interpolated
     images_per_s: float
     largest_difference: float
-    answers: Answers
     unseen: Ints
 
 
@@ -125,21 +112,20 @@ def train_partial(
     with contextlib.closing(keep_activations(frozen, cache, progress)) as activations:
         stages = dataclasses.replace(stages, activations=activations, mirrored=mirrored)
         training = StageTraining(fabric, setup.identity, out, progress, _class_weights(setup, fabric.device))
-        done, tried, alpha = _train(training, stages, held_back, given, _epochs(setup, stages, limit_s))
+        done, chosen = _train(training, stages, held_back, given, _epochs(setup, stages, limit_s))
         network.module.cpu()
         difference = _largest_difference(setup, stages, held_back[:_COMPARED])
-    answers = cross_chosen(tried, labels_of(dataset.train)[held_back])
     history = History(done.history, len(done.history))
     unseen = held_back if len(stages.labels) > TRAINED_AGAIN else held_back[:0]
-    fitted = PartialFit(history, cut, tried, alpha, done.images_per_s, difference, answers, unseen)
-    for line in _summary(fitted):
-        progress.note(line)
+    fitted = PartialFit(history, cut, chosen, done.images_per_s, difference, unseen)
+    progress.note(f"Trained at {fitted.images_per_s:.0f} images/s")
+    progress.note(str(chosen))
     return fitted
 
 
 def _train(
     training: StageTraining, stages: LastStages, held_back: Ints, given: Weights, epochs: int
-) -> tuple[StagesTrained, Tried, float]:
+) -> tuple[StagesTrained, Interpolated]:
     """Train without the images that are held back, choose alpha by them, and train again with them where that is cheap.
 
     Args:
@@ -150,7 +136,7 @@ def _train(
         epochs: of each training.
 
     Returns:
-        The last training, what the held-back images said, and the alpha of the weights that are kept.
+        The last training, and what the held-back images said and chose.
 
     """
     again = len(stages.labels) <= TRAINED_AGAIN
@@ -158,17 +144,17 @@ def _train(
     if tried is None:
         done = training.run(stages, epochs, trial=again)
         tried = try_alphas(stages.module, done.start, lambda: stages.answers(held_back))
-    alpha = choose_alpha(tried)
-    if alpha == 0:
+    chosen = Interpolated.of(tried, stages.labels[held_back])
+    if chosen.alpha == 0:
         stages.module.load_state_dict(given)
-        return done, tried, alpha
+        return done, chosen
     if again:
         stages.module.load_state_dict(given)
         done = training.run(
             dataclasses.replace(stages, trained=np.arange(len(stages.labels))), len(done.history), tried
         )
-    interpolate(stages.module, done.start, copy_weights(stages.module), alpha)
-    return done, tried, alpha
+    interpolate(stages.module, done.start, copy_weights(stages.module), chosen.alpha)
+    return done, chosen
 
 
 def hold_back(samples: Sequence[Sample], labels: Sequence[str], seed: int) -> tuple[Ints, Ints]:
@@ -243,13 +229,3 @@ def _largest_difference(setup: Setup, stages: LastStages, images: Ints) -> float
     files = [setup.dataset.train[index] for index in images]
     there = Answers(predict(setup.network.module, files, setup.preprocessor), here.truth)
     return float(np.abs(here.probabilities() - there.probabilities()).max())
-
-
-def _summary(fitted: PartialFit) -> list[str]:
-    """What was found, for the user."""
-    losses = ", ".join(f"{one.alpha:g}: {one.log_loss:.3f}" for one in fitted.tried)
-    kept = f"weights interpolated, alpha {fitted.alpha:g}" if fitted.alpha else "keeping the head alone (alpha 0)"
-    return [
-        f"Trained at {fitted.images_per_s:.0f} images/s",
-        f"Log-loss on held-back images by alpha: {losses}; {kept}",
-    ]

@@ -21,9 +21,9 @@ from tl_train.history import Epoch
 from tl_train.progress import Progress
 from tl_train.setup import Identity
 from tl_train.training.checkpoints import check_optimizer, epochs_of, load_checkpoint, restoring, save_checkpoint
+from tl_train.training.interpolation import AlphaTried, Tried, Weights, copy_weights
 from tl_train.training.loop import Step
 from tl_train.training.optim import learning_rate, make_optimizer, set_learning_rate
-from tl_train.training.partial.interpolation import AlphaTried, Tried, Weights, copy_weights
 from tl_train.training.partial.last_stages import LastStages, chunk_of
 
 if TYPE_CHECKING:

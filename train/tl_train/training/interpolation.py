@@ -55,6 +55,40 @@ class AlphaTried:
 Tried = tuple[AlphaTried, ...]  # one for each of `ALPHAS`
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Interpolated:
+    """How much of a training was kept; the network holds these weights.
+
+    Attributes:
+        tried: what the held-back images say of the weights between the start (alpha 0) and the end (alpha 1).
+        alpha: which of these were kept.
+        answers: to the held-back images, of weights that they had no part in.
+
+    """
+
+    tried: Tried
+    alpha: float
+    answers: Answers
+
+    def __str__(self) -> str:
+        losses = ", ".join(f"{one.alpha:g}: {one.log_loss:.3f}" for one in self.tried)
+        kept = f"weights interpolated, alpha {self.alpha:g}" if self.alpha else "keeping the head alone (alpha 0)"
+        return f"Log-loss on held-back images by alpha: {losses}; {kept}"
+
+    @staticmethod
+    def of(tried: Tried, truth: Ints) -> "Interpolated":
+        """What the held-back images, whose labels are `truth`, say and choose."""
+        return Interpolated(tried, choose_alpha(tried), cross_chosen(tried, truth))
+
+
+def keep_what_pays(module: nn.Module, start: Weights, answer: Callable[[], Answers], truth: Ints) -> Interpolated:
+    """Put the weights that held-back images choose into a network that was trained; see `try_alphas`."""
+    end = copy_weights(module)
+    chosen = Interpolated.of(try_alphas(module, start, answer), truth)
+    interpolate(module, start, end, chosen.alpha)
+    return chosen
+
+
 def try_alphas(module: nn.Module, start: Weights, answer: Callable[[], Answers]) -> Tried:
     """Judge the weights at each of `ALPHAS`.
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tl_train.evaluation.answers import Answers
-from tl_train.training.partial.interpolation import (
+from tl_train.training.interpolation import (
     ALPHAS,
     AlphaTried,
     choose_alpha,
