@@ -18,8 +18,8 @@ from tl_export.options import Precision
 from tl_export.proof.precision import STORED
 from tl_export.proof.trained import Trained
 from tl_export.results import ExportResult
-from tl_infer.cli.console import printable
 from tl_infer.model.contract import ModelSpec
+from tl_infer.text.safetext import printable
 from tl_train.errors import RunError
 from tl_train.models.architectures import Architecture
 

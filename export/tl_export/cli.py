@@ -8,9 +8,10 @@ from typing import Any, get_args
 import click
 
 from tl_export.options import ExportOptions, Gate, GoldenSource, Precision
-from tl_infer.cli.console import printable, require_extra, run_program, work_begins
+from tl_infer.cli.console import require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
 from tl_infer.limits import parse_formats
+from tl_infer.text.safetext import printable
 
 _EPILOG = """\b
 Exit codes: 0 written and proven, 1 fatal (nothing is written then),

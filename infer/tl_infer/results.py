@@ -73,7 +73,11 @@ class Classification:
         return self.top[0].probability
 
 
-def row_of(result: Classification | ImageError) -> dict[str, object]:
+# What becomes of an image that may not be readable.
+Result = Classification | ImageError
+
+
+def row_of(result: Result) -> dict[str, object]:
     """A result as plain values, with the names that `tl-infer` gives them in JSONL; of a failed image only `error`."""
     if isinstance(result, ImageError):
         nothing = dict.fromkeys(("label", "probability", "reason", "familiarity"))

@@ -15,7 +15,7 @@ from tl_export import ExportResult, export
 from tl_export.card import escape, model_card
 from tl_export.pipeline import card_path, parity_path
 from tl_infer import Classifier
-from tl_infer.cli.console import printable
+from tl_infer.text.safetext import printable
 from tl_train.models.architectures import find_architecture
 from tl_train.run_folder.folder import RunFolder
 

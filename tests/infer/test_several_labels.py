@@ -15,9 +15,9 @@ from PIL import Image
 from support import onnx_bytes
 from tl_infer import Classifier, ModelFileError, ModelSpec
 from tl_infer.cli.command import command
-from tl_infer.cli.output.label_sets import joined, split
 from tl_infer.model.answers import wrong_answer
 from tl_infer.model.golden import GoldenSample, GoldenSet
+from tl_infer.text.label_sets import joined, split
 
 SEVERAL = onnx_bytes.color_model(onnx_bytes.several_spec((0.5, 0.9, 0.5)), several=True, extras=True)
 SPEC = ModelSpec.from_json(onnx_bytes.several_spec())

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tl_infer.cli.console import printable
+from tl_infer.text.safetext import printable
 from tl_train.history import Epoch, table_header, table_row
 from tl_train.tables import COLUMNS, aligned, write_csv
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl_infer.cli.console import printable, require_extra, run_program, work_begins
+from tl_infer.cli.console import require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
+from tl_infer.text.safetext import printable
 from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
 from tl_train.config.options import Option
 from tl_train.config.train_config import all_options

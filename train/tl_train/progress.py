@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-from tl_infer.cli.console import printable
+from tl_infer.text.safetext import printable
 from tl_train.history import Epoch, table_header, table_row
 
 Item = TypeVar("Item")

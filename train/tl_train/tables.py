@@ -8,9 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tl_infer.cli.console import printable
-from tl_infer.cli.safetext import spreadsheet_path, spreadsheet_text
 from tl_infer.system.files import read_bytes, write_bytes
+from tl_infer.text.safetext import printable, spreadsheet_path, spreadsheet_text
 
 COLUMNS = 80
 MAX_TABLE_BYTES = 1_000_000_000  # predictions.csv has a column per class and a row per image

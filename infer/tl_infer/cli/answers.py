@@ -12,10 +12,9 @@ from tl_infer.cli.inputs import Files
 from tl_infer.cli.options import Options
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
-from tl_infer.results import Classification
+from tl_infer.results import Classification, Result
 from tl_infer.system.parallel import OrderedMap, available_threads, ordered_map
 
-Result = Classification | ImageError
 # Images with a heatmap, as JPEG, each by its label; "" where an image has one.
 Drawn = Mapping[str, bytes]
 Answer = tuple[Path, Result, Drawn]

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from tl_infer.classifier import Classifier
-from tl_infer.cli.console import EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_TERMINATED, printable
+from tl_infer.cli.console import EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_TERMINATED
 from tl_infer.cli.interrupts import Stopped
 from tl_infer.cli.job import Job, Outcome
 from tl_infer.cli.options import Options
@@ -19,6 +19,7 @@ from tl_infer.cli.output.rows import Row
 from tl_infer.cli.progress import Progress
 from tl_infer.cli.table import tab_line, table_lines
 from tl_infer.sixteen_bit import depth_advice
+from tl_infer.text.safetext import printable
 
 
 def classify(classifier: Classifier, options: Options) -> int:

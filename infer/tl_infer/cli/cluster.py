@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from tl_infer.cli.console import EXIT_SOME_FAILED, printable, require_extra, work_begins
+from tl_infer.cli.console import EXIT_SOME_FAILED, require_extra, work_begins
 from tl_infer.cli.inputs import Inputs
 from tl_infer.cli.options import Options
 from tl_infer.cli.output.rows import Row, Tally
@@ -20,6 +20,7 @@ from tl_infer.errors import OutputPathError, first_line
 from tl_infer.model.modelfile import read_model
 from tl_infer.system.files import make_folder, open_regular, read_text, replacing, write_text
 from tl_infer.system.temporaries import remove_stale
+from tl_infer.text.safetext import printable
 
 _RUN: Final = "_run.json"  # readers of parquet folders leave out what begins so
 _PARTS: Final = "part-*.parquet"
@@ -45,7 +46,7 @@ def run_on_ray(options: Options) -> int:
     progress = Progress(sys.stderr, len(paths) + len(skip), visible=True)
     progress.advance(len(skip))
     try:
-        for table in _parts(_tables(options, model.data, paths)) if paths else ():
+        for table in _joined(_tables(options, model.data, paths)) if paths else ():
             folder.add(table)
             for values in table.select(["label", "reason", "error"]).to_pylist():
                 tally.add(Row(path="", **values))
@@ -85,7 +86,7 @@ def _tables(options: Options, model: bytes, paths: list[str]) -> Iterator[Any]:
     yield from classify(paths, model, wanted).iter_batches(batch_size=None, batch_format="pyarrow")
 
 
-def _parts(tables: Iterator[Any]) -> Iterator[Any]:
+def _joined(tables: Iterator[Any]) -> Iterator[Any]:
     """The tables joined, to few files instead of many."""
     import pyarrow as pa
 

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from tl_infer.cli.console import run_program, work_begins
+from tl_infer.cli.limit_options import BIT_DEPTH, COUNT, SECONDS, max_pixels, max_scans, max_side, take_limits
 from tl_infer.cli.options import Options
-from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits, formats_named, parse_formats
+from tl_infer.limits import DEFAULT_LIMITS, Limits, formats_named, parse_formats
 
 _EPILOG = """\b
 Exit codes: 0 all classified, 1 fatal, 2 wrong usage, 3 some files failed,
@@ -96,12 +97,6 @@ def _check_paths(_context: click.Context, _parameter: click.Parameter, value: tu
     return value
 
 
-_LIMITS = {"max_pixels": "max_pixels", "max_file_size": "max_file_bytes", "max_side": "max_side_px",
-           "max_scans": "max_scans", "fast_decode": "fast_decode", "bit_depth": "bit_depth", "isolate": "isolate",
-           "max_seconds": "max_seconds", "formats": "formats"}  # fmt: skip
-_PATH = click.Path(path_type=Path)
-
-
 class _Model(click.Path):
     """A path, or a text that begins with `hf://`, which a Path would change."""
 
@@ -109,8 +104,8 @@ class _Model(click.Path):
         return value if str(value).startswith("hf://") else super().convert(value, param, ctx)
 
 
+_PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_COUNT = click.IntRange(min=1)
 
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -154,24 +149,20 @@ _COUNT = click.IntRange(min=1)
               help="Processors to use; with --engine ray those of one actor.  [default: all; 1]")  # fmt: skip
 @click.option("--fast-decode", is_flag=True,
               help="Decode large JPEGs at a reduced scale: faster, and the answers change a little.")  # fmt: skip
-@click.option("--max-pixels", type=_COUNT, default=DEFAULT_LIMITS.max_pixels, show_default=True,
-              help="Refuse images with more pixels.")  # fmt: skip
-@click.option("--max-file-size", type=_COUNT, metavar="BYTES", default=DEFAULT_LIMITS.max_file_bytes,
+@max_pixels
+@click.option("--max-file-size", type=COUNT, metavar="BYTES", default=DEFAULT_LIMITS.max_file_bytes,
               show_default=True, help="Refuse larger files.")  # fmt: skip
-@click.option("--max-side", type=_COUNT, metavar="PIXELS", default=DEFAULT_LIMITS.max_side_px, show_default=True,
-              help="Refuse images wider or taller than this.")  # fmt: skip
-@click.option("--max-scans", type=_COUNT, default=DEFAULT_LIMITS.max_scans, show_default=True,
-              help="Refuse progressive JPEGs with more scans.")  # fmt: skip
+@max_side
+@max_scans
 @click.option("--formats", metavar="A,B", default="", callback=_parse_formats,
               help="Also read images of these formats: avif, heic (needs the extra heif), jpeg2000, "
                    "pnm (PPM, PGM, PBM), tga; a PATH that ends in .avif, .tga, ... asks for it by itself.")  # fmt: skip
 @click.option("--isolate", is_flag=True,
               help="Decode in processes of their own, for files from strangers: one that crashes or takes more than "
                    "2 GB of memory is an error, and the others are classified.")  # fmt: skip
-@click.option("--max-seconds", type=click.FloatRange(0, MAX_SECONDS, min_open=True),
-              default=DEFAULT_LIMITS.max_seconds, show_default=True,
+@click.option("--max-seconds", type=SECONDS, default=DEFAULT_LIMITS.max_seconds, show_default=True,
               help="With --isolate: how long decoding one image may take.")  # fmt: skip
-@click.option("--bit-depth", type=click.IntRange(MIN_DEPTH, FULL_DEPTH), metavar="BITS",
+@click.option("--bit-depth", type=BIT_DEPTH, metavar="BITS",
               help="Significant bits in 16-bit images, e.g. 12 for a 12-bit camera.  "
                    "[default: the model's own, or 16]")  # fmt: skip
 def command(**options: Any) -> int:
@@ -184,7 +175,7 @@ def command(**options: Any) -> int:
     to standard output or to --out, progress and the summary to standard error.
     """
     options["formats"] = _with_named(options["formats"], options["paths"])
-    limits = Limits(**{name: options.pop(option) for option, name in _LIMITS.items()})
+    limits = take_limits(options)
     try:
         checked = Options(limits=limits, **options)
     except ValueError as error:

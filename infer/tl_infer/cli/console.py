@@ -12,10 +12,10 @@ from typing import NoReturn
 
 import click
 
-from tl_infer.cli.safetext import printable as printable
 from tl_infer.cli.signals import after_imports, end_at_once, handle
 from tl_infer.cli.streams import StreamError, guard_streams
 from tl_infer.errors import TlError
+from tl_infer.text.safetext import printable
 
 EXIT_FATAL = 1
 EXIT_SOME_FAILED = 3

@@ -1,9 +1,9 @@
 """`--info`: what a model file says about itself, for people."""
 
 from tl_infer.classifier import Classifier
-from tl_infer.cli.safetext import printable
 from tl_infer.errors import and_more
 from tl_infer.model.contract import FamiliaritySpec, ModelSpec, ParitySummary, PreprocessSpec
+from tl_infer.text.safetext import printable
 
 _MOST_LABELS = 20
 

@@ -93,7 +93,7 @@ class Job:
             self._remove_stale()
             tally = Tally() if out is None else out.earlier.tally
             write = show if out is None else out.write
-            intend = _tell_nobody if out is None else out.intend
+            intend: Callable[[Intent], None] = (lambda _: None) if out is None else out.intend
             done, stopped = 0, None
             try:
                 with contextlib.closing(self._answers(out, advance)) as answers:
@@ -236,10 +236,6 @@ class Job:
         own += [path for path in (options.heatmaps, options.embeddings) if path is not None]
         folders = self._sorter.folders if self._sorter is not None else frozenset()
         return frozenset(map(os.path.realpath, own)) | folders
-
-
-def _tell_nobody(_intent: Intent) -> None:
-    pass
 
 
 def _make_folder(folder: Path) -> None:

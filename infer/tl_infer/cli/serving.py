@@ -1,21 +1,22 @@
 """The command line of `tl-infer serve`."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tl_infer.cli.console import require_extra, work_begins
-from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits
+from tl_infer.cli.limit_options import BIT_DEPTH, COUNT, SECONDS, max_pixels, max_scans, max_side, take_limits
+from tl_infer.limits import DEFAULT_LIMITS
+from tl_infer.serve.settings import Settings
 
 _MODULES = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
-_LIMITS = {"max_pixels": "max_pixels", "max_side": "max_side_px", "max_scans": "max_scans", "bit_depth": "bit_depth",
-           "isolate": "isolate", "max_seconds": "max_seconds"}  # fmt: skip
-_RENAMED = {"max_request_size": "max_request_bytes", "max_held_size": "max_held_bytes",
-            "header_timeout": "header_timeout_s", "body_timeout": "body_timeout_s",
-            "answer_timeout": "answer_timeout_s", "stop_timeout": "stop_timeout_s"}  # fmt: skip
-_COUNT = click.IntRange(min=1)
-_SECONDS = click.FloatRange(0, MAX_SECONDS, min_open=True)
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Settings)}
+# Option -> field of `Settings`, where the names differ.
+_FIELDS = {"max_request_size": "max_request_bytes", "max_held_size": "max_held_bytes",
+           "header_timeout": "header_timeout_s", "body_timeout": "body_timeout_s",
+           "answer_timeout": "answer_timeout_s", "stop_timeout": "stop_timeout_s"}  # fmt: skip
 
 _EPILOG = """\b
 SIGHUP reads the model files again: a new one answers once its golden samples
@@ -32,38 +33,37 @@ Examples:
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True,
+@click.option("--host", default=_DEFAULTS["host"], show_default=True,
               help="Where to listen; 0.0.0.0 for all addresses of this machine.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=_DEFAULTS["port"], show_default=True, help="0 takes a free one."
+)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Processors to use.  [default: all]")
-@click.option("--queue", type=_COUNT, default=64, show_default=True,
+@click.option("--queue", type=COUNT, default=_DEFAULTS["queue"], show_default=True,
               help="How many images may wait; further ones get 503 with Retry-After.")  # fmt: skip
-@click.option("--max-request-size", type=_COUNT, metavar="BYTES", default=20_000_000, show_default=True,
-              help="Refuse larger requests.")  # fmt: skip
-@click.option("--max-held-size", type=_COUNT, metavar="BYTES", default=500_000_000, show_default=True,
+@click.option("--max-request-size", type=COUNT, metavar="BYTES", default=_DEFAULTS["max_request_bytes"],
+              show_default=True, help="Refuse larger requests.")  # fmt: skip
+@click.option("--max-held-size", type=COUNT, metavar="BYTES", default=_DEFAULTS["max_held_bytes"], show_default=True,
               help="Of all requests together; further ones get 503.")  # fmt: skip
-@click.option("--max-connections", type=_COUNT, default=500, show_default=True,
+@click.option("--max-connections", type=COUNT, default=_DEFAULTS["max_connections"], show_default=True,
               help="How many clients may be connected.")  # fmt: skip
-@click.option("--header-timeout", type=_SECONDS, default=10.0, show_default=True,
+@click.option("--header-timeout", type=SECONDS, default=_DEFAULTS["header_timeout_s"], show_default=True,
               help="Seconds for a client to send the head of a request.")  # fmt: skip
-@click.option("--body-timeout", type=_SECONDS, default=30.0, show_default=True,
+@click.option("--body-timeout", type=SECONDS, default=_DEFAULTS["body_timeout_s"], show_default=True,
               help="Seconds for a client to send the body, or to read the answer.")  # fmt: skip
-@click.option("--answer-timeout", type=_SECONDS, default=30.0, show_default=True,
+@click.option("--answer-timeout", type=SECONDS, default=_DEFAULTS["answer_timeout_s"], show_default=True,
               help="Seconds until a request that is there gets 503 instead of an answer.")  # fmt: skip
-@click.option("--stop-timeout", type=_SECONDS, default=30.0, show_default=True,
+@click.option("--stop-timeout", type=SECONDS, default=_DEFAULTS["stop_timeout_s"], show_default=True,
               help="Seconds that requests under way are waited for when stopping.")  # fmt: skip
-@click.option("--max-pixels", type=_COUNT, default=DEFAULT_LIMITS.max_pixels, show_default=True,
-              help="Refuse images with more pixels.")  # fmt: skip
-@click.option("--max-side", type=_COUNT, metavar="PIXELS", default=DEFAULT_LIMITS.max_side_px, show_default=True,
-              help="Refuse images wider or taller than this.")  # fmt: skip
-@click.option("--max-scans", type=_COUNT, default=DEFAULT_LIMITS.max_scans, show_default=True,
-              help="Refuse progressive JPEGs with more scans.")  # fmt: skip
-@click.option("--max-seconds", type=_SECONDS, default=DEFAULT_LIMITS.max_seconds, show_default=True,
+@max_pixels
+@max_side
+@max_scans
+@click.option("--max-seconds", type=SECONDS, default=DEFAULT_LIMITS.max_seconds, show_default=True,
               help="How long decoding one image may take; needs isolation.")  # fmt: skip
 @click.option("--isolate/--no-isolate", default=True, show_default=True,
               help="Decode in processes of their own, which may crash, hang or need too much memory without harm to "
                    "the service. Leave it on unless all clients are your own.")  # fmt: skip
-@click.option("--bit-depth", type=click.IntRange(MIN_DEPTH, FULL_DEPTH), metavar="BITS",
+@click.option("--bit-depth", type=BIT_DEPTH, metavar="BITS",
               help="Significant bits in 16-bit images.  [default: the model's own, or 16]")  # fmt: skip
 def command(**options: Any) -> None:
     """Answer requests over HTTP with MODEL, a file made by tl-export, or several.
@@ -74,10 +74,8 @@ def command(**options: Any) -> None:
     in front for anything but this machine.
     """
     require_extra("serve", _MODULES)
-    from tl_infer.serve.settings import Settings
-
-    limits = Limits(**{name: options.pop(option) for option, name in _LIMITS.items()})
-    named = {_RENAMED.get(option, option): value for option, value in options.items()}
+    limits = take_limits(options)
+    named = {_FIELDS.get(option, option): value for option, value in options.items()}
     try:
         settings = Settings(limits=limits, **named)
     except ValueError as error:

@@ -3,10 +3,10 @@
 import unicodedata
 from collections.abc import Sequence
 
-from tl_infer.cli.output.label_sets import joined
 from tl_infer.cli.output.rows import Row
-from tl_infer.cli.safetext import printable
 from tl_infer.results import Score
+from tl_infer.text.label_sets import joined
+from tl_infer.text.safetext import printable
 
 NONE = "(none)"
 UNSURE = "(unsure)"

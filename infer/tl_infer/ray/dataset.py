@@ -15,15 +15,13 @@ from tl_infer.errors import ImageError
 from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.modelfile import read_model
 from tl_infer.ray.stores import fetched, list_images
-from tl_infer.results import Classification, row_of
+from tl_infer.results import Result, row_of
 
 # Ray reports to its maker unless this is set before it is loaded; a host program that has set it has decided itself.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 _BLOCK: Final = 256  # images that are lost work if an actor dies
 _BLOCKS: Final = 64  # at least, so that a few hundred images keep several actors busy
-
-Result = Classification | ImageError
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,12 @@ from starlette.requests import Request
 
 from tl_infer.classifier import Classifier
 from tl_infer.errors import ImageError, ImageTooLargeError, ModelFileError, TlError
-from tl_infer.results import Classification
+from tl_infer.results import Result
 from tl_infer.serve.logs import log_error
 from tl_infer.serve.metrics import Metrics
 from tl_infer.serve.models import Model
 from tl_infer.serve.refusals import CLIENT_LEFT, RefusedError, bad_request
 from tl_infer.serve.work import Work
-
-Result = Classification | ImageError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

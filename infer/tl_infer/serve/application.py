@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tl_infer.serve.answering import Answering, Result
+from tl_infer.results import Result
+from tl_infer.serve.answering import Answering
 from tl_infer.serve.bodies import Bodies
 from tl_infer.serve.classify import Classify
 from tl_infer.serve.inference import Inference

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 import tl_infer
 from tl_infer.errors import ImageError
-from tl_infer.results import Classification
-from tl_infer.serve.answering import Answering, Result, Wanted, status_of
+from tl_infer.results import Classification, Result
+from tl_infer.serve.answering import Answering, Wanted, status_of
 from tl_infer.serve.bodies import Bodies
 from tl_infer.serve.models import Model, Models
 from tl_infer.serve.refusals import RefusedError, bad_request, check_names

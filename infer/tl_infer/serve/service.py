@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from tl_infer.errors import TlError, first_line
-from tl_infer.serve.answering import Result
+from tl_infer.results import Result
 from tl_infer.serve.application import make_application
 from tl_infer.serve.connections import limited
 from tl_infer.serve.logs import log, log_error, start_logging

@@ -68,10 +68,11 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
     return tuple(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; links to themselves are not, and opening them will fail."""
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, for example: opening it will fail
+    except OSError:
         return False
 
 
@@ -87,7 +88,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]], skip: frozenset[str]) -> Ite
     seen.add(identity)
     names = frozenset(map(os.path.basename, skip))  # so that few real paths have to be looked up
     entries = [entry for entry in entries if entry.name not in names or os.path.realpath(entry.path) not in skip]
-    folders = {entry.name for entry in entries if _is_folder(entry)}
+    folders = {entry.name for entry in entries if is_folder(entry)}
     ordered = sorted((entry.name for entry in entries), key=natural_key)
     del entries  # a million of them would stay in memory until the last file is done
     for name in ordered:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from tl_infer.cli.output.label_sets import split
-from tl_infer.cli.safetext import plain_text
 from tl_infer.errors import first_line
 from tl_infer.system.files import make_folder, write_bytes
+from tl_infer.text.label_sets import split
+from tl_infer.text.safetext import plain_text
 from tl_train.data.samples import Sample
 from tl_train.errors import RunError
 from tl_train.evaluation.metrics import Evaluation

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_infer.cli.output.label_sets import joined
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.files import write_bytes, write_text
+from tl_infer.text.label_sets import joined
 from tl_train.evaluation.multi_label import LabelEvaluation, label_measurements
 from tl_train.head.cross_validation import StrengthTried
 from tl_train.history import Epoch

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import cast, get_args
 
 from tl_infer.cli.output.formats import Columns, written_path
-from tl_infer.cli.output.label_sets import split
 from tl_infer.cli.output.rows import Row, Tally
-from tl_infer.cli.safetext import plain_text
 from tl_infer.errors import OutputPathError, first_line
 from tl_infer.results import Reason
 from tl_infer.system.files import open_regular
+from tl_infer.text.label_sets import split
+from tl_infer.text.safetext import plain_text
 
 _MAX_LINE_BYTES = 50_000_000  # a row of a model of very many classes has less
 

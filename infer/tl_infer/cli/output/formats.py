@@ -6,9 +6,9 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tl_infer.cli.output.label_sets import joined
 from tl_infer.cli.output.rows import Row
-from tl_infer.cli.safetext import json_line, printable, spreadsheet_path, spreadsheet_text
+from tl_infer.text.label_sets import joined
+from tl_infer.text.safetext import json_line, printable, spreadsheet_path, spreadsheet_text
 
 SUFFIXES = (".csv", ".jsonl")
 

@@ -17,14 +17,9 @@ from tl_infer.system.temporaries import create_temporary
 _HOPELESS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))
 _NO_HARD_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS))
 
-
 _MAX_NAME_BYTES = 255  # of the usual file systems
 
 Intend = Callable[[Path], None]
-
-
-def _tell_nobody(_target: Path) -> None:
-    pass
 
 
 class Placer:
@@ -33,7 +28,7 @@ class Placer:
     def __init__(self) -> None:
         self._next: dict[Path, int] = {}
 
-    def place(self, source: Path, folder: Path, mode: Mode, intend: Intend = _tell_nobody) -> Path:
+    def place(self, source: Path, folder: Path, mode: Mode, intend: Intend) -> Path:
         """Copy, move or link a file into a folder, which must be there.
 
         Args:
@@ -53,7 +48,7 @@ class Placer:
         action = {"copy": _copy, "move": _move, "link": _link}[mode]
         return self._free(folder / source.name, lambda target: action(source, target), intend)
 
-    def write(self, data: bytes, target: Path, intend: Intend = _tell_nobody) -> Path:
+    def write(self, data: bytes, target: Path, intend: Intend) -> Path:
         """Write a file; its name may be taken already, or too long.
 
         Raises:

@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from tl_infer.cli.safetext import printable
 from tl_infer.errors import ImageError
-from tl_infer.results import Classification, Reason, Score
+from tl_infer.results import Reason, Result, Score
+from tl_infer.text.safetext import printable
 
 _MAX_LINES = 20  # a model of a thousand classes must not fill the screen
 
@@ -51,7 +51,7 @@ class Row:
         return self.heatmaps[0] if self.heatmaps else None
 
 
-def make_row(path: str | Path, result: Classification | ImageError) -> Row:
+def make_row(path: str | Path, result: Result) -> Row:
     """The row of a file from its result in `Classifier.classify_many`."""
     if isinstance(result, ImageError):
         return Row(path=str(path), error=result.reason, ms=result.ms)

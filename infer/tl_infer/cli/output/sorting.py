@@ -10,7 +10,7 @@ from pathlib import Path
 from tl_infer.cli.options import Mode
 from tl_infer.cli.output.placing import Intend, Placer
 from tl_infer.cli.output.rows import Row
-from tl_infer.errors import OutputPathError, first_line
+from tl_infer.system.files import make_folder
 
 # For files without a label; no folder of a label begins with an underscore.
 UNSURE = "_unsure"
@@ -82,10 +82,7 @@ class Sorter:
 
     def _made(self, name: str) -> Path:
         folder = self._folder / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputPathError(f"{folder}: cannot be created: {first_line(error)}") from error
+        make_folder(folder)
         return folder
 
 

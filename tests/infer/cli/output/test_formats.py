@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tl_infer import Classification, ImageError, Score
 from tl_infer.cli.output.formats import Columns, row_formatter
 from tl_infer.cli.output.rows import make_row
-from tl_infer.cli.safetext import json_line, plain_text, printable, spreadsheet_path, spreadsheet_text
+from tl_infer.text.safetext import json_line, plain_text, printable, spreadsheet_path, spreadsheet_text
 
 LABELS = ("dog", '=a "cat",\nold')
 TOP = (Score("dog", 0.75), Score(LABELS[1], 0.25))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from tl_infer.cli.safetext import plain_text
+from tl_infer.text.safetext import plain_text
 from tl_train.data.samples import Action, Fix, Sample, Source
 from tl_train.data.sources.class_names import normal_name, unknown_class
 from tl_train.data.sources.csv_text import CsvText

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tl_infer.errors import first_line
-from tl_infer.system.finding import natural_key
+from tl_infer.system.finding import is_folder, natural_key
 from tl_train.errors import DataError
 
 # Also of formats that are read only if asked for: such files are somebody's images all the same.
@@ -29,17 +29,10 @@ def images_in(folder: Path) -> list[str]:
 
     """
     try:
-        names = [entry.name for entry in os.scandir(folder) if is_image_name(entry.name) and not _is_folder(entry)]
+        names = [entry.name for entry in os.scandir(folder) if is_image_name(entry.name) and not is_folder(entry)]
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {first_line(error)}") from error
     return sorted(names, key=natural_key)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself, for example
-        return False
 
 
 class ListedImages:
