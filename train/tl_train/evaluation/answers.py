@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 
 from tl_train.errors import CalibrationError
 
@@ -43,3 +43,9 @@ class Answers:
         """softmax(logits / temperature): float64 (N, C), rows sum to 1."""
         probabilities: Floats = softmax((self.logits / temperature).astype(np.float64), axis=1)
         return probabilities
+
+    def log_losses(self, temperature: float) -> Floats:
+        """Each image's negative log-likelihood of its true class under softmax(logits / temperature): (N,), nats."""
+        scaled = self.logits.astype(np.float64) / temperature
+        losses: Floats = logsumexp(scaled, axis=1) - scaled[np.arange(len(self)), self.truth]
+        return losses

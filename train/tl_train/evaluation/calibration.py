@@ -6,10 +6,10 @@ say. For a set too small to spare any, logits from cross-fitting do as well.
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 from scipy.stats import binomtest, norm
 
 from tl_train.errors import CalibrationError
@@ -105,21 +105,27 @@ def fit_temperature(answers: Answers) -> float:
     section 4.2; the prior is ours.
 
     """
-    low, high = map(math.log, TEMPERATURE_BOUNDS)
-    found = minimize_scalar(
-        lambda log_t: temperature_loss(answers, math.exp(log_t)), bounds=(low, high), method="bounded",
-        options={"xatol": 1e-6},
-    )  # fmt: skip
-    return math.exp(float(found.x))
+    return least_temperature(lambda temperature: temperature_loss(answers, temperature))
 
 
 def temperature_loss(answers: Answers, temperature: float) -> float:
     """What `fit_temperature` minimises: the mean negative log-likelihood and the prior's share, in nats."""
-    scaled = answers.logits.astype(np.float64) / temperature
-    likelihood = scaled[np.arange(len(answers)), answers.truth] - logsumexp(scaled, axis=1)
+    return float(answers.log_losses(temperature).mean() + prior_share(temperature, len(answers)))
+
+
+def least_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature within `TEMPERATURE_BOUNDS` with the least loss, which has one minimum."""
+    low, high = map(math.log, TEMPERATURE_BOUNDS)
+    found = minimize_scalar(
+        lambda log_t: loss(math.exp(log_t)), bounds=(low, high), method="bounded", options={"xatol": 1e-6}
+    )
+    return math.exp(float(found.x))
+
+
+def prior_share(temperature: float, images: int) -> float:
+    """What the prior of `fit_temperature` adds to a mean over so many images."""
     inverse = 1 / temperature
-    prior = PRIOR_STRENGTH * (inverse - 1 - math.log(inverse))
-    return float(-likelihood.mean() + prior / max(1, len(answers)))
+    return PRIOR_STRENGTH * (inverse - 1 - math.log(inverse)) / max(1, images)
 
 
 def abstention_threshold(confidence: Floats, right: Bools, target_accuracy: float = TARGET_ACCURACY) -> float | None:

@@ -4,15 +4,13 @@ Both are fitted on images that the network was not fitted on; which these are is
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from tl_infer.errors import and_more
 from tl_train.evaluation.answers import Bools, Floats
-from tl_train.evaluation.calibration import PRIOR_STRENGTH, TEMPERATURE_BOUNDS
+from tl_train.evaluation.calibration import least_temperature, prior_share
 from tl_train.evaluation.multi_label import LabelAnswers, binary_losses
 
 # A judgement: with fewer images that have the label, or that have it not, one more or less decides its threshold.
@@ -72,13 +70,10 @@ def fit_decisions(
         fitted = fit_label_temperature(logits, truth)
         temperatures[place] = fitted if may_sharpen else max(1.0, fitted)
         probabilities = 1 / (1 + np.exp(-logits / temperatures[place]))
-        found = best_f1_threshold(probabilities, truth)
-        if precision is not None:
-            reaching = precision_threshold(probabilities, truth, precision)
-            if reaching is None:
-                out_of_reach.append(label)
-            found = found if reaching is None else reaching
-        thresholds[place] = found
+        reaching = None if precision is None else precision_threshold(probabilities, truth, precision)
+        if precision is not None and reaching is None:
+            out_of_reach.append(label)
+        thresholds[place] = best_f1_threshold(probabilities, truth) if reaching is None else reaching
     notes = []
     if too_few:
         notes.append(
@@ -103,15 +98,11 @@ def fit_label_temperature(logits: Floats, truth: Bools) -> float:
         truth: bool (n,), whether each image has the label.
 
     """
-    low, high = map(math.log, TEMPERATURE_BOUNDS)
 
-    def loss(log_t: float) -> float:
-        inverse = math.exp(-log_t)
-        prior = PRIOR_STRENGTH * (inverse - 1 - math.log(inverse))
-        return float(binary_losses(logits * inverse, truth).mean() + prior / len(truth))
+    def loss(temperature: float) -> float:
+        return float(binary_losses(logits / temperature, truth).mean() + prior_share(temperature, len(truth)))
 
-    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
-    return math.exp(float(found.x))
+    return least_temperature(loss)
 
 
 def best_f1_threshold(probabilities: Floats, truth: Bools) -> float:

@@ -60,16 +60,14 @@ class CrossValidation:
         chosen = range(self.searched)
         problem = self._leaving_out(chosen)
         before = weights = problem.zeros()
-        best: StrengthTried | None = None
+        table: list[StrengthTried] = []
         for strength in STRENGTHS:
             start = 2 * weights - before
             before = weights
             weights, logits = minimise(problem, strength, start, tick)
-            tried = StrengthTried(strength, *self._judge(self._held_out(chosen, logits)))
-            yield tried, weights.mean(dim=1, keepdim=True)
-            if best is None or tried.log_loss < best.log_loss:
-                best = tried
-            elif tried.log_loss > best.log_loss + 2 * best.standard_error:
+            table.append(StrengthTried(strength, *self._judge(self._held_out(chosen, logits))))
+            yield table[-1], weights.mean(dim=1, keepdim=True)
+            if is_clearly_worse(table):
                 return
 
     def cross_fitted(self, strength: float, start: Tensor, tick: Callable[[], None]) -> Tensor:
@@ -108,6 +106,12 @@ class CrossValidation:
         of_fold = [fold_of == fold for fold in range(self.count)]
         means = torch.stack([(weights[fold] * losses[fold]).sum() / weights[fold].sum() for fold in of_fold])
         return float(means.mean()), float(means.std()) / math.sqrt(self.count)
+
+
+def is_clearly_worse(table: Sequence[StrengthTried]) -> bool:
+    """Whether the last row is worse than the best by more than two standard errors: weaker penalties will be, too."""
+    best = min(table, key=lambda tried: tried.log_loss)
+    return table[-1].log_loss > best.log_loss + 2 * best.standard_error
 
 
 def choose_strength(table: Sequence[StrengthTried], resolution: float) -> float:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from tl_train.errors import DataError
 from tl_train.head.coordinates import Coordinates
-from tl_train.head.cross_validation import STRENGTHS, StrengthTried, choose_strength
+from tl_train.head.cross_validation import STRENGTHS, StrengthTried, choose_strength, is_clearly_worse
 from tl_train.head.label_folds import label_folds
 from tl_train.head.logistic import LogisticRegressions
 from tl_train.head.penalised import MAX_COLUMNS, Parts, fold_count
 from tl_train.head.solver import minimise, worker_threads
 
-Floats = npt.NDArray[np.float32]
+Floats32 = npt.NDArray[np.float32]
 
 # Of images that have a label, and of those that have it not: fewer cannot be held out and learned from.
 MIN_IMAGES = 2
@@ -37,14 +37,14 @@ class LabelHeads:
 
     """
 
-    weight: Floats
-    bias: Floats
+    weight: Floats32
+    bias: Floats32
     strengths: tuple[float, ...]
     tables: tuple[tuple[StrengthTried, ...], ...]
-    cross_fitted: Floats
+    cross_fitted: Floats32
 
 
-def check_label_counts(targets: Floats, labels: Sequence[str]) -> None:
+def check_label_counts(targets: Floats32, labels: Sequence[str]) -> None:
     """See that each label can be learned from and held out.
 
     Raises:
@@ -62,7 +62,7 @@ def check_label_counts(targets: Floats, labels: Sequence[str]) -> None:
 
 
 def fit_label_heads(
-    features: npt.NDArray[np.floating], targets: Floats, seed: int, report: Callable[[int, int], None]
+    features: npt.NDArray[np.floating], targets: Floats32, seed: int, report: Callable[[int, int], None]
 ) -> LabelHeads:
     """Fit a head for each label: mean binary cross-entropy plus strength / 2 times the square of its weights.
 
@@ -165,7 +165,7 @@ def _search_group(
         for place, label in enumerate(active):
             tables[label].append(_judged(strength, held_out[:, place], fits.targets[within, label]))
         yield strength
-        kept = [place for place, label in enumerate(active) if not _is_worse(tables[label])]
+        kept = [place for place, label in enumerate(active) if not is_clearly_worse(tables[label])]
         if not kept:
             return
         if len(kept) < len(active):
@@ -184,13 +184,7 @@ def _judged(strength: float, logits: Tensor, targets: Tensor) -> StrengthTried:
     return StrengthTried(strength, float(losses.mean()), float(losses.std(correction=0)) / math.sqrt(len(losses)))
 
 
-def _is_worse(table: Sequence[StrengthTried]) -> bool:
-    """Whether the last row is clearly worse than the best."""
-    best = min(table, key=lambda tried: tried.log_loss)
-    return table[-1].log_loss > best.log_loss + 2 * best.standard_error
-
-
-def _fitted(fits: _Fits, strengths: Sequence[float], parts: Parts) -> tuple[Floats, Floats, Floats]:
+def _fitted(fits: _Fits, strengths: Sequence[float], parts: Parts) -> tuple[Floats32, Floats32, Floats32]:
     """Weight (C, D), bias (C,) and cross-fitted logits (N, C), labels of one strength at a time."""
     classes, width = len(strengths), fits.coordinates.features.shape[1]
     weight, bias = np.zeros((classes, width), np.float32), np.zeros(classes, np.float32)

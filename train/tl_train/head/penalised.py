@@ -79,7 +79,8 @@ class PenalisedHead:
     cross_fitted: npt.NDArray[np.float32]
 
 
-def _silent(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
+    """Report nothing."""
     del done, total
 
 
@@ -89,7 +90,7 @@ def fit_penalised_head(
     given: LinearHead,
     seed: int,
     loss: Loss = CROSS_ENTROPY,
-    report: Callable[[int, int], None] = _silent,
+    report: Callable[[int, int], None] = silent,
 ) -> PenalisedHead:
     """Fit a softmax head: mean loss plus strength / 2 times the squared distance from the given head.
 

@@ -7,17 +7,12 @@ from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset
 from tl_train.head.cross_validation import Labels
 from tl_train.head.features import Features
-from tl_train.head.label_heads import Floats as Targets
-from tl_train.head.label_heads import LabelHeads, fit_label_heads
+from tl_train.head.label_heads import Floats32, LabelHeads, fit_label_heads
 from tl_train.head.loss import Loss
-from tl_train.head.penalised import LinearHead, PenalisedHead, fit_penalised_head
+from tl_train.head.penalised import LinearHead, PenalisedHead, fit_penalised_head, silent
 from tl_train.models.starting_weights import WeightAndBias
 from tl_train.prior.prior import Prior
 from tl_train.training.optim import class_weights
-
-
-def _silent(done: int, total: int) -> None:
-    del done, total
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +30,7 @@ class HeadProblem:
     loss: Loss
     seed: int
 
-    def fit(self, features: Features, labels: Labels, report: Callable[[int, int], None] = _silent) -> PenalisedHead:
+    def fit(self, features: Features, labels: Labels, report: Callable[[int, int], None] = silent) -> PenalisedHead:
         """The penalised head of these images.
 
         Args:
@@ -61,7 +56,7 @@ class LabelHeadProblem:
 
     seed: int
 
-    def fit(self, features: Features, targets: Targets, report: Callable[[int, int], None] = _silent) -> LabelHeads:
+    def fit(self, features: Features, targets: Floats32, report: Callable[[int, int], None] = silent) -> LabelHeads:
         """The heads of these images, one for each label.
 
         Args:

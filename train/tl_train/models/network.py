@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from tl_infer.errors import first_line
 from tl_train.config.choices import HeadKind, Mode, size_in_words
 from tl_train.errors import ConfigError
 from tl_train.models.architectures import Architecture
@@ -54,9 +55,7 @@ class Network:
         self.module.requires_grad_(all_learn)
         self.module.train(all_learn)
         if mode == "gradual":
-            for layer in self.module.modules():
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm):  # of any dimension; timm's derive from it
-                    layer.eval()
+            keep_statistics(self.module)
         self.head.requires_grad_(True)
         self.head.train()
 
@@ -77,10 +76,7 @@ class Network:
             with torch.inference_mode():
                 logits = self.module.eval()(torch.zeros(1, 3, *size))
         except (RuntimeError, AssertionError, ValueError) as error:
-            reason = str(error).strip() or type(error).__name__
-            raise ConfigError(
-                f"size: '{name}' cannot take {size_in_words(size)} px: {reason.splitlines()[0]}"
-            ) from error
+            raise ConfigError(f"size: '{name}' cannot take {size_in_words(size)} px: {first_line(error)}") from error
         if logits.ndim != 2:
             raise ConfigError(f"arch: '{name}' answers with shape {tuple(logits.shape)}, expected one row per image")
 
@@ -104,6 +100,13 @@ def build_network(architecture: Architecture, weights: str, classes: int, head: 
     loaded = starting.load_into(module, with_head=head == "append")
     put_new_head(module, architecture, classes, head)
     return Network(module.to(memory_format=memory_layout(module)), architecture, loaded, starting.head())
+
+
+def keep_statistics(module: nn.Module) -> None:
+    """Set batch normalisation to use the statistics that it has, and to leave them as they are."""
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):  # of any dimension; timm's derive from it
+            layer.eval()
 
 
 def memory_layout(module: nn.Module) -> torch.memory_format:

@@ -15,6 +15,7 @@ from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tl_infer.errors import first_line
 from tl_train.errors import ConfigError
 
 # What is left to train, as a share of the network's multiplications. Measured on clothing photos with Lite0: one stage
@@ -79,8 +80,7 @@ class Stages:
                 meter = _Meter(fx.GraphModule(model, self._graph))
                 meter.measure(torch.zeros(1, 3, *size))
             except Exception as error:
-                lines = str(error).strip().splitlines() or [type(error).__name__]
-                raise self._no_cut(lines[0][:200]) from error
+                raise self._no_cut(first_line(error)) from error
         self.multiplications = meter.total
         found = _cuts(self._graph, model, meter)
         if not found:

@@ -1,13 +1,13 @@
 """The weights that a network starts from: what `--weights` names, fitted to the network tensor by tensor."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from tl_infer.errors import and_more
 from tl_train.errors import WeightsError
 from tl_train.models.architectures import Architecture
 from tl_train.models.weight_files import Weights, read_weights
@@ -45,7 +45,7 @@ class LoadedWeights:
             return "none; all parameters started at random"
         parts = [f"{self.tensors} tensors" + (f" under '{self.prefix}'" if self.prefix else "")]
         if self.unused:
-            parts.append(f"not used: {_first(self.unused)}")
+            parts.append(f"not used: {and_more(self.unused, _NAMED)}")
         if self.missing_head:
             parts.append("without a head")
         return "; ".join(parts)
@@ -132,23 +132,22 @@ def _check_fit(wanted: Weights, offered: Weights, where: str) -> None:
     """Every tensor must be there with its shape."""
     required = _required(wanted)
     if missing := [name for name in required if name not in offered]:
-        raise WeightsError(f"{where}: {len(missing)} of {len(required)} tensors are missing: {_first(missing)}")
+        raise WeightsError(
+            f"{where}: {len(missing)} of {len(required)} tensors are missing: {and_more(missing, _NAMED)}"
+        )
     if unknown := [name for name in offered if name not in wanted]:
-        raise WeightsError(f"{where}: {len(unknown)} of {len(offered)} tensors are unknown: {_first(unknown)}")
+        raise WeightsError(
+            f"{where}: {len(unknown)} of {len(offered)} tensors are unknown: {and_more(unknown, _NAMED)}"
+        )
     misshapen = [
         f"{name} has shape {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}"
         for name, tensor in offered.items()
         if tensor.shape != wanted[name].shape
     ]
     if misshapen:
-        raise WeightsError(f"{where}: {_first(misshapen, '; ')}")
+        raise WeightsError(f"{where}: {and_more(misshapen, _NAMED, '; ')}")
 
 
 def _required(wanted: Weights) -> list[str]:
     """The names that a file must have; older ones lack the counter of batches, which is not used here."""
     return [name for name in wanted if not name.endswith("num_batches_tracked")]
-
-
-def _first(items: Sequence[str], separator: str = ", ") -> str:
-    more = f"{separator}and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
-    return separator.join(items[:_NAMED]) + more

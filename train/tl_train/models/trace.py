@@ -10,6 +10,7 @@ import onnx
 import torch
 from torch import nn
 
+from tl_infer.errors import first_line
 from tl_infer.model.contract import LOGITS
 from tl_train.errors import TracingError
 from tl_train.models.naming import name_by_layer
@@ -39,8 +40,7 @@ def trace(network: nn.Module, size: tuple[int, int], outputs: Sequence[str] = (L
         model = _export(network, example, outputs)
     except Exception as error:
         layer = _layer_at_fault(network, example)
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise TracingError(f"the network cannot be exported to ONNX: {layer}: {lines[0][:200]}") from error
+        raise TracingError(f"the network cannot be exported to ONNX: {layer}: {first_line(error)}") from error
     name_by_layer(model)
     return model
 

@@ -1,7 +1,6 @@
 """`train_epochs`: a training run from its first epoch (or where a crash left it) to the weights that are kept."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from tl_train.config.steps import StepsConfig
 from tl_train.data.batches import KEPT_BYTES, KeptImages, Load, epoch_batches, load_batches, seed_of
 from tl_train.data.dataset import Dataset
 from tl_train.data.samples import Sample
-from tl_train.errors import TrainingError
 from tl_train.history import Epoch, History
 from tl_train.models.network import Phase
 from tl_train.models.weight_files import Weights
@@ -27,6 +25,7 @@ from tl_train.setup import SharedSetup
 from tl_train.training.augment import make_augmentation
 from tl_train.training.checkpoints import check_optimizer, epochs_of, load_checkpoint, restoring, save_checkpoint
 from tl_train.training.loop import Step, train_one_epoch
+from tl_train.training.losses import check_finite
 from tl_train.training.optim import class_weights, make_average, make_optimizer
 from tl_train.training.predict import evaluate
 from tl_train.training.processes import processes_here, shared
@@ -172,10 +171,7 @@ class _Course:
         )
         schedule = [number - 1 + done / len(own) for done in range(len(own))]
         loss, accuracy = train_one_epoch(step, stream, config, schedule)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"epoch {number}: the loss is {loss}, training has diverged; lower --lr ({config.steps.lr:g})"
-            )
+        check_finite(number, loss, config.steps.lr)
         val_loss, val_accuracy = None, None
         if val:
             val_loss, val_accuracy = evaluate(fabric, self._state.judged, val, preprocessor, self._val_images)

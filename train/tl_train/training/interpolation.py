@@ -4,20 +4,18 @@ Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022 (Wi
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import log_softmax
 from torch import nn
 
 from tl_train.evaluation.answers import Answers, Floats, Ints
 from tl_train.evaluation.calibration import fit_temperature
+from tl_train.models.weight_files import Weights
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-Weights = Mapping[str, torch.Tensor]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +39,7 @@ class AlphaTried:
     @staticmethod
     def of(alpha: float, answers: Answers) -> "AlphaTried":
         """From the answers to the held-back images."""
-        scaled = answers.logits.astype(np.float64) / fit_temperature(answers)
-        losses: Floats = -log_softmax(scaled, axis=1)[np.arange(len(answers)), answers.truth]
+        losses = answers.log_losses(fit_temperature(answers))
         accuracy = float((answers.logits.argmax(axis=1) == answers.truth).mean())
         return AlphaTried(alpha, losses, accuracy, answers.logits.astype(np.float32))
 
@@ -52,7 +49,7 @@ class AlphaTried:
         return float(self.losses.mean())
 
 
-Tried = tuple[AlphaTried, ...]  # one for each of `ALPHAS`
+AlphasTried = tuple[AlphaTried, ...]  # one for each of `ALPHAS`
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +63,7 @@ class Interpolated:
 
     """
 
-    tried: Tried
+    tried: AlphasTried
     alpha: float
     answers: Answers
 
@@ -76,7 +73,7 @@ class Interpolated:
         return f"Log-loss on held-back images by alpha: {losses}; {kept}"
 
     @staticmethod
-    def of(tried: Tried, truth: Ints) -> "Interpolated":
+    def of(tried: AlphasTried, truth: Ints) -> "Interpolated":
         """What the held-back images, whose labels are `truth`, say and choose."""
         return Interpolated(tried, choose_alpha(tried), cross_chosen(tried, truth))
 
@@ -89,7 +86,7 @@ def keep_what_pays(module: nn.Module, start: Weights, answer: Callable[[], Answe
     return chosen
 
 
-def try_alphas(module: nn.Module, start: Weights, answer: Callable[[], Answers]) -> Tried:
+def try_alphas(module: nn.Module, start: Weights, answer: Callable[[], Answers]) -> AlphasTried:
     """Judge the weights at each of `ALPHAS`.
 
     Args:

@@ -1,7 +1,11 @@
 """The loss of a batch, and how much of it is right: of images with one label each, or of several labels."""
 
+import math
+
 from torch import Tensor
 from torch.nn import functional
+
+from tl_train.errors import TrainingError
 
 
 def mean_loss(
@@ -35,3 +39,14 @@ def count_right(logits: Tensor, truth: Tensor) -> tuple[int, int]:
         return int((logits.argmax(dim=1) == truth).sum()), len(truth)
     known = truth.isfinite()
     return int((((logits > 0) == (truth == 1)) & known).sum()), int(known.sum())
+
+
+def check_finite(epoch: int, loss: float, rate: float) -> None:
+    """See that the mean loss of an epoch is a number.
+
+    Raises:
+        TrainingError: it is not; names the learning rate.
+
+    """
+    if not math.isfinite(loss):
+        raise TrainingError(f"epoch {epoch}: the loss is {loss}, training has diverged; lower --lr ({rate:g})")

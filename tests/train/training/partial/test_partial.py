@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from scipy.special import softmax
 from torch import nn
 from torch.nn import functional
 
@@ -22,6 +23,7 @@ from tl_train.training.interpolation import copy_weights
 from tl_train.training.loop import Step
 from tl_train.training.partial.partial import hold_back, train_partial
 from tl_train.training.partial.stage_training import _take_step
+from tl_train.training.predict import predict
 
 FIELDS = {"arch": "timm:test_efficientnet", "prior": "none", "mode": "partial", "size": 64, "augment": "light"}
 FIELDS |= {"epochs": 8, "batch_size": 16, "lr": 1e-2, "val_split": 0.0, "test_split": 0.1}
@@ -95,7 +97,6 @@ def test_the_last_stages_learn_and_the_first_stay(undisturbed):
     assert fitted.history.epochs[-1].train_loss < fitted.history.epochs[0].train_loss
     assert [one.alpha for one in fitted.chosen.tried] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert fitted.images_per_s > 0
-    assert fitted.largest_difference < 0.01
     changed = {name for name, tensor in run.weights.items() if not torch.equal(tensor, run.before[name])}
     assert fitted.chosen.alpha > 0
     assert {name.split(".")[0] for name in changed} == {"blocks", "bn2", "conv_head", "classifier"}
@@ -104,6 +105,18 @@ def test_the_last_stages_learn_and_the_first_stay(undisturbed):
     learning = {name for name, tensor in run.network.module.named_parameters() if tensor.requires_grad}
     assert learning >= {name for name in changed if "num_batches" not in name}
     assert not any(name.startswith(("conv_stem", "bn1", "blocks.0", "blocks.1")) for name in learning)
+
+
+def test_activations_give_the_answers_of_the_image_files(undisturbed, start, tmp_path):
+    _, fitted = undisturbed
+    run = start(tmp_path / "run")
+    dataset = run.setup.dataset
+    trained, held_back = hold_back(dataset.train, dataset.labels, run.config.seed)
+    run.put(run.fit_head(trained))
+    files = [dataset.train[index] for index in held_back]
+    logits = predict(run.network.module, files, run.setup.preprocessor)
+    head_alone = fitted.chosen.tried[0].logits
+    np.testing.assert_allclose(softmax(head_alone, axis=1), softmax(logits, axis=1), atol=0.01)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_others(undisturbed, start, tmp_path):

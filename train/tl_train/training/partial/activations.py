@@ -17,7 +17,7 @@ from tl_train.models.onnx_network import OnnxNetwork
 from tl_train.preprocess.graph import Preprocessor
 from tl_train.training.partial.activation_file import ActivationFile, Half, Shape, to_half
 
-Floats = npt.NDArray[np.float32]
+Floats32 = npt.NDArray[np.float32]
 Draw = tuple[int, bool]  # an image's index, and whether it is mirrored
 
 _FORMAT = 1  # counts up when the same images and weights shall give other numbers
@@ -65,7 +65,7 @@ class FrozenStages:
             format=_FORMAT,
         )
 
-    def _tensors(self, draws: Sequence[Draw]) -> list[Floats]:
+    def _tensors(self, draws: Sequence[Draw]) -> list[Floats32]:
         if not draws:
             return []
         pixels = self.samples[draws[0][0]].load()
@@ -83,7 +83,7 @@ class Activations(Protocol):
 
     shape: Shape
 
-    def batches(self, parts: Sequence[Sequence[Draw]]) -> Iterator[Floats]:
+    def batches(self, parts: Sequence[Sequence[Draw]]) -> Iterator[Floats32]:
         """The activations of each part: float32 (n, *shape)."""
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class StoredActivations:
         self.shape = files[False].shape
         self._files = files
 
-    def batches(self, parts: Sequence[Sequence[Draw]]) -> Iterator[Floats]:
+    def batches(self, parts: Sequence[Sequence[Draw]]) -> Iterator[Floats32]:
         """The activations of each part: float32 (n, *shape)."""
         for part in parts:
             result = np.empty((len(part), *self.shape), np.float32)
@@ -119,7 +119,7 @@ class StreamedActivations:
         self.shape = stages.trunk.shape
         self._stages = stages
 
-    def batches(self, parts: Sequence[Sequence[Draw]]) -> Iterator[Floats]:
+    def batches(self, parts: Sequence[Sequence[Draw]]) -> Iterator[Floats32]:
         """The activations of each part: float32 (n, *shape)."""
         rows = self._stages.compute([draw] for part in parts for draw in part)
         for part in parts:

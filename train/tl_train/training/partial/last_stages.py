@@ -14,7 +14,7 @@ from torch.nn import functional
 from tl_train.config import TrainConfig
 from tl_train.data.batches import Batch, batches, epoch_batches, seed_of
 from tl_train.evaluation.answers import Answers
-from tl_train.models.network import memory_layout
+from tl_train.models.network import keep_statistics, memory_layout
 from tl_train.training.partial.activations import Activations, Draw
 
 # So many activations at a time go through the stages on a CPU, whatever the batch size: memory is that of these, and a
@@ -86,9 +86,7 @@ class LastStages:
         """As in training, but batch normalisation keeps its statistics: those of some thousand images are worse."""
         self.module.requires_grad_(True)
         self.module.train()
-        for layer in self.module.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):  # of any dimension; timm's derive from it
-                layer.eval()
+        keep_statistics(self.module)
 
     def _chunk(self) -> int:
         """How many images go through the stages at a time."""

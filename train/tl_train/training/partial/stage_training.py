@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,14 @@ from torch.nn import functional
 from tl_train.config import TrainConfig
 from tl_train.config.choices import STAGES_WARMUP
 from tl_train.data.batches import seed_of
-from tl_train.errors import TrainingError
 from tl_train.history import Epoch
+from tl_train.models.weight_files import Weights
 from tl_train.progress import Progress
 from tl_train.setup import Identity
 from tl_train.training.checkpoints import check_optimizer, epochs_of, load_checkpoint, restoring, save_checkpoint
-from tl_train.training.interpolation import AlphaTried, Tried, Weights, copy_weights
+from tl_train.training.interpolation import AlphasTried, AlphaTried, copy_weights
 from tl_train.training.loop import Step
+from tl_train.training.losses import check_finite
 from tl_train.training.optim import learning_rate, make_optimizer, set_learning_rate
 from tl_train.training.partial.last_stages import LastStages, chunk_of
 
@@ -42,7 +42,7 @@ class _State:
     optimizer: torch.optim.Optimizer
     start: Weights
     epochs: int
-    tried: Tried | None
+    tried: AlphasTried | None
     history: list[Epoch] = dataclasses.field(default_factory=list)
 
     def to_checkpoint(self) -> dict[str, Any]:
@@ -117,12 +117,14 @@ class StageTraining:
         self._fabric, self._identity, self._out, self._progress = fabric, identity, out, progress
         self._class_weights = class_weights
         self._stored = load_checkpoint(out, identity, progress)
-        self.tried: Tried | None = None
+        self.tried: AlphasTried | None = None
         if self._stored:
             with restoring(out):
                 self.tried = _tried_in(self._stored)
 
-    def run(self, stages: LastStages, epochs: int, tried: Tried | None = None, *, trial: bool = False) -> StagesTrained:
+    def run(
+        self, stages: LastStages, epochs: int, tried: AlphasTried | None = None, *, trial: bool = False
+    ) -> StagesTrained:
         """Train in place, writing a checkpoint after every epoch.
 
         Args:
@@ -174,14 +176,11 @@ class StageTraining:
             loss_sum += loss * len(labels)
             correct += right
         loss, accuracy = loss_sum / len(stages.trained), correct / len(stages.trained)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"epoch {number}: the loss is {loss}, training has diverged; lower --lr ({config.steps.lr:g})"
-            )
+        check_finite(number, loss, config.steps.lr)
         return Epoch(number, loss, accuracy, None, None, time.perf_counter() - started)
 
 
-def _tried_in(stored: dict[str, Any]) -> Tried | None:
+def _tried_in(stored: dict[str, Any]) -> AlphasTried | None:
     if not stored["tried"]:
         return None
     return tuple(
