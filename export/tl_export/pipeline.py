@@ -28,6 +28,7 @@ from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PRO
 from tl_infer.system.files import replacing
 from tl_infer.system.temporaries import remove_stale
 from tl_train.errors import TracingError
+from tl_train.models.network import memory_layout
 from tl_train.models.trace import trace
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
@@ -116,6 +117,8 @@ def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -
     except TracingError as error:
         raise ExportError(str(error)) from error
     told = () if familiarity is None else (FAMILIARITY,)
+    # Tracing has laid it out contiguously; in channels_last the proof's images take two thirds of the time.
+    route.model.to(memory_format=memory_layout(route.model))
     whole = assemble(network, spec, (PROBABILITIES, *traced, *told), familiarity)
     set_spec(whole, spec, bit_depth=route.limits.bit_depth)
     formed = give_form(whole, options.precision, trained, progress, Allowance(options.max_drop, options.gate))

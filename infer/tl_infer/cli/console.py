@@ -62,7 +62,7 @@ def run_program(command: click.Command, name: str | None = None, arguments: Sequ
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process without taking the interpreter apart: freeing what libraries hold is a tenth of a short run."""
+    """End the process without taking the interpreter apart: freeing what libraries hold takes a tenth of a run."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, StreamError):  # told already
