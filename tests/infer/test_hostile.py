@@ -165,7 +165,7 @@ def test_fast_decoding_reduces_large_jpegs_only(tmp_path):
         load_image(jpeg, Limits(max_pixels=400_000), fast_for_px=100)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), kind=st.sampled_from(FORMATS))
 def test_fuzz_cut_flipped_and_swapped_bytes_give_a_picture_or_an_image_error(data, kind):
     original = encoded(Image.fromarray(NOISE[:8, :8]), kind)
@@ -181,7 +181,7 @@ def test_fuzz_cut_flipped_and_swapped_bytes_give_a_picture_or_an_image_error(dat
         assert pixels.shape[2] == 3
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_fuzz_any_bytes_give_a_picture_or_an_image_error(data):
     try:

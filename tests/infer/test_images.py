@@ -200,7 +200,7 @@ def test_limits_are_checked_before_decoding(tmp_path):
         load_image(path, Limits(max_file_bytes=10))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), format=st.sampled_from(["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF"]))
 def test_flipped_bytes_give_a_picture_or_an_image_error(data, format):  # noqa: A002
     original = bytearray(encoded(Image.fromarray(PICTURE), format))

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -26,7 +26,6 @@ def scaled(found, bits):
     return (found.astype(np.int64) * 255 + most // 2) // most
 
 
-@settings(deadline=None)
 @given(bits=st.integers(8, 16), seed=st.integers(0, 99), kind=st.sampled_from(["PNG", "TIFF"]))
 def test_grey_of_any_depth_is_scaled_from_its_own_range(bits, seed, kind):
     grey = values(1, 2**bits - 1, seed)[..., 0]
@@ -37,7 +36,6 @@ def test_grey_of_any_depth_is_scaled_from_its_own_range(bits, seed, kind):
     assert pixels.max() == 255
 
 
-@settings(deadline=None)
 @given(
     bits=st.integers(8, 15),
     seed=st.integers(0, 99),
@@ -91,7 +89,6 @@ def test_a_depth_out_of_range_is_refused(bits):
         Limits(bit_depth=bits)
 
 
-@settings(deadline=None)
 @given(highest=st.integers(0, 65535), channels=st.sampled_from([1, 3]))
 def test_the_depth_that_is_proposed_holds_the_values_or_nearly(highest, channels):
     brightest = int(load_image(png_of(np.full((1, 1, channels), highest, np.uint16))).max())

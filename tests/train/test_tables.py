@@ -27,7 +27,7 @@ def test_an_epoch_is_aligned_with_the_header():
 
 
 @given(st.lists(st.text(max_size=120), min_size=1, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_text_stays_one_row_of_plain_characters_and_keeps_the_width(names):
     lines = aligned([(name, "7") for name in names], names=1)
     assert sum(line.endswith("7") for line in lines) >= len(names)

@@ -20,7 +20,7 @@ class WeightsError(TlError, ValueError):
 
 
 class TrainingError(TlError, ArithmeticError):
-    """Training went wrong by its numbers."""
+    """Training cannot go on: its numbers are no longer finite, another process ended, or a package is missing."""
 
 
 class RunError(TlError, ValueError):

@@ -53,7 +53,7 @@ def test_a_film_behind_the_picture_and_its_thumbnail_are_no_scans():
     np.testing.assert_array_equal(load_image(photo), load_image(PROGRESSIVE))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_counting_scans_ends_for_any_bytes(data):
     try:

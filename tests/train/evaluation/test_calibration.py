@@ -41,7 +41,7 @@ def test_the_temperature_of_many_pictures_is_found(true):
 
 
 @given(st.integers(0, 1000), st.integers(MIN_IMAGES, 60), st.integers(2, 5), st.sampled_from([1e-6, 0.1, 3, 50, 1e4]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_other_temperature_is_better(seed, images, classes, scale):
     random = np.random.default_rng(seed)
     answers = Answers(random.normal(0, scale, (images, classes)), random.integers(0, classes, images))
@@ -88,10 +88,10 @@ def test_the_threshold_reaches_its_target_and_no_lower_one_does():
 
 def test_the_threshold_of_very_many_images_comes_at_once():
     confidence = np.linspace(0.05, 0.999, 50_000)  # each of its own
-    started = time.perf_counter()
+    started = time.process_time()
     assert abstention_threshold(confidence, np.random.default_rng(0).random(50_000) < 0.7) is None
     found = abstention_threshold(confidence, np.arange(50_000) >= 48_000)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert found == pytest.approx(confidence[47_900], abs=1e-3)
 
 

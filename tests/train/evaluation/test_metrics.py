@@ -39,7 +39,7 @@ def test_the_interval_is_wilsons(counts):
 
 
 @given(evaluations())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_scores_are_shares_of_the_counted(evaluation):
     every = range(evaluation.probabilities.shape[1])
     pairs = collections.Counter(zip(evaluation.truth.tolist(), evaluation.predicted.tolist(), strict=True))
@@ -53,7 +53,7 @@ def test_scores_are_shares_of_the_counted(evaluation):
 
 
 @given(evaluations())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_log_loss_is_scikit_learns(evaluation):
     every = list(range(evaluation.probabilities.shape[1]))
     assert evaluation.log_loss == pytest.approx(
@@ -62,14 +62,14 @@ def test_log_loss_is_scikit_learns(evaluation):
 
 
 @given(evaluations(most=2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_brier_of_two_classes_is_twice_scikit_learns(evaluation):
     expected = oracle.brier_score_loss(evaluation.truth, evaluation.probabilities[:, 1], pos_label=1)
     assert evaluation.brier == pytest.approx(2 * expected, abs=1e-12)
 
 
 @given(evaluations())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_reliability_diagram_is_scikit_learns(evaluation):
     bins = calibration_bins(evaluation.confidence, evaluation.right)
     confidence = np.minimum(evaluation.confidence, 1)
@@ -88,7 +88,7 @@ def test_calibration_error_by_hand():
 
 
 @given(evaluations(), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_risk_is_scikit_learns_precision_of_being_right_in_any_order(evaluation, random):
     curve = risk_coverage(evaluation.confidence, evaluation.right)
     assert curve.risk[-1] == pytest.approx(1 - evaluation.accuracy)
@@ -111,7 +111,7 @@ def test_area_by_hand():
 
 
 @given(evaluations())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_measurements_are_finite_numbers(evaluation):
     labels = tuple(f"c{i}" for i in range(evaluation.probabilities.shape[1]))
     found = json.loads(json.dumps(measurements(evaluation, labels), allow_nan=False))

@@ -169,7 +169,7 @@ def test_a_label_that_cannot_be_learned_is_named(column, message):
     check_label_counts(targets[:, :1], ("a",))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     images=st.integers(10, 80), labels=st.integers(1, 6), count=st.integers(2, 10), seed=st.integers(0, 99),
     rare=st.floats(0.02, 0.6),

@@ -124,13 +124,13 @@ def compare_with_exact(problem, tolerance):
 
 
 @given(problem=problems())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_choice_and_log_loss_are_those_of_the_slow_exact_fit(problem):
     compare_with_exact(problem, tolerance=0.003)
 
 
 @given(problem=problems(least=20, most=40))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_so_they_are_in_float32(problem):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coordinates, "_SMALL", 0)
@@ -138,7 +138,7 @@ def test_so_they_are_in_float32(problem):
 
 
 @given(problem=problems())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_final_and_cross_fitted_logits_are_those_of_the_slow_exact_fit(problem):
     features, labels, head, loss = problem
     found = fit_penalised_head(features, labels, head, 3, loss)
@@ -300,7 +300,7 @@ def test_torch_keeps_its_threads_when_the_fit_is_interrupted():
 
 
 @given(seed=st.integers(0, 2**16), strength=st.sampled_from([1e-5, 1e-3, 1.0]), size=st.sampled_from([0.0, 1.0, 5.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_least_objective_is_found_from_any_start(seed, strength, size):
     features, labels = clouds(each=10, width=6, apart=2.0, seed=seed)
     found = Coordinates.of(features, lambda: None)
@@ -316,7 +316,7 @@ def test_the_least_objective_is_found_from_any_start(seed, strength, size):
 
 
 @given(count=st.integers(3, 60), width=st.integers(1, 40), far=st.sampled_from([0.0, 100.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_weights_mean_the_same_for_coordinates_and_features(count, width, far):
     random = np.random.default_rng(count * width)
     features = (random.normal(size=(count, width)) + far).astype(np.float32)

@@ -28,7 +28,7 @@ def scenes(generator: np.random.Generator, count: int, blocks: int) -> np.ndarra
     return small.repeat(SIDE // blocks, axis=1).repeat(SIDE // blocks, axis=2).reshape(count, -1).astype(float)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     images=st.integers(0, 50),

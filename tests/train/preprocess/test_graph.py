@@ -92,7 +92,7 @@ def test_large_pictures_agree_too():
     assert difference(levels((100, 200))(pixels), oracle).max() <= 1
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     shape=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),

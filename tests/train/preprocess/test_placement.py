@@ -104,14 +104,14 @@ def with_resize_px(fields: dict[str, object], more: int) -> dict[str, object]:
     return {**fields, "resize_px": max(fields["size"]) + more if fields["fit"] == "crop" else None}
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(fields=spec_fields, shape=st.tuples(sides, sides), more=enlargements, steps=st.sampled_from([2, 4, 256]),
        seed=st.integers(0, 1000))  # fmt: skip
 def test_every_option_agrees_with_pillow_within_one_level(fields, shape, more, steps, seed):
     assert_agrees(made(shape, steps, seed), **with_resize_px(fields, more))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(fields=spec_fields, long=st.integers(71, 4000), short=st.integers(1, 40), upright=st.booleans(),
        more=enlargements, seed=st.integers(0, 1000))  # fmt: skip
 def test_long_and_thin_pictures_agree_too(fields, long, short, upright, more, seed):

@@ -23,7 +23,7 @@ def test_none_is_none():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(shape=st.tuples(st.integers(1, 50), st.integers(1, 50)), seed=st.integers(0, 2**63 - 1))
 def test_any_picture_stays_a_picture_no_larger_than_it_was(name, shape, seed):
     pixels = made(*shape)
@@ -36,7 +36,7 @@ def test_any_picture_stays_a_picture_no_larger_than_it_was(name, shape, seed):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(seed=st.integers(0, 2**32))
 def test_gray_pictures_stay_gray(name, seed):
     pixels = np.repeat(made(30, 40)[:, :, :1], 3, axis=2)

@@ -9,9 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from tl_train.evaluation.metrics import Evaluation, wilson_interval
 from tl_train.evaluation.reliability import calibration_bins, risk_coverage
-from tl_train.report.figures import RIGHT, WRONG, short
-
-_MAX_NAMED = 60
+from tl_train.report.figures import RIGHT, WRONG, name_both_axes
 
 
 def confusion(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
@@ -21,9 +19,7 @@ def confusion(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     counts = evaluation.confusion
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    if len(labels) <= _MAX_NAMED:
-        axes.set_xticks(range(len(labels)), short(labels), rotation=90, fontsize=7)
-        axes.set_yticks(range(len(labels)), short(labels), fontsize=7)
+    name_both_axes(axes, labels)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     figure.colorbar(image, shrink=0.7, label="fraction of the true class", format=PercentFormatter(1))

@@ -24,6 +24,7 @@ _MAX_VECTOR_ITEMS = 4000
 _LEGEND_ROW_IN = 0.22  # inches: a legend that is higher than its figure leaves the axes no room
 _MAX_COLORS = 20
 _MAX_NAMED = 50  # more labels than this do not fit beside an axis
+_MAX_NAMED_IN_MATRIX = 60
 _CHARACTERS_ACROSS = 85  # so many fit below the axis of a figure 9 inches wide
 _SIGN_OF_TWO = (1, -1)  # the chapter draws the first class upwards, the second downwards
 
@@ -178,6 +179,13 @@ def short(labels: Sequence[str], limit: int = 18) -> list[str]:
     """Labels for an axis, cut where too long. A dollar sign would start a formula in matplotlib."""
     cut = (label if len(label) <= limit else label[: limit - 1] + "…" for label in labels)
     return [label.replace("$", r"\$") for label in cut]
+
+
+def name_both_axes(axes: matplotlib.axes.Axes, labels: Sequence[str]) -> None:
+    """Write the labels beside the rows and below the columns of a matrix, unless they are too many."""
+    if len(labels) <= _MAX_NAMED_IN_MATRIX:
+        axes.set_xticks(range(len(labels)), short(labels), rotation=90, fontsize=7)
+        axes.set_yticks(range(len(labels)), short(labels), fontsize=7)
 
 
 def _bars(axes: matplotlib.axes.Axes, heights: np.ndarray, color: str, hatch: str) -> None:

@@ -7,10 +7,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
 
 from tl_train.evaluation.multi_label import LabelEvaluation
-from tl_train.report.figures import short
+from tl_train.report.figures import name_both_axes, short
 
 _MAX_CURVES = 20
-_MAX_NAMED = 60
 _LINES = ("-", "--", "-.", ":")  # for those who cannot tell the colours apart
 
 
@@ -44,8 +43,6 @@ def co_occurrence(evaluation: LabelEvaluation, labels: Sequence[str]) -> Figure:
     axes = figure.subplots()
     counts = evaluation.co_occurrence()
     image = axes.imshow(counts / np.maximum(1, counts.diagonal()[:, np.newaxis]), cmap="Blues", vmin=0, vmax=1)
-    if len(labels) <= _MAX_NAMED:
-        axes.set_xticks(range(len(labels)), short(labels), rotation=90, fontsize=7)
-        axes.set_yticks(range(len(labels)), short(labels), fontsize=7)
+    name_both_axes(axes, labels)
     figure.colorbar(image, shrink=0.7, label="share of the row's images")
     return figure

@@ -100,7 +100,7 @@ HEADERS = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     header=HEADERS,
     delimiter=st.sampled_from(",;\t"),

@@ -181,7 +181,7 @@ def test_a_class_that_is_not_trained_on_shows_how_it_differs(tmp_path, name, mes
 PART_FOLDERS = st.sampled_from(["train", "Training", "val", "valid", "dev", "test", "TESTING"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(names=st.lists(PART_FOLDERS, min_size=2, max_size=4, unique=True))
 def test_two_folders_named_like_parts_are_never_classes(tmp_path_factory, names):
     root = tmp_path_factory.mktemp("parts")
