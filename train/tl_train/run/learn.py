@@ -16,7 +16,7 @@ from tl_train.head.fit_head import FittedHead, features_suffice, fit_head, fit_h
 from tl_train.head.fit_multi_label import fit_multi_label_head
 from tl_train.history import History
 from tl_train.progress import Progress
-from tl_train.run.others import told, understood
+from tl_train.run.others import setup_from, state_for_others
 from tl_train.run.spare_images import calibration_images
 from tl_train.run_folder.result import Tried
 from tl_train.setup import Setup, SharedSetup
@@ -101,7 +101,7 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
     head = fit(setup, progress) if features_suffice(setup.config) else FittedHead([])
     of_head = Learned(History(head.epochs, len(head.epochs)), head, time.perf_counter() - started)
     needs_all = mode not in TRAINS_STAGES and not (mode == "head" and head.epochs)
-    shared(told(setup) if needs_all else None)
+    shared(state_for_others(setup) if needs_all else None)
     if needs_all:
         learned = _learn_all(setup, of_head, out, progress)
     elif mode in TRAINS_STAGES:
@@ -129,7 +129,7 @@ def learn_along(out: Path) -> History:
     state = shared(None)
     if state is None:
         return History([], 0)
-    setup = understood(state)
+    setup = setup_from(state)
     return _epochs(setup, usual_form(setup), out, Progress())
 
 

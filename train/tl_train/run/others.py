@@ -21,7 +21,7 @@ from tl_train.setup import Identity, Setup, SharedSetup
 _PARTS = ("train", "val")  # test images are judged by the first process
 
 
-def told(setup: Setup) -> dict[str, Any]:
+def state_for_others(setup: Setup) -> dict[str, Any]:
     """What the others need of it: the images as they were found, and the weights to start with."""
     dataset = setup.dataset
     return {
@@ -32,8 +32,8 @@ def told(setup: Setup) -> dict[str, Any]:
     }
 
 
-def understood(state: dict[str, Any]) -> SharedSetup:
-    """The setup of another process, from what it was told; it has no test images and no looks.
+def setup_from(state: dict[str, Any]) -> SharedSetup:
+    """The setup of another process, from what `state_for_others` made; it has no test images and no looks.
 
     Raises:
         TlError: the network cannot be built here.
