@@ -77,11 +77,11 @@ def _label_facts(result: TrainResult, dataset: Dataset) -> dict[str, object]:
 
 
 def _training(result: TrainResult, config: TrainConfig) -> str:
-    kept_head = all(way.kept == (number == 0) for number, way in enumerate(result.tried))
-    if (result.penalised or result.several) is not None and config.model.mode in ("head", *TRAINS_STAGES) and kept_head:
+    untried = config.model.mode in ("head", *TRAINS_STAGES) and not result.tried
+    if (result.penalised or result.several) is not None and (untried or not result.kept_epoch):
         return "head fitted at once, with a penalty"
-    steps = config.steps
-    return f"{len(result.history)} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
+    steps, epochs = config.steps, len(result.history)
+    return f"{epochs} epoch{'s' * (epochs != 1)}, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
 
 
 def _penalty(result: TrainResult) -> dict[str, object]:
