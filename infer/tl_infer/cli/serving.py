@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tl_infer.cli.console import require_extra, work_begins
+from tl_infer.cli.options import check_seconds
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits
 
 _MODULES = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
@@ -79,6 +80,7 @@ def command(**options: Any) -> None:
     limits = Limits(**{name: options.pop(option) for option, name in _LIMITS.items()})
     named = {_RENAMED.get(option, option): value for option, value in options.items()}
     try:
+        check_seconds(limits)
         settings = Settings(limits=limits, **named)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
