@@ -61,6 +61,7 @@ def export(
 
     """
     run = Path(run)
+    RunFolder(run).check_finished()
     out = RunFolder(run).model_file if out is None else Path(out)
     options, progress = options or ExportOptions(), progress or Progress()
     page = None if page is None else Path(page)

@@ -321,7 +321,10 @@ class Classifier:
         below = self.spec.abstain_below if threshold is None else threshold
         if self.spec.familiarity is None:
             if min_familiarity:
-                self._need(FAMILIARITY)
+                raise ModelFileError(
+                    f"{self._engine.model.where}: does not tell how familiar an image is, so min_familiarity cannot "
+                    "be applied: leave it out, or export a run with 100 or more held-back images with that output"
+                )
             return Request(self.labels, top_k, below, extras=extras, thresholds=self.spec.thresholds)
         unfamiliar_below = self.spec.familiarity.unfamiliar_below if min_familiarity is None else min_familiarity
         extras = (FAMILIARITY, *extras)

@@ -99,6 +99,7 @@ def test_export_from_the_shell(tiny_run, tmp_path):
         assert f"\n{stage} " in "\n" + done.stdout
     for arguments, message in [
         ((tmp_path, "--out", tmp_path / "b.onnx"), "config.toml is missing"),
+        ((tmp_path / "typo",), "typo: no such folder; expected one that tl-train wrote"),
         ((tiny_run, "--out", tmp_path / "no" / "b.onnx"), "does not exist; make it first"),
         ((tiny_run, "--out", tmp_path), "is a folder"),
         ((tiny_run, "--out", tmp_path / "b.onnx", "--images", tmp_path / "typo"), "typo: no such file or folder"),

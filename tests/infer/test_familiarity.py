@@ -54,7 +54,7 @@ def test_a_file_of_version_1_says_nothing_of_it() -> None:
     assert plain.outputs == ("probabilities", "logits"), "a name that means nothing in version 1"
     assert plain.classify(grey_red(1)).familiarity is None
     assert plain.classify(grey_red(1), min_familiarity=0).label == "red"
-    with pytest.raises(ModelFileError, match="has no output 'familiarity', only probabilities, logits; export the"):
+    with pytest.raises(ModelFileError, match="does not tell how familiar an image is, so min_familiarity cannot"):
         plain.classify(grey_red(1), min_familiarity=0.1)
 
 

@@ -31,6 +31,9 @@ def test_a_run_from_the_shell(shapes, tmp_path):
     ("arguments", "code", "message"),
     [
         (["{shapes}"], 2, "Missing option '--out'"),
+        (["{shapes}", "--out", "run", "--resume", "--overwrite"], 2, "--resume and --overwrite exclude one another"),
+        (["{shapes}", "--dry-run", "--resume"], 2, "--dry-run trains nothing; leave --resume out"),
+        (["{shapes}", "--dry-run", "--unknown", "typo"], 1, "unknown: found typo, expected a folder of images"),
         (["{shapes}", "--out", "run", "--mode", "half"], 2, "'half' is not one of 'auto', 'head'"),
         (["{shapes}", "--out", "run", "--fit", "pad", "--fill", "red"], 1, "fill: found red, expected black, white or"),
         (["{shapes}", "--out", "run", "--anchor", "top-left"], 1, "only letterbox and pad have a canvas"),

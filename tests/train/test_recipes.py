@@ -54,6 +54,23 @@ def test_broken_recipes_are_explained(tmp_path, text, message):
         load_recipe(str(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "given", "line"),
+    [
+        ('epochs = "ten"', [], "Error: recipe r.toml: epochs: found 'ten', expected an integer"),
+        ("epoch = 2", [], "Error: recipe r.toml: epoch: unknown field; expected one of anchor"),
+        ("lr = 0.1", ["--lr", "nan"], "Error: lr: found nan, expected a finite number"),  # not the recipe's
+    ],
+)
+def test_a_value_that_a_recipe_got_wrong_names_the_recipe(tmp_path, text, given, line):
+    (tmp_path / "r.toml").write_text(text)
+    command = [*TL_TRAIN, "digits", "--out", "run", "--recipe", "r.toml", *given]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(line)
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_circle_and_an_absent_file_are_explained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.toml").write_text('extends = "a.toml"')

@@ -68,6 +68,10 @@ class _Job:
             raise click.UsageError("Missing option '--out'.")
         if self.overwrite and self.dry_run:
             raise click.UsageError("--dry-run replaces no run; leave --overwrite out.")
+        if self.resume and self.dry_run:
+            raise click.UsageError("--dry-run trains nothing; leave --resume out.")
+        if self.resume and self.overwrite:
+            raise click.UsageError("--resume and --overwrite exclude one another.")
 
 
 def _list_recipes(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -181,11 +185,22 @@ def command(recipes: tuple[str, ...], **values: Any) -> None:
 
 def _configs(recipes: Iterable[str], given: dict[str, Any]) -> dict[str, TrainConfig]:
     """A configuration for each recipe, with the options given over it."""
-    from tl_train.config import TrainConfig
+    return {name: _config(name, given) for name in tuple(recipes) or (DEFAULT_RECIPE,)}
 
-    return {
-        name: TrainConfig.from_fields({**load_recipe(name), **given}) for name in tuple(recipes) or (DEFAULT_RECIPE,)
-    }
+
+def _config(recipe: str, given: dict[str, Any]) -> TrainConfig:
+    """The configuration that a recipe and options give; where only the recipe can be wrong, its name is said."""
+    from tl_train.config import TrainConfig
+    from tl_train.errors import ConfigError
+
+    fields = load_recipe(recipe)
+    try:
+        return TrainConfig.from_fields({**fields, **given})
+    except ConfigError as error:
+        found, _, _ = str(error).partition(":")
+        if found in fields and found not in given:
+            raise ConfigError(f"recipe {recipe}: {error}") from error
+        raise
 
 
 def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str]) -> None:

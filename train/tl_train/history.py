@@ -47,7 +47,8 @@ class History:
 
     Attributes:
         epochs: in order; one for a head that is fitted at once.
-        kept_epoch: whose weights were kept, counted from 1: the last, or the best with early stopping.
+        kept_epoch: whose weights were kept, counted from 1: the last, or the best with early stopping; 0 where the head
+            that was fitted before these epochs was kept alone.
 
     """
 

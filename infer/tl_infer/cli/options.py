@@ -70,6 +70,7 @@ class Options:
             raise ValueError("-0 needs the PATH '-', standard input.")
         self._check_resume()
         self._check_engine()
+        check_seconds(self.limits)
 
     @property
     def is_one_file(self) -> bool:
@@ -117,3 +118,14 @@ class Options:
             if getattr(self, name):
                 option = name.removesuffix("s") if name == "providers" else name.replace("_", "-")
                 raise ValueError(f"--{option} does not work with --engine ray.")
+
+
+def check_seconds(limits: Limits) -> None:
+    """Refuse a time limit that nothing would keep: only a process of its own can be ended.
+
+    Raises:
+        ValueError: --max-seconds was given, and decoding is not isolated.
+
+    """
+    if limits.max_seconds != DEFAULT_LIMITS.max_seconds and not limits.isolate:
+        raise ValueError("--max-seconds needs --isolate.")

@@ -8,6 +8,7 @@ import click
 
 from tl_infer.cli.console import require_extra, work_begins
 from tl_infer.cli.limit_options import BIT_DEPTH, COUNT, SECONDS, max_pixels, max_scans, max_side, take_limits
+from tl_infer.cli.options import check_seconds
 from tl_infer.limits import DEFAULT_LIMITS
 from tl_infer.serve.settings import Settings
 
@@ -77,6 +78,7 @@ def command(**options: Any) -> None:
     limits = take_limits(options)
     named = {_FIELDS.get(option, option): value for option, value in options.items()}
     try:
+        check_seconds(limits)
         settings = Settings(limits=limits, **named)
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -23,7 +23,7 @@ class Classify:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one image with its result, or with an error; several with a list of results and errors."""
-        check_names("query", request.query_params, OPTIONS)
+        _check_query(request)
         model, wanted = self._model(request), _wanted(request)
         wanted.check(model)
         about = {"model": model.name, "version": model.version}
@@ -48,6 +48,14 @@ class Classify:
         if model is None:
             raise bad_request("model", name, f"one of {', '.join(names)}")
         return model
+
+
+def _check_query(request: Request) -> None:
+    """Refuse options that mean nothing, or are there twice: which of the two is meant is not for a service to guess."""
+    check_names("query", request.query_params, OPTIONS)
+    for name in OPTIONS:
+        if len(values := request.query_params.getlist(name)) > 1:
+            raise bad_request(name, values, "it once")
 
 
 def _wanted(request: Request) -> Wanted:

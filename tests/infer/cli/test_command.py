@@ -174,6 +174,13 @@ def test_python_m_is_the_same_program(model, photos):
     assert done.stdout == run(model, photos / "0.png").stdout
 
 
+@pytest.mark.parametrize("arguments", [["photos"], ["photos", "--engine", "ray", "--out", "rows"]])
+def test_a_limit_that_nothing_would_keep_is_refused(model, arguments):
+    done = run(model, *arguments, "--max-seconds", "30")
+    assert done.returncode == 2
+    assert "--max-seconds needs --isolate." in done.stderr
+
+
 def test_isolated_processes_give_the_same_rows(model, photos):
     (photos / "1b.png").write_bytes(png_files.bomb())
     done = run(model, photos, "--isolate", "--max-seconds", "30")

@@ -115,7 +115,7 @@ def test_limits_hold_in_the_actors_and_bad_requests_fail_here(cluster, model, im
     assert "the limit is 4 in all" in rows[0]["error"]
     with pytest.raises(ValueError, match="top_k: found 9, expected 1 to 3"):
         tl_infer.ray.classify(images, model, Wanted(top_k=9))
-    with pytest.raises(ModelFileError, match="has no output 'familiarity'"):
+    with pytest.raises(ModelFileError, match="does not tell how familiar an image is"):
         tl_infer.ray.classify(images, model, Wanted(min_familiarity=0.5))
 
 

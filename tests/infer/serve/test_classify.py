@@ -57,6 +57,7 @@ def test_the_query_decides(service):
         ("model=colors&threshold=nan", "threshold: found nan, expected 0 to 1"),
         ("model=colors&threshold=much", "threshold: found 'much', expected 0 to 1"),
         ("model=colors&min_familiarity=0.5", "min_familiarity: model 'colors' does not tell how familiar images are"),
+        ("model=colors&top_k=1&top_k=2", "top_k: found ['1', '2'], expected it once"),
         ("model=colors&topk=1", "query: found 'topk', expected one of model, top_k, threshold, min_familiarity"),
     ],
 )

@@ -1,5 +1,7 @@
 """Settings say what is wrong with them."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,13 @@ MODEL = (Path("a.onnx"),)
 def test_values_out_of_range(values, message):
     with pytest.raises(ValueError, match=message):
         Settings(**{"models": MODEL, **values})
+
+
+def test_a_time_limit_without_isolation_is_refused():
+    command = [sys.executable, "-m", "tl_infer", "serve", "a.onnx", "--no-isolate", "--max-seconds", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "--max-seconds needs --isolate." in done.stderr
 
 
 def test_decoding_is_isolated_unless_somebody_says_otherwise():

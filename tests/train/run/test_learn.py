@@ -135,10 +135,15 @@ def test_a_stage_that_is_none_is_named_with_those_that_there_are(many_shapes, tm
 
 def test_training_that_harms_leaves_the_head(many_shapes, tmp_path):
     progress = Watch()
-    config = TrainConfig.of(str(many_shapes), mode="full", epochs=1, lr=1.0, val_split=0.3, **FIELDS)
+    config = TrainConfig.of(str(many_shapes), mode="full", epochs=2, lr=1.0, val_split=0.3, **FIELDS)
     result = train(config, tmp_path / "run", progress=progress)
     assert any(line.endswith("keeping the head alone (alpha 0)") for line in progress.lines)
     assert [way.kept for way in result.tried] == [True, False]
+    assert run_facts(tmp_path / "run")["training"] == "head fitted at once, with a penalty"
+    assert run_facts(tmp_path / "run")["kept_epoch"] == 0
+    with (tmp_path / "run" / "history.csv").open() as file:  # what was trained, in vain, can be looked at
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert (tmp_path / "run" / "curves.png").is_file()
     assert (result.calibration.source, result.calibration.pictures) == ("validation images", 57)
     assert run_facts(tmp_path / "run")["training"] == "head fitted at once, with a penalty"
     train(TrainConfig.of(str(many_shapes), mode="head", **FIELDS), tmp_path / "head")
@@ -146,6 +151,19 @@ def test_training_that_harms_leaves_the_head(many_shapes, tmp_path):
     assert {name for name in expected if not torch.equal(expected[name], found[name])} <= {
         "classifier.weight", "classifier.bias"  # fitted without the validation images
     }  # fmt: skip
+
+
+def test_more_epochs_after_a_head_that_was_kept_alone_begin_with_the_first(many_shapes, tmp_path):
+    """None of the epochs is in the weights, so none of them can be gone on from."""
+    steps = {"mode": "full", "lr": 1.0, "val_split": 0.3, **FIELDS}
+    assert train(TrainConfig.of(str(many_shapes), epochs=1, **steps), tmp_path / "run").kept_epoch == 0
+    progress, config = Watch(), TrainConfig.of(str(many_shapes), epochs=2, **steps)
+    resumed = train(config, tmp_path / "run", resume=True, progress=progress)
+    assert any(line.startswith("2 epochs instead of 1, from the first one on") for line in progress.lines)
+    begun_anew = train(config, tmp_path / "anew")
+    losses = [[row.train_loss for row in result.history] for result in (resumed, begun_anew)]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 2
 
 
 def test_training_that_helps_is_kept(many_shapes, tmp_path):

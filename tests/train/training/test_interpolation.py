@@ -49,6 +49,8 @@ def test_one_image_or_a_diverged_training_keeps_the_start():
     start, *others = tried(0.5, 0.4, 0.3, 0.2, 0.1)
     diverged = [dataclasses.replace(one, losses=np.full(100, np.nan)) for one in others]
     assert choose_alpha([start, *diverged]) == 0.0
+    # weights that overflow halfway are never the ones in the middle
+    assert choose_alpha([start, others[0], *diverged[1:]]) == 0.25
 
 
 def network():

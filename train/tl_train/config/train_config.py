@@ -65,7 +65,7 @@ class TrainConfig:
         if self.model.mode == "gradual":
             fewest = 0 if self.head.fit == "penalised" else 1  # a fitted head needs no steps of its own
             within = fewest <= steps.head_epochs < steps.epochs
-            check(within, "head_epochs", steps.head_epochs, f"{fewest} to {steps.epochs - 1}")
+            check(within, "head_epochs", steps.head_epochs, f"{fewest} to {steps.epochs - 1}, below epochs")
         check_multi_label(self.data, self.model, self.head, steps)
         redraws = not steps.redraw_val or self.data.val_share > 0
         check(redraws, "redraw_val", steps.redraw_val, "val_split above 0 with it")

@@ -38,7 +38,7 @@ class Learned:
     """What was learned; the network of the setup holds the weights that were kept.
 
     Attributes:
-        history: a row per epoch.
+        history: a row per epoch; of those of the head where nothing else was trained.
         head: the head that was fitted first, if one was.
         head_s: seconds that took.
         stages: what came of training the last stages; None where that was not tried.
@@ -62,7 +62,7 @@ class Learned:
     @property
     def backbone_is_frozen(self) -> bool:
         """Whether the backbone is as it came, so that features computed before tell what the network says."""
-        return bool(self.head.epochs) and self.history.epochs == self.head.epochs
+        return bool(self.head.epochs) and (not self.history.kept_epoch or self.history.epochs == self.head.epochs)
 
     def tried(self) -> tuple[Tried, ...]:
         """The head and what was trained from it on, side by side; empty where only one of them was tried."""
@@ -152,9 +152,13 @@ def _learn_all(setup: Setup, of_head: Learned, out: Path, progress: Progress) ->
 
     whole = keep_what_pays(module, start, answer, truth)
     progress.note(str(whole))
-    if whole.alpha == 0:
-        history = of_head.history
-    return dataclasses.replace(learned, history=history, whole=whole, trained_s=time.perf_counter() - started)
+    trained_s = time.perf_counter() - started
+    return dataclasses.replace(learned, history=_as_kept(history, whole), whole=whole, trained_s=trained_s)
+
+
+def _as_kept(history: History, chosen: Interpolated) -> History:
+    """The epochs that were trained, even where the head alone was kept: the curves show why."""
+    return history if chosen.alpha > 0 else History(history.epochs, 0)
 
 
 def _epochs(setup: SharedSetup, form: StepForm, out: Path, progress: Progress) -> History:
@@ -191,7 +195,7 @@ def _learn_stages(setup: Setup, of_head: Learned, out: Path, progress: Progress,
         progress.note(f"Keeping the head: the last stages cannot be trained: {error}")
         setup.network.module.load_state_dict(kept)
         return of_head
-    history = stages.history if stages.chosen.alpha > 0 else of_head.history
+    history = _as_kept(stages.history, stages.chosen) if stages.history.epochs else of_head.history
     return dataclasses.replace(of_head, history=history, stages=stages, trained_s=time.perf_counter() - started)
 
 

@@ -9,6 +9,7 @@ from tl_train.config import TrainConfig
 from tl_train.config.choices import size_in_words
 from tl_train.data.dataset import load_dataset
 from tl_train.data.sources.reading import read_source
+from tl_train.familiarity.unknowns import unknown_files
 from tl_train.models.weight_files import read_weights
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
@@ -114,6 +115,7 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
 
     """
     progress = progress or Progress()
+    unknown_files(config.data.unknown)
     findings = preflight(load_dataset(config.changed(skip_bad=True), read_source(config, progress), progress))
     if out is None:
         _report_preflight(findings, None, progress)
@@ -184,16 +186,19 @@ def _go_on(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
     before, now = run.config().steps.epochs, config.steps.epochs
     if now == before:
         return
-    progress.note(
-        f"{now} epochs instead of {before}: the learning rate follows the schedule of {now} epochs from here on, so "
-        f"the weights are not those of a run that was begun with {now}"
-    )
     is_finished = run.is_finished()
+    begins_anew = is_finished and run.kept_head_alone()
+    progress.note(f"{now} epochs instead of {before}" + (
+        f", from the first one on: {run} kept its head, and nothing of its epochs"
+        if begins_anew
+        else f": the learning rate follows the schedule of {now} epochs from here on, so the weights are not those of "
+        f"a run that was begun with {now}"
+    ))  # fmt: skip
     place.go_on(config)
     _save_preflight(setup.findings, place.work)
     if setup.dataset.fixes:
         write_fixes(place.work.fixes_file, setup.dataset)
-    if is_finished:
+    if is_finished and not begins_anew:
         from tl_train.training.epochs import checkpoint_finished  # which imports lightning
 
         checkpoint_finished(setup, read_weights(run.weights_file), run.history(), place.work.path)

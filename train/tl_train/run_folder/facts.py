@@ -77,11 +77,11 @@ def _label_facts(result: TrainResult, dataset: Dataset) -> dict[str, object]:
 
 
 def _training(result: TrainResult, config: TrainConfig) -> str:
-    only_head = config.model.mode in ("head", *TRAINS_STAGES) and not result.tried
-    if (result.penalised or result.several) is not None and (only_head or (result.tried and result.tried[0].kept)):
+    untried = config.model.mode in ("head", *TRAINS_STAGES) and not result.tried
+    if (result.penalised or result.several) is not None and (untried or not result.kept_epoch):
         return "head fitted at once, with a penalty"
-    steps = config.steps
-    return f"{len(result.history)} epochs, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
+    steps, epochs = config.steps, len(result.history)
+    return f"{epochs} epoch{'s' * (epochs != 1)}, batch {steps.batch_size}, {steps.optimizer} {steps.lr:g}"
 
 
 def _penalty(result: TrainResult) -> dict[str, object]:

@@ -155,7 +155,7 @@ class RunFolder:
             RunError: not a run, not finished, or damaged.
 
         """
-        self._check_finished()
+        self.check_finished()
         with self._damage_explained():
             return ModelSpec.from_json(read_text(self.spec_file))
 
@@ -166,7 +166,7 @@ class RunFolder:
             RunError: not a run, not finished, or damaged.
 
         """
-        self._check_finished()
+        self.check_finished()
         with self._damage_explained():
             return dict(read_weights(self.weights_file))
 
@@ -257,6 +257,28 @@ class RunFolder:
         """Whether a run was carried through here."""
         return self.metrics_file.is_file()
 
+    def kept_head_alone(self) -> bool:
+        """Whether the finished run trained more than its head, and kept none of that.
+
+        Raises:
+            RunError: as `metrics`.
+
+        """
+        return self.metrics()["run"].get("kept_epoch") == 0
+
+    def check_finished(self) -> None:
+        """Check that tl-train finished a run here.
+
+        Raises:
+            RunError: no such folder, or one that lacks a file of a finished run.
+
+        """
+        if not self.path.is_dir():
+            raise RunError(f"{self}: no such folder; expected one that tl-train wrote")
+        for file in (self.config_file, self.spec_file, self.weights_file, self.metrics_file):
+            if not file.is_file():
+                raise RunError(f"{self}: {file.name} is missing; expected a finished run of tl-train")
+
     def history(self) -> list[Epoch]:
         """The epochs of a finished run.
 
@@ -268,13 +290,6 @@ class RunFolder:
             return [Epoch.from_row(row) for row in read_csv(self.history_file)]
         except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise RunError(f"{self.history_file}: cannot be read: {first_line(error)}; train again") from error
-
-    def _check_finished(self) -> None:
-        if not self.path.is_dir():
-            raise RunError(f"{self}: no such folder; expected one that tl-train wrote")
-        for file in (self.config_file, self.spec_file, self.weights_file, self.metrics_file):
-            if not file.is_file():
-                raise RunError(f"{self}: {file.name} is missing; expected a finished run of tl-train")
 
     @contextlib.contextmanager
     def _damage_explained(self) -> Iterator[None]:

@@ -61,7 +61,7 @@ class TrainResult:
         evaluation: answers on the held-out images; None when none were held back.
         calibration: temperature and abstention threshold, and what they were fitted on.
         seconds: wall time of training, without looking for and decoding the images; of a resumed run, since then.
-        kept_epoch: whose weights were kept, counted from 1.
+        kept_epoch: whose weights were kept, counted from 1; 0 where those of the fitted head alone were.
         parameters: of the network in all, and those that learned at the end.
         prior: ImageNet classes that the class names stand for; None without a prior.
         penalised: the penalised fit of the head; None when it was trained by steps.

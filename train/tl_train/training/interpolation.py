@@ -130,10 +130,10 @@ def cross_chosen(tried: Sequence[AlphaTried], truth: Ints) -> Answers:
 
 
 def _is_worse(one: AlphaTried, best: AlphaTried) -> bool:
-    """Whether the log-loss is higher by more than a standard error."""
+    """Whether the log-loss is higher by more than a standard error, or no number: such weights overflow."""
     excess = one.losses - best.losses
     error = excess.std(ddof=1) / np.sqrt(len(excess)) if len(excess) > 1 else np.inf
-    return bool(excess.mean() > error)
+    return not excess.mean() <= error
 
 
 def interpolate(module: nn.Module, start: Weights, end: Weights, alpha: float) -> None:
