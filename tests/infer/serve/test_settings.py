@@ -27,6 +27,7 @@ def test_values_out_of_range(values, message):
 
 
 def test_a_time_limit_without_isolation_is_refused():
+    pytest.importorskip("uvicorn")  # of the extra, which is asked for first
     command = [sys.executable, "-m", "tl_infer", "serve", "a.onnx", "--no-isolate", "--max-seconds", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2

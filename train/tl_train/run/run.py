@@ -167,6 +167,7 @@ def _judged(
         interrupted=learned.interrupted,
         architectures=compared,
         step_form="" if learned.form is None else str(learned.form),
+        activation_difference=None if learned.stages is None else learned.stages.largest_difference,
         familiarity=familiarity,
     )
 

@@ -51,6 +51,7 @@ def facts(result: TrainResult, setup: Setup) -> dict[str, object]:
         "training": _training(result, config),
         **({"steps": result.step_form} if result.step_form else {}),
         **({"tried": _tried(result)} if result.tried else {}),
+        **_activations(result),
         **({"architectures": list(map(dataclasses.asdict, result.architectures))} if result.architectures else {}),
         **_penalty(result),
         "kept_epoch": result.kept_epoch,
@@ -93,6 +94,11 @@ def _penalty(result: TrainResult) -> dict[str, object]:
         return {}
     towards = "zero" if result.prior is None else "; ".join(result.prior.describe())
     return {"penalty": f"{result.penalised.strength:.3g}, chosen by cross-validation", "drawn_to": towards}
+
+
+def _activations(result: TrainResult) -> dict[str, object]:
+    difference = result.activation_difference
+    return {} if difference is None else {"activation_difference": round(difference, 6)}
 
 
 def _tried(result: TrainResult) -> str:

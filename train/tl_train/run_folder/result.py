@@ -70,6 +70,8 @@ class TrainResult:
         interrupted: Ctrl-C ended the training early, and the best so far was kept.
         architectures: those that were compared; empty where the configuration names one.
         step_form: memory layout and precision of the steps on the whole network; "" without such steps.
+        activation_difference: the largest of a probability between the network on image files and on the float16
+            activations that its last stages were trained on; None where they were not.
         familiarity: how familiar images are to the model, and what that rejects; None where that was not asked.
         several: what was found where images may have several labels; `evaluation` is None then, and `calibration` says
             on what its temperatures and thresholds were fitted.
@@ -91,6 +93,7 @@ class TrainResult:
     interrupted: bool = False
     architectures: tuple[ComparedArchitecture, ...] = ()
     step_form: str = ""
+    activation_difference: float | None = None
     familiarity: FittedFamiliarity | None = None
     several: SeveralLabels | None = None
 

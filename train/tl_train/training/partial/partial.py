@@ -19,7 +19,7 @@ from torch import nn
 from tl_train.data.batches import seed_of
 from tl_train.data.samples import Sample, labels_of
 from tl_train.data.split import split
-from tl_train.evaluation.answers import Ints
+from tl_train.evaluation.answers import Answers, Ints
 from tl_train.history import History
 from tl_train.models.new_head import set_linear
 from tl_train.models.onnx_network import FrozenNetwork, open_onnx
@@ -34,6 +34,7 @@ from tl_train.training.partial.activation_store import ActivationCache, keep_act
 from tl_train.training.partial.activations import FrozenStages, StreamedActivations
 from tl_train.training.partial.last_stages import LastStages
 from tl_train.training.partial.stage_training import StagesTrained, StageTraining, epochs_that_pay
+from tl_train.training.predict import predict
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # which takes seconds to import
@@ -49,6 +50,8 @@ TRAINED_AGAIN = 2000
 # What mirroring may add to the log-loss of the head alone, nats; of photographs it is about nothing.
 _HARMLESS = 0.1
 
+_COMPARED = 64  # images whose probabilities are computed from their files, too
+
 FitHead = Callable[[Ints], WeightAndBias]
 
 
@@ -61,6 +64,7 @@ class PartialFit:
         cut: where the network was cut.
         chosen: how much of the way from the head alone to the end was kept.
         images_per_s: in the epochs; 0 without any.
+        largest_difference: of a probability, between the network on image files and on activations in float16.
         unseen: indices of the training images that were held back to the end.
 
     """
@@ -69,6 +73,7 @@ class PartialFit:
     cut: Cut
     chosen: Interpolated
     images_per_s: float
+    largest_difference: float
     unseen: Ints
 
 
@@ -109,9 +114,10 @@ def train_partial(
         training = StageTraining(fabric, setup.identity, out, progress, _class_weights(setup, fabric.device))
         done, chosen = _train(training, stages, held_back, given, _epochs(setup, stages, limit_s))
         network.module.cpu()
+        difference = _largest_difference(setup, stages, held_back[:_COMPARED])
     history = History(done.history, len(done.history))
     unseen = held_back if len(stages.labels) > TRAINED_AGAIN else held_back[:0]
-    fitted = PartialFit(history, cut, chosen, done.images_per_s, unseen)
+    fitted = PartialFit(history, cut, chosen, done.images_per_s, difference, unseen)
     progress.note(f"Trained at {fitted.images_per_s:.0f} images/s")
     progress.note(str(chosen))
     return fitted
@@ -215,3 +221,11 @@ def _epochs(setup: Setup, stages: LastStages, limit_s: float | None) -> int:
         return epochs
     trainings = 2 if images <= TRAINED_AGAIN else 1
     return min(epochs, int(limit_s * stages.images_per_s(steps.batch_size) / (trainings * images)))
+
+
+def _largest_difference(setup: Setup, stages: LastStages, images: Ints) -> float:
+    """Of a probability, between the activations in float16 and the network on the image files."""
+    here = stages.answers(images)
+    files = [setup.dataset.train[index] for index in images]
+    there = Answers(predict(setup.network.module, files, setup.preprocessor), here.truth)
+    return float(np.abs(here.probabilities() - there.probabilities()).max())
