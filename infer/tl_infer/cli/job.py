@@ -241,5 +241,7 @@ class Job:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise OutputPathError(f"{folder}: found a file, expected a folder or a new name") from error
     except OSError as error:
         raise OutputPathError(f"{folder}: cannot be created: {first_line(error)}") from error

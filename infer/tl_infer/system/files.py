@@ -165,6 +165,8 @@ def make_folder(path: str | os.PathLike[str]) -> None:
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputPathError(f"{path}: found a file, expected a folder or a new name") from error
     except OSError as error:
         raise OutputPathError(f"{path}: cannot be created: {first_line(error)}") from error
 

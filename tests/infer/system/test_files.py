@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tl_infer import InputPathError, OutputPathError
-from tl_infer.system.files import open_regular, read_bytes, read_text, replacing, write_bytes, write_text
+from tl_infer.system.files import make_folder, open_regular, read_bytes, read_text, replacing, write_bytes, write_text
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
@@ -108,3 +108,10 @@ def test_a_whole_file_is_read_only_if_it_is_small_enough(tmp_path):
         read_bytes("/proc/self/status", 5)  # whose size is said to be 0
     with pytest.raises(OSError, match="not a regular file"):
         read_text("/dev/zero")
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "maps").write_bytes(b"mine")
+    with pytest.raises(OutputPathError, match=r"maps: found a file, expected a folder or a new name"):
+        make_folder(tmp_path / "maps")
+    assert (tmp_path / "maps").read_bytes() == b"mine"
