@@ -21,6 +21,7 @@ from tl_infer.cli.output.placing import Placer, with_end
 from tl_infer.cli.output.rows import Row, Tally, make_row
 from tl_infer.cli.output.sorting import Sorter, folder_names
 from tl_infer.errors import ImageError, OutputPathError, first_line
+from tl_infer.system.files import make_folder
 from tl_infer.system.parallel import OrderedMap
 from tl_infer.system.temporaries import remove_stale
 
@@ -89,7 +90,7 @@ class Job:
             out = self._open_out(stack)
             embed = self._open_embeddings(stack)
             if self._options.heatmaps is not None:
-                _make_folder(self._options.heatmaps)
+                make_folder(self._options.heatmaps, parents=False)
             self._remove_stale()
             tally = Tally() if out is None else out.earlier.tally
             write = show if out is None else out.write
@@ -236,12 +237,3 @@ class Job:
         own += [path for path in (options.heatmaps, options.embeddings) if path is not None]
         folders = self._sorter.folders if self._sorter is not None else frozenset()
         return frozenset(map(os.path.realpath, own)) | folders
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except FileExistsError as error:
-        raise OutputPathError(f"{folder}: found a file, expected a folder or a new name") from error
-    except OSError as error:
-        raise OutputPathError(f"{folder}: cannot be created: {first_line(error)}") from error

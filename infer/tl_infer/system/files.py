@@ -156,15 +156,15 @@ def write_all(file: FileIO, data: bytes) -> None:
         left = left[file.write(left) :]
 
 
-def make_folder(path: str | os.PathLike[str]) -> None:
-    """Make a folder and those around it, unless it is there.
+def make_folder(path: str | os.PathLike[str], *, parents: bool = True) -> None:
+    """Make a folder unless it is there, and with `parents` those around it.
 
     Raises:
         OutputPathError: it cannot be made.
 
     """
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        Path(path).mkdir(parents=parents, exist_ok=True)
     except FileExistsError as error:
         raise OutputPathError(f"{path}: found a file, expected a folder or a new name") from error
     except OSError as error:

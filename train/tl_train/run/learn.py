@@ -101,7 +101,8 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
     head = fit(setup, progress) if features_suffice(setup.config) else FittedHead([])
     of_head = Learned(History(head.epochs, len(head.epochs)), head, time.perf_counter() - started)
     needs_all = mode not in TRAINS_STAGES and not (mode == "head" and head.epochs)
-    shared(state_for_others(setup) if needs_all else None)
+    if setup.config.steps.devices > 1:
+        shared(state_for_others(setup) if needs_all else None)
     if needs_all:
         learned = _learn_all(setup, of_head, out, progress)
     elif mode in TRAINS_STAGES:

@@ -30,7 +30,7 @@ from tl_train.run_folder.workplace import Workplace
 from tl_train.setup import Setup
 from tl_train.training.checkpoints import discard_checkpoints
 from tl_train.training.memory import return_freed_memory
-from tl_train.training.processes import check_processes, is_first_process, wait_for_the_first, with_others
+from tl_train.training.processes import check_processes, is_first_process, wait_for_all, with_others
 
 
 def train(
@@ -86,7 +86,7 @@ def train(
         save(result, place.work, setup, command)
         discard_checkpoints(place.work.path)
         place.finish()
-        wait_for_the_first()
+        wait_for_all()
         return result
 
 
@@ -96,7 +96,7 @@ def _train_along(config: TrainConfig, out: Path) -> TrainResult:
         started = time.perf_counter()
         history = learn_along(out)
         seconds = time.perf_counter() - started
-        wait_for_the_first()
+        wait_for_all()
         return TrainResult.of_steps(out, history, seconds)
 
 

@@ -127,8 +127,8 @@ def gathered(rows: torch.Tensor | None, counts: Sequence[int]) -> torch.Tensor:
     return torch.cat([part[:count] for part, count in zip(found, counts, strict=True)])
 
 
-def wait_for_the_first() -> None:
-    """Return where all processes of a run have come to."""
+def wait_for_all() -> None:
+    """Return once all processes of a run have come here."""
     if distributed.is_initialized():
         distributed.barrier(group=_waiting_group())
 
