@@ -159,7 +159,9 @@ def _shown(value: object) -> str:
     help="Show the architectures, their sizes, weights and licences; with FILTER, a part of a name, timm's too.",
 )
 @_options_of_config
-@click.option("--dry-run", is_flag=True, help="Check the data, print the findings and exit; --out is optional.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check the data and the options, print the findings and exit; --out is optional."
+)
 @click.option(
     "--tensorboard", is_flag=True, help="Write TensorBoard events to OUT/tensorboard; requires the tensorboard package."
 )

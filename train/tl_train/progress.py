@@ -78,7 +78,8 @@ class TerminalProgress(Progress):
     """Lines on stderr, and bars that vanish when done where stderr is a terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False)
+        self._console.soft_wrap = not self._console.is_terminal  # a log keeps a note on one line
 
     def note(self, text: str) -> None:
         """Print the line, control characters as escapes."""

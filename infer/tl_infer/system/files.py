@@ -167,6 +167,8 @@ def make_folder(path: str | os.PathLike[str], *, parents: bool = True) -> None:
         Path(path).mkdir(parents=parents, exist_ok=True)
     except FileExistsError as error:
         raise OutputPathError(f"{path}: found a file, expected a folder or a new name") from error
+    except FileNotFoundError as error:  # only without `parents`
+        raise OutputPathError(f"{path}: the folder {Path(path).parent} does not exist; make it first") from error
     except OSError as error:
         raise OutputPathError(f"{path}: cannot be created: {first_line(error)}") from error
 

@@ -115,3 +115,5 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
     with pytest.raises(OutputPathError, match=r"maps: found a file, expected a folder or a new name"):
         make_folder(tmp_path / "maps")
     assert (tmp_path / "maps").read_bytes() == b"mine"
+    with pytest.raises(OutputPathError, match=r"new: the folder \S+/no does not exist; make it first"):
+        make_folder(tmp_path / "no" / "new", parents=False)

@@ -257,6 +257,9 @@ def test_files_that_are_no_weights_are_named(tmp_path):
         read_weights(tmp_path / "fifo.pth")
     with pytest.raises(WeightsError, match=r"empty.pth: cannot be read as weights: neither a torch checkpoint nor"):
         read_weights(tmp_path / "empty.pth")
+    (tmp_path / "text.pth").write_text("root:x:0:0:root:/root:/bin/bash\n")  # read as a pickle, its stack runs empty
+    with pytest.raises(WeightsError, match=r"text.pth: cannot be read as weights: neither a torch checkpoint nor"):
+        read_weights(tmp_path / "text.pth")
     for content in ([1, 2], {}, {"state_dict": {}}, {"state_dict": {"a": 1}}, {1: torch.zeros(1)}):
         torch.save(content, tmp_path / "other.pth")
         with pytest.raises(WeightsError, match=r"other.pth: holds no state dict"):

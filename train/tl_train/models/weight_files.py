@@ -93,6 +93,6 @@ def _in_words(error: Exception, path: Path) -> str:
             "is a TorchScript program; save its state dict alone, once: "
             f'python -c "import torch; torch.save(torch.jit.load({script}).state_dict(), {target})", and give that file'
         )
-    if isinstance(error, pickle.UnpicklingError | EOFError):
+    if isinstance(error, pickle.UnpicklingError | EOFError | LookupError | ValueError):  # of bytes that are no pickle
         return "cannot be read as weights: neither a torch checkpoint nor a .safetensors file"
     return f"cannot be read as weights: {first_line(error)}"

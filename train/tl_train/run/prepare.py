@@ -7,6 +7,7 @@ import torch
 
 from tl_infer.model.contract import PreprocessSpec
 from tl_train.config import TrainConfig
+from tl_train.config.choices import TRAINS_STAGES
 from tl_train.data.dataset import fingerprint, load_dataset
 from tl_train.data.samples import targets_of
 from tl_train.data.sources.reading import read_source
@@ -16,8 +17,9 @@ from tl_train.head.features import BackboneFeatures
 from tl_train.head.fit_head import features_suffice
 from tl_train.head.label_heads import check_label_counts
 from tl_train.models.architectures import Architecture, find_architecture
-from tl_train.models.network import build_network
+from tl_train.models.network import Network, build_network
 from tl_train.models.published import unchecked
+from tl_train.models.stages import Stages
 from tl_train.models.starting_weights import WeightAndBias
 from tl_train.models.timm_models import TIMM_PREFIX
 from tl_train.preflight.preflight import preflight
@@ -42,7 +44,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
     torch.manual_seed(config.seed)
     network = build_network(architecture, config.model.weights, len(source.labels), config.head.kind)
     _say_unchecked(config, progress)
-    network.check_input(preprocess.size)
+    _check_built(network, config, preprocess.size)
     preprocessor = Preprocessor(preprocess)
     features = BackboneFeatures.of(network, preprocessor, progress) if features_suffice(config) else None
     dataset = load_dataset(config, source, progress, features)
@@ -58,6 +60,21 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
     )
 
 
+def check_network(config: TrainConfig, classes: int) -> None:
+    """Try what the configuration says of the network, with nothing downloaded.
+
+    Raises:
+        TlError: there is no such architecture, or not for that size; a file of weights does not fit it; it has no
+            such stage.
+
+    """
+    if config.model.compares:
+        return
+    architecture, preprocess = architecture_and_input(config)
+    weights = "none" if config.model.weights == "default" else config.model.weights
+    _check_built(build_network(architecture, weights, classes, config.head.kind), config, preprocess.size)
+
+
 def architecture_and_input(config: TrainConfig) -> tuple[Architecture, PreprocessSpec]:
     """What the configuration asks for: the architecture for its input, and how that is made of an image.
 
@@ -69,6 +86,13 @@ def architecture_and_input(config: TrainConfig) -> tuple[Architecture, Preproces
     size = config.input.size_px or (architecture.size, architecture.size)
     architecture = architecture.for_size(size)
     return architecture, spec_for(config.input, size, architecture.mean, architecture.std)
+
+
+def _check_built(network: Network, config: TrainConfig, size: tuple[int, int]) -> None:
+    network.check_input(size)
+    wanted = config.model.freeze_until
+    if wanted and config.model.mode in TRAINS_STAGES:
+        Stages(network.module, size, network.architecture.name).named(wanted)
 
 
 def _say_unchecked(config: TrainConfig, progress: Progress) -> None:

@@ -19,7 +19,7 @@ from tl_train.run.familiarity import fit_and_try
 from tl_train.run.judge import TrainedNetwork, calibrate, evaluate_held_out, suspects
 from tl_train.run.judge_labels import judged_labels
 from tl_train.run.learn import learn, learn_along
-from tl_train.run.prepare import prepare
+from tl_train.run.prepare import check_network, prepare
 from tl_train.run_folder.compared import ComparedArchitecture, load_compared, save_compared
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
@@ -111,12 +111,14 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
         progress: gets the findings as notes.
 
     Raises:
-        TlError: the data cannot be trained on, or the output folder cannot be used.
+        TlError: the data cannot be trained on, the network cannot be built, or the output folder cannot be used.
 
     """
     progress = progress or Progress()
     unknown_files(config.data.unknown)
-    findings = preflight(load_dataset(config.changed(skip_bad=True), read_source(config, progress), progress))
+    source = read_source(config, progress)
+    check_network(config, len(source.labels))
+    findings = preflight(load_dataset(config.changed(skip_bad=True), source, progress))
     if out is None:
         _report_preflight(findings, None, progress)
         return findings
