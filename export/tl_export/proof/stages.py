@@ -153,6 +153,8 @@ def _distance(expected: npt.NDArray[Any], found: npt.NDArray[Any], least_scale: 
     """The largest difference; relative where there is a least scale."""
     if expected.shape != found.shape:
         return math.inf
+    if np.array_equal(expected, found):  # decoded photos nearly always are; as float64 they take 5 ms each
+        return 0.0
     gap = float(np.abs(expected.astype(np.float64) - found).max())
     if least_scale is None:
         return gap

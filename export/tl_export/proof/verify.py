@@ -21,7 +21,7 @@ from tl_infer.model.contract import EMBEDDING, FAMILIARITY, PROBABILITIES, Model
 from tl_infer.model.records import brief
 from tl_infer.system.parallel import ordered_map
 from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
-from tl_train.models.torch_threads import single_threaded_torch
+from tl_train.models.math_threads import single_threaded_math
 from tl_train.progress import Progress
 
 # Enough images to see a fault of a whole route, which shows on all of them.
@@ -111,7 +111,7 @@ def _measure(trained: Trained, route: FileRoute, progress: Progress) -> tuple[Me
     largest = 0.0  # of all embeddings
     independent = IndependentRoute(trained.route)
     compared_independently = set(evenly(trained.pictures, _INDEPENDENT_PICTURES))
-    with single_threaded_torch() as threads:
+    with single_threaded_math() as threads:
         answers = ordered_map(lambda path: _answers(path, trained.route, route), trained.pictures, threads)
         pairs = zip(trained.pictures, answers, strict=True)
         for path, (expected, found) in progress.steps(pairs, "Verifying", len(trained.pictures)):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tl_train.head.regressions import Problem
-from tl_train.models.torch_threads import single_threaded_torch
+from tl_train.models.math_threads import single_threaded_math
 
 # A fit is done when its objective, less the loss that no fit gets below, could fall by no more than this fraction, as
 # the preconditioner sees it.
@@ -35,7 +35,7 @@ _TINY = torch.finfo(torch.float32).tiny
 @contextlib.contextmanager
 def worker_threads() -> Iterator[Executor]:
     """As many threads as torch uses, while torch itself uses one in each: here they meet three times in a step."""
-    with single_threaded_torch() as count, ThreadPoolExecutor(count, "fit") as pool:
+    with single_threaded_math() as count, ThreadPoolExecutor(count, "fit") as pool:
         yield pool
 
 
