@@ -14,18 +14,16 @@ in all its threads and children: these hold on a busy machine too.
 import argparse
 import dataclasses
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+import process
 from tl_train import TrainConfig
 from tl_train.evaluation.metrics import wilson_interval
 from tl_train.progress import Progress
@@ -94,20 +92,14 @@ def run(way: str, data: str, parts: Path, seed: int) -> Outcome:
         else:
             command = [sys.executable, "-m", "tl_train", data, "--out", f"{folder}/run", "--no-cache"]
             command += [*WAYS[way], "--seed", str(seed)]
-        with Path(folder, "printed").open("w+b") as printed:
-            started = time.perf_counter()
-            process = subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - started
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                raise SystemExit(f"failed: {' '.join(command)}")
-            printed.seek(0)
-            lines = printed.read().splitlines()
+        done = process.run(command)
         metrics = Path(folder, "run", "metrics.json")
-        found = json.loads(metrics.read_bytes())["held_out"] if metrics.exists() else json.loads(lines[-1])
-    used = usage.ru_utime + usage.ru_stime
-    return Outcome(found["accuracy"], found["log_loss"], seconds, used, usage.ru_maxrss / 1000)
+        found = (
+            json.loads(metrics.read_bytes())["held_out"]
+            if metrics.exists()
+            else json.loads(done.printed.splitlines()[-1])
+        )
+    return Outcome(found["accuracy"], found["log_loss"], done.seconds, done.processor_s, done.memory_mb)
 
 
 def as_folders(data: str, folder: Path) -> int:

@@ -12,7 +12,6 @@ the growth of memory over N pictures.
 import argparse
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ import onnxruntime
 import torch
 from PIL import Image
 
+import process
 from tl_export import ExportOptions, export
 from tl_export.proof.independent import independent_tensor
 from tl_infer.classifier import Classifier
@@ -51,19 +51,6 @@ from PIL import Image
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 picture = np.asarray(Image.open(sys.argv[2]).convert("RGB"))
 print(session.run(["probabilities"], {"image": picture[None]})[0].argmax())
-"""
-
-
-MEASURE = """
-import os, sys, time
-started = time.perf_counter()
-null = os.open(os.devnull, os.O_WRONLY)
-child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ,
-                        file_actions=[(os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, null, 2)])
-_, status, usage = os.wait4(child, 0)
-if os.waitstatus_to_exitcode(status):
-    sys.exit(f"{sys.argv[1]} failed")
-print(time.perf_counter() - started, usage.ru_maxrss)
 """
 
 
@@ -206,25 +193,15 @@ def start_of_a_process(model: Path, photo: Path, rounds: int) -> None:
     peaks: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(4 * rounds + 1):
         for name, command in commands.items():
-            spent, peak = _process(command)
+            done = process.run(command)
             if number:  # the first one warms the disk's cache
-                seconds[name].append(spent)
-                peaks[name].append(peak)
+                seconds[name].append(done.seconds)
+                peaks[name].append(done.memory_mb)
     (mine_s, bare_s), (mine_mb, bare_mb) = (
         [statistics.median(values[name]) for name in commands] for values in (seconds, peaks)
     )
     print(f"\none photo, whole process: tl-infer {mine_s:.3f} s, bare script {bare_s:.3f} s: {mine_s / bare_s:.2f}x")
     print(f"peak memory: tl-infer {mine_mb:.0f} MB, bare script {bare_mb:.0f} MB: {mine_mb / bare_mb:.2f}x")
-
-
-def _process(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds and peak resident memory (MB) of a process.
-
-    It is started from a small process: what a large one occupies would count as the peak of its child.
-    """
-    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True)
-    seconds, kilobytes = done.stdout.split()
-    return float(seconds), int(kilobytes) / 1024
 
 
 def fast_decode(model: Path, files: Sequence[Path], rounds: int, scratch: Path) -> None:

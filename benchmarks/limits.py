@@ -11,7 +11,6 @@ the whole folder; seconds and peak memory of each process.
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import process
 from tl_infer.cli.console import EXIT_SOME_FAILED
 from tl_infer.images import load_image
 from tl_infer.system.parallel import available_threads, ordered_map
@@ -90,23 +90,13 @@ def limit(paths: Sequence[Path]) -> Run:
     return _over(paths, lambda path: features(load_image(path)))
 
 
-def measure(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds and peak memory in MB of a program of ours."""
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, EXIT_SOME_FAILED):  # a photo that cannot be read is no failure of the program
-        raise SystemExit(f"failed: {' '.join(command)}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1000
-
-
 def programs(photos: str, count: int, limit_s: float) -> None:
     """The three programs over the whole folder; the limit is for as many photos, per photo `limit_s`."""
     with tempfile.TemporaryDirectory() as folder:
         run, model = f"{folder}/run", f"{folder}/model.onnx"
         os.environ["TL_CACHE_DIR"] = f"{folder}/cache"
-        measure(["tl_train", "digits", "--out", f"{folder}/warm", "--mode", "head"])  # exports the backbone, once
+        warm = ["tl_train", "digits", "--out", f"{folder}/warm", "--mode", "head"]
+        process.run([sys.executable, "-m", *warm])  # exports the backbone, once
         commands = {
             "tl-train --dry-run": ["tl_train", photos, "--dry-run"],
             "tl-train --mode head --no-cache": ["tl_train", photos, "--out", run, "--mode", "head", "--no-cache"],
@@ -117,8 +107,10 @@ def programs(photos: str, count: int, limit_s: float) -> None:
         }
         print(f"\n| {count} photos | s | of the limit, {count * limit_s:.1f} s | MB |\n| --- | --- | --- | --- |")
         for name, command in commands.items():
-            seconds, memory_mb = measure(command)
-            print(f"| `{name}` | {seconds:.1f} | {seconds / (count * limit_s):.2f} | {memory_mb:.0f} |", flush=True)
+            # A photo that cannot be read is no failure of the program.
+            done = process.run([sys.executable, "-m", *command], allowed=(0, EXIT_SOME_FAILED))
+            of_limit = done.seconds / (count * limit_s)
+            print(f"| `{name}` | {done.seconds:.1f} | {of_limit:.2f} | {done.memory_mb:.0f} |", flush=True)
 
 
 def fit(setup: Setup) -> float:
