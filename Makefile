@@ -44,7 +44,8 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 # Programs that a test starts are measured, too; so this takes longer than `make test`, and is a target of its own.
-coverage: $(VENV)/.dev  ## Lines and branches that the tests run; fails below what pyproject.toml demands; the pages are in build/coverage
+coverage: $(VENV)/.dev  ## Lines and branches that the tests run; fails below what pyproject.toml demands; the pages are in build/coverage/pages
+	rm -rf build/coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal --cov --cov-report=html --cov-report=term:skip-covered
 
 test-runtime:  ## The built wheel with only its base dependencies, in a small environment of its own

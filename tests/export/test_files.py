@@ -98,8 +98,10 @@ def test_names_that_the_companions_would_take(tiny_run, tmp_path):
 def test_no_room_leaves_no_file(tiny_run, tmp_path, limit):
     """A file size limit fails a write as a full disk does."""
     code = (
-        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); from tl_export.cli import main; main()"
+        "import atexit, functools, resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE); "
+        f"atexit.register(limit, resource.getrlimit(resource.RLIMIT_FSIZE)); limit(({limit}, -1)); "
+        "from tl_export.cli import main; main()"
     )
     out = tmp_path / "model.onnx"
     done = subprocess.run(

@@ -1,3 +1,4 @@
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,16 @@ def test_a_run_from_the_shell(shapes, tmp_path):
     assert "train loss" in done.stderr
     assert "Test accuracy: " in done.stdout
     assert f"Next: tl-export {tmp_path / 'run'}" in done.stdout
+
+
+def test_a_run_with_several_labels_and_tensorboard_from_the_shell(several_shapes, tmp_path):
+    out = tmp_path / "run"
+    done = run(several_shapes, "--out", out, *TINY[:6], "--multi-label", "--tensorboard")
+    assert done.returncode == 0, done.stderr
+    shown = r"Test images: mAP [01]\.\d{3}, micro F1 [01]\.\d{3}, macro F1 [01]\.\d{3}; all labels right on \d+ of 24"
+    first, report, following = done.stdout.splitlines()
+    assert re.fullmatch(shown, first)
+    assert (report, following) == (f"Report: {out / 'report.html'}", f"Next: tl-export {out}")
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,50 @@ def test_the_locked_runtime_is_the_one_that_is_named():
 def test_without_npm_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    if RUNTIME.exists():
-        pytest.skip("built with the runtime")
     with pytest.raises(ExportError, match=rf"onnxruntime-web {VERSION} from npm, which is not found; install Node"):
+        runtime.fetch(tmp_path / "runtime")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def npm(tmp_path, monkeypatch):
+    """Puts a program in the place of npm, an empty cache in that of the user's, and nothing beside the module."""
+    folder, beside = tmp_path / "bin", tmp_path / "beside"
+    for made in (folder, beside):
+        made.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(Path(runtime.__file__).parent / name, beside)
+    monkeypatch.setattr(runtime, "_BESIDE", beside)
+    monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def put(program: str) -> Path:
+        (folder / "npm").write_text(f"#!/bin/sh\n{program}\n")
+        (folder / "npm").chmod(0o700)
+        return tmp_path / "cache" / f"onnxruntime-web-{VERSION}"
+
+    return put
+
+
+FETCHES = f"""test "$1" = ci && grep -q '"{VERSION}"' package-lock.json || exit 1
+mkdir -p node_modules/onnxruntime-web/dist && cd node_modules/onnxruntime-web/dist
+printf loader > ort.wasm.bundle.min.mjs; printf wasm > ort-wasm-simd-threaded.wasm"""
+
+
+def test_the_runtime_is_fetched_once(npm):
+    cache = npm(FETCHES)
+    assert browser_runtime(Progress()) == BrowserRuntime(b"loader", b"wasm")
+    npm("exit 1")
+    assert browser_runtime(Progress()) == BrowserRuntime(b"loader", b"wasm")
+    (cache / "ort-wasm-simd-threaded.wasm").unlink()
+    with pytest.raises(ExportError, match=rf"npm could not install onnxruntime-web {VERSION}: no reason given"):
+        browser_runtime(Progress())
+    npm("echo first >&2; echo 'npm error code ENOTFOUND' >&2; exit 1")
+    with pytest.raises(ExportError, match=rf"npm could not install .* {VERSION}: npm error code ENOTFOUND$"):
+        browser_runtime(Progress())
+    (cache / "ort-wasm-simd-threaded.wasm").touch()
+    os.truncate(cache / "ort-wasm-simd-threaded.wasm", 200_000_001)  # a file with a hole: it takes no room
+    with pytest.raises(ExportError, match=rf"{cache}: cannot be read: .*; remove it, and it is fetched again"):
         browser_runtime(Progress())
 
 

@@ -32,6 +32,27 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "number"),
+    [
+        ("r.csv", b"just text\n", 3), ("r.csv", b"\xff" * 8 + b"\n", 3), ("r.csv", b"x" * 2_000_000 + b"\n", 3),
+        ("r.jsonl", b"{}\n", 2), ("r.jsonl", b"[" * 100_000 + b"\n", 2), ("r.jsonl", b"no JSON\n", 2),
+    ],
+)  # fmt: skip
+def test_results_are_not_continued_behind_a_damaged_row(model, photos, tmp_path, name, line, number):
+    out = tmp_path / name
+    assert run(model, photos / NAMES[0], "--out", out).returncode == 0
+    with out.open("ab") as file:
+        file.write(line)
+    before = out.read_bytes()
+    done = run(model, photos, "--out", out, "--resume")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Error: {out}: line {number} is not a row with the columns of this run; start over with --overwrite\n"
+    )
+    assert out.read_bytes() == before
+
+
 def test_below_the_threshold_the_label_is_empty_and_the_rest_is_there(model, photos, tmp_path):
     out = tmp_path / "r.csv"
     assert run(model, photos, "--out", out, "--threshold", "0.9", "--top-k", "all").returncode == 0

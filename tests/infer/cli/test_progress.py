@@ -1,6 +1,38 @@
+import io
+
 import pytest
 
-from tl_infer.cli.progress import progress_text
+from tl_infer.cli.progress import Progress, progress_text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("columns", "shown"), [("60", "100% "), ("12", "100% ███")])
+def test_the_line_fits_the_terminal_and_is_cleared(monkeypatch, columns, shown):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("tl_infer.cli.progress._INTERVAL_S", 0)
+    terminal, width = Terminal(), int(columns) - 1
+    progress = Progress(terminal, 2, visible=True)
+    progress.advance(1)
+    progress.advance(1)
+    progress.close()
+    _, half, whole, nothing, end = terminal.getvalue().split("\r")
+    assert half.startswith(" 50% ")
+    assert whole.startswith(shown)
+    assert {len(half), len(whole), len(nothing)} == {width}
+    assert (nothing.strip(), end) == ("", "")
+
+
+@pytest.mark.parametrize(("stream", "visible"), [(io.StringIO, True), (Terminal, False)])
+def test_a_log_gets_no_progress_and_nobody_does_who_wants_none(stream, visible):
+    output = stream()
+    progress = Progress(output, 2, visible=visible)
+    progress.advance(2)
+    progress.close()
+    assert output.getvalue() == ""
 
 
 @pytest.mark.parametrize(

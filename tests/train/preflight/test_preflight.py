@@ -200,6 +200,19 @@ def test_sixteen_bit_images_of_their_whole_range_and_dark_ones_of_eight_bits_are
     assert depth_warnings(tmp_path / "dark") == []
 
 
+def test_sixteen_bit_tiffs_are_named_and_other_files_are_not(tmp_path):
+    root = deep_set(tmp_path / "deep", 1023)
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        with Image.open(path) as image:
+            if number % 2:
+                image.save(path.with_suffix(".tif"))
+            else:
+                Image.new("L", image.size, number).save(path.with_suffix(".bmp"))
+        path.unlink()
+    (warning,) = depth_warnings(root)
+    assert warning.startswith("14 16-bit image(s) have no value above 1023 of 65535")
+
+
 def test_a_few_dark_sixteen_bit_images_among_others_are_counted(tmp_path):
     deep_set(tmp_path / "deep", 4095, count=2)
     (warning,) = depth_warnings(deep_set(tmp_path / "deep", 65535))

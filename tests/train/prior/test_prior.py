@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_train.errors import ConfigError
+from support.loading import Notes
+from tl_train import TrainConfig
+from tl_train.errors import ConfigError, WeightsError
 from tl_train.prior.prior import Match, Prior, find_prior
 from tl_train.prior.wordnet import IMAGENET_CLASSES, look_up, row_name
+from tl_train.run.prepare import prior_for
 
 
 def test_dogs_and_cats_are_what_imagenet_knows_of_them():
@@ -134,3 +137,24 @@ def test_the_head_is_the_mean_of_the_rows():
     np.testing.assert_array_equal(bias, [3, 15])
     with pytest.raises(ConfigError, match="the pretrained head has 10 outputs, expected ImageNet's 1000"):
         prior.head(weight[:10], weight[:10, 0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "note"),
+    [
+        ({"multi_label": True}, "Prior: not used, each label's head is drawn to zero where images have several."),
+        ({"weights": "none"}, "Prior: not used, random weights know no classes."),
+        ({"head_fit": "sgd"}, "Prior: not used, only the penalised head is drawn to one (--head-fit penalised)."),
+        ({}, "Prior: not used, the weights come without a head, so they know no classes."),
+    ],
+)
+def test_why_no_prior_is_used_is_told(fields, note):
+    notes = Notes()
+    assert prior_for(TrainConfig.of("pictures", **fields), None, ("dog", "cat"), notes) is None
+    assert notes.lines == [note]
+
+
+def test_a_prior_that_was_asked_for_needs_a_head(tmp_path):
+    (tmp_path / "prior.toml").write_text('dog = ["dog"]\ncat = ["cat"]\n')
+    with pytest.raises(WeightsError, match=r"weights default: no pretrained head, .*; use --prior none"):
+        prior_for(TrainConfig.of("pictures", prior=str(tmp_path / "prior.toml")), None, ("dog", "cat"), Notes())

@@ -9,6 +9,8 @@ from attacks import further_files
 from attacks.further_files import container, encoded, size_property
 from attacks.jpeg_files import photo
 from tl_infer import ImageError, ImageTooLargeError, Limits, load_image
+from tl_infer.formats.further.av1 import Coded, coded_av1
+from tl_infer.formats.further.boxes import Reader
 
 try:
     import pillow_heif
@@ -171,3 +173,22 @@ def test_boxes_are_counted():
     many = further_files.box(b"ftyp", b"avif", bytes(4)) + further_files.box(b"free") * 200_000
     with pytest.raises(ImageError, match="more than 100000 boxes and entries, the limit"):
         load_image(many, limits(b"avif"))
+
+
+def test_an_av1_sequence_header_that_says_all_it_can_say():
+    """Source of the order and the widths: AV1 bitstream specification, 5.5.1 to 5.5.5."""
+    bits = "000001"  # profile, no still picture, no reduced header, timing:
+    bits += f"{1:032b}{30:032b}100101"  # units, scale, equal intervals of 5
+    bits += f"1{2:05b}{1:032b}{9:05b}{9:05b}"  # decoder model: delays of 3 bits
+    bits += f"1{1:05b}"  # delays of the display, two operating points:
+    bits += f"{1:012b}{9:05b}1110110101{3:04b}"  # level with a tier, decoder model, delay
+    bits += f"{0:012b}{7:05b}00"  # level without one, neither
+    bits += f"{11:04b}{9:04b}{4000 - 1:012b}{600 - 1:010b}"
+    header = int(bits.ljust(320, "0"), 2).to_bytes(40, "big")
+    unit = bytes([1 << 3 | 2, len(header)]) + header
+    frame = bytes([6 << 3 | 2, 1, 0])
+    assert coded_av1(Reader(b"", "it"), unit + frame * 2) == Coded(4000, 600, 2)
+    with pytest.raises(ImageError, match="a unit of its AV1 data ends after them"):
+        coded_av1(Reader(b"", "it"), unit + bytes([6 << 3 | 2]) + b"\xff" * 9)
+    with pytest.raises(ImageError, match="AV1 data without a frame"):
+        coded_av1(Reader(b"", "it"), unit)
