@@ -16,7 +16,7 @@ EXTRAS := export,fast,heif,serve,tensorboard
 
 demo: $(VENV)/.export  ## Fine-tune, export, verify and classify, with no download but the packages
 	rm -rf $(DEMO)
-	$(BIN)/tl-train digits --out $(DEMO)/run --mode full --size 96 --batch-size 32 --epochs 3
+	$(BIN)/tl-train digits --out $(DEMO)/run --mode partial --freeze-until blocks.2 --size 96 --batch-size 32 --epochs 2
 	$(BIN)/tl-export $(DEMO)/run --out $(DEMO)/digits.onnx
 	$(BIN)/tl-infer $(DEMO)/digits.onnx $(DEMO)/run/held_out --out $(DEMO)/results.csv
 	@echo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,9 +200,9 @@ def _take_step(step: Step, values: torch.Tensor, labels: torch.Tensor, smoothing
     weights = step.class_weights
     total = len(labels) if weights is None else float(weights[labels].sum())
     loss_sum, correct = 0.0, 0
-    size = chunk_of(values[0].numel(), values.device)
-    for start in range(0, len(labels), size):
-        logits, truth = step.module(values[start : start + size]), labels[start : start + size]
+    chunks = math.ceil(len(labels) / chunk_of(values[0].numel(), values.device))
+    for part, truth in zip(values.chunk(chunks), labels.chunk(chunks), strict=True):  # of about the same size
+        logits = step.module(part)
         loss = functional.cross_entropy(logits, truth, weights, reduction="sum", label_smoothing=smoothing) / total
         step.fabric.backward(loss)
         loss_sum += loss.item()
