@@ -20,12 +20,12 @@ from tl_export.proof.trained import Trained
 from tl_export.results import ExportResult
 from tl_infer.model.contract import ModelSpec
 from tl_infer.text.safetext import printable
+from tl_train.data.samples import PART_NAMES
 from tl_train.errors import RunError
 from tl_train.models.architectures import Architecture
 
 _TEMPLATE = "model_card.md.j2"
 _MAX_CLASSES = 100
-_PARTS = {"test": "test", "val": "validation"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 _TASK = "image-classification"
@@ -161,7 +161,7 @@ def _data_name(metrics: Metrics) -> str:
 
 
 def _part(metrics: Metrics) -> str:
-    return _PARTS.get(metrics["held_out"].get("part", ""), "held-out")
+    return PART_NAMES.get(metrics["held_out"].get("part", ""), "held-out")
 
 
 def escape(text: object) -> str:

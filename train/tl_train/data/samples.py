@@ -13,6 +13,8 @@ from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
 from tl_train.cache.content import content_key
 
 PARTS = ("train", "val", "test")
+# As people are told of them.
+PART_NAMES = {"train": "train", "val": "validation", "test": "test"}
 
 Action = Literal["keep", "relabel", "drop"]
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tl_train.data.dataset import Dataset
-from tl_train.data.samples import PARTS, Sample
+from tl_train.data.samples import PART_NAMES, PARTS, Sample
 from tl_train.evaluation.label_errors import LabelErrors
 from tl_train.preflight.findings import Duplicates, PlacedImage, Preflight
 from tl_train.report.thumbnails import thumbnail_uri
@@ -12,7 +12,6 @@ from tl_train.report.thumbnails import thumbnail_uri
 _MAX_SUSPECTS = 24
 _MAX_GROUPS = 12
 _MAX_COPIES = 4  # of a group
-_PARTS = {"train": "train", "val": "validation", "test": "test"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def _group(group: Duplicates, samples: dict[str, Sample]) -> ShownGroup:
     for image in chosen:
         sample = samples[image.name]
         source, pixelated = thumbnail_uri(sample.load())
-        copies.append(ShownCopy(sample.where, source, pixelated, image.label, _PARTS[image.part]))
+        copies.append(ShownCopy(sample.where, source, pixelated, image.label, PART_NAMES[image.part]))
     return ShownGroup(group.exact, tuple(copies), len(group.pictures) - len(chosen))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tl_train.data.samples import PART_NAMES
 from tl_train.evaluation.label_decisions import LabelDecisions
 from tl_train.evaluation.multi_label import LabelEvaluation, LabelScore
 from tl_train.report import alt_texts
@@ -74,7 +75,7 @@ def _judged(page: LabelPage, evaluation: LabelEvaluation) -> dict[str, Any]:
     worst_first = sorted(range(len(rows)), key=lambda place: _average_precision(rows[place].score))
     is_listed = len(rows) <= _MAX_MATRIX
     return {
-        "part": "validation" if evaluation.part == "val" else "test",
+        "part": PART_NAMES[evaluation.part],
         "images": len(evaluation.answers),
         "rows": [rows[place] for place in worst_first[:_MAX_ROWS]] if len(rows) > _MAX_ROWS else rows,
         "precision_recall": svg_uri(precision_recall(evaluation, page.labels)),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tl_train.data.samples import PART_NAMES
 from tl_train.evaluation.calibration import Calibration
 from tl_train.evaluation.metrics import Evaluation, class_scores
 from tl_train.evaluation.reliability import risk_coverage
@@ -21,7 +22,6 @@ _MAX_THUMBNAILS = 12
 _MAX_MATRIX = 20  # more classes than this are drawn instead of listed
 _MAX_ROWS = 200
 _MAX_CONFUSIONS = 12
-_PARTS = {"test": "test", "val": "validation"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,7 +73,7 @@ def _judged(page: Page, evaluation: Evaluation) -> dict[str, Any]:
     scores = list(zip(page.labels, class_scores(evaluation), strict=True))
     worst_first = sorted(scores, key=lambda pair: (pair[1].support == 0, 1 if pair[1].f1 is None else pair[1].f1))
     return {
-        "part": _PARTS.get(evaluation.part, evaluation.part),
+        "part": PART_NAMES[evaluation.part],
         "interval": evaluation.interval,
         "before": evaluation.before(),
         "calibrated": evaluation.calibrated,

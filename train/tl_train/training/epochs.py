@@ -148,8 +148,8 @@ class _Course:
         self._fabric, self._setup, self._state, self._progress = fabric, setup, state, progress
         self._train_images, self._val_images = (KeptImages(KEPT_BYTES // processes_here()) for _ in range(2))
         dataset = setup.dataset
-        weights = class_weights(setup.config.model.class_weights, dataset.train, len(dataset.labels))
-        self._class_weights = None if weights is None else weights.to(fabric.device)
+        wanted = setup.config.model.class_weights
+        self._class_weights = class_weights(wanted, dataset.train, len(dataset.labels), fabric.device)
         self._layout = layout
         self._wrapped: nn.Module | None = None
         self._wrapped_for: Phase | None = None

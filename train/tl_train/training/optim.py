@@ -55,7 +55,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def class_weights(wanted: ClassWeights, samples: Sequence[Sample], classes: int) -> torch.Tensor | None:
+def class_weights(
+    wanted: ClassWeights, samples: Sequence[Sample], classes: int, device: torch.device | str = "cpu"
+) -> torch.Tensor | None:
     """Weights of the loss: float32 (C,), N / (C * count), so that each class counts the same; None when not asked for.
 
     Source: scikit-learn's `compute_class_weight("balanced")`.
@@ -63,7 +65,7 @@ def class_weights(wanted: ClassWeights, samples: Sequence[Sample], classes: int)
     if wanted == "none":
         return None
     counts = torch.bincount(torch.from_numpy(labels_of(samples)), minlength=classes)
-    return len(samples) / (classes * counts.clamp(min=1).float())
+    return (len(samples) / (classes * counts.clamp(min=1).float())).to(device)
 
 
 def make_average(module: nn.Module, decay: float) -> AveragedModel | None:

@@ -111,7 +111,9 @@ def train_partial(
     cache = ActivationCache(keep=not setup.config.data.no_cache, mirrored=mirrored)
     with contextlib.closing(keep_activations(frozen, cache, progress)) as activations:
         stages = dataclasses.replace(stages, activations=activations, mirrored=mirrored)
-        training = StageTraining(fabric, setup.identity, out, progress, _class_weights(setup, fabric.device))
+        wanted = setup.config.model.class_weights
+        weights = class_weights(wanted, dataset.train, len(dataset.labels), fabric.device)
+        training = StageTraining(fabric, setup.identity, out, progress, weights)
         done, chosen = _train(training, stages, held_back, given, _epochs(setup, stages, limit_s))
         network.module.cpu()
         difference = _largest_difference(setup, stages, held_back[:_COMPARED])
@@ -203,12 +205,6 @@ def _mirroring_is_harmless(stages: LastStages, images: Ints, progress: Progress)
         losses = f"log-loss {plain.log_loss:.2f}, mirrored {mirrored.log_loss:.2f}"
         progress.note(f"Images are not mirrored: the head misclassifies mirrored ones ({losses})")
     return harmless
-
-
-def _class_weights(setup: Setup, device: torch.device) -> torch.Tensor | None:
-    dataset = setup.dataset
-    weights = class_weights(setup.config.model.class_weights, dataset.train, len(dataset.labels))
-    return None if weights is None else weights.to(device)
 
 
 def _epochs(setup: Setup, stages: LastStages, limit_s: float | None) -> int:
