@@ -86,9 +86,10 @@ class Classifier:
         self.spec: ModelSpec = first.spec
         self.limits = limits if limits.bit_depth else dataclasses.replace(limits, bit_depth=first.bit_depth)
         self._outputs = first.outputs
-        self._prepare_decoding(max(processors, available_threads()))
+        from tl_infer.loader import ImageLoader
         from tl_infer.model.selftest import sample_image
 
+        self._load = ImageLoader(self.limits, self.spec.preprocess, max(processors, available_threads()))
         first.check_answers(sample_image(first.golden))
         if names != (CPU,):
             self.self_test()
@@ -111,7 +112,7 @@ class Classifier:
     @property
     def sixteen_bit_images(self) -> dict[int, int]:
         """The files of 16 bits a channel that were decoded so far, scaled from all 16: bits used -> how many."""
-        return self._tally.counts()
+        return self._load.tally.counts()
 
     @property
     def has_embedding(self) -> bool:
@@ -199,7 +200,7 @@ class Classifier:
         request = self._request(top_k, threshold, min_familiarity, self._extras(embedding, heatmap))
         answer = functools.partial(self._answer_or_error, self._engine.for_many(), request)
         # While another process decodes, a thread only waits.
-        waiting = 1 if self._pool is None else 2
+        waiting = 2 if self._load.is_isolated else 1
         return ordered_map(answer, images, waiting * self._engine.threads)
 
     def classify_batch(
@@ -296,8 +297,7 @@ class Classifier:
     def close(self) -> None:
         """Free the memory of the model and end its processes; further calls raise `ClosedError`."""
         self._engine.close()
-        if self._pool is not None:
-            self._pool.close()
+        self._load.close()
 
     def __enter__(self) -> Self:
         return self
@@ -341,23 +341,6 @@ class Classifier:
                 f"export the model again with a newer tl-export, which adds it if the architecture allows it"
             )
         return output
-
-    def _prepare_decoding(self, processes: int) -> None:
-        from tl_infer.sixteen_bit import DepthTally
-
-        self._tally = DepthTally()
-        self._pool = None
-        if self.limits.isolate:
-            from tl_infer.isolation.pool import DecodingPool
-
-            self._pool = DecodingPool(self.limits, processes)
-
-    def _load(self, image: ImageSource) -> Pixels:
-        from tl_infer.images import load_image
-
-        needed_px = 2 * max(*self.spec.preprocess.size, self.spec.preprocess.resize_px or 0)
-        fast_for_px = needed_px if self.limits.fast_decode else None
-        return load_image(image, self.limits, fast_for_px=fast_for_px, tally=self._tally, pool=self._pool)
 
     def _classify(self, session: Session, request: Request, image: ImageSource) -> Classification:
         started = time.perf_counter()
