@@ -35,10 +35,14 @@ def photos(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "line", "number"),
     [
-        ("r.csv", b"just text\n", 3), ("r.csv", b"\xff" * 8 + b"\n", 3), ("r.csv", b"x" * 2_000_000 + b"\n", 3),
-        ("r.jsonl", b"{}\n", 2), ("r.jsonl", b"[" * 100_000 + b"\n", 2), ("r.jsonl", b"no JSON\n", 2),
+        pytest.param("r.csv", b"just text\n", 3, id="text"),
+        pytest.param("r.csv", b"\xff" * 8 + b"\n", 3, id="not UTF-8"),
+        pytest.param("r.csv", b"x" * 2_000_000 + b"\n", 3, id="long"),
+        pytest.param("r.jsonl", b"{}\n", 2, id="empty"),
+        pytest.param("r.jsonl", b"[" * 100_000 + b"\n", 2, id="deep"),
+        pytest.param("r.jsonl", b"no JSON\n", 2, id="no JSON"),
     ],
-)  # fmt: skip
+)
 def test_results_are_not_continued_behind_a_damaged_row(model, photos, tmp_path, name, line, number):
     out = tmp_path / name
     assert run(model, photos / NAMES[0], "--out", out).returncode == 0
