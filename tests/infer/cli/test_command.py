@@ -58,7 +58,7 @@ def test_a_bad_file_gets_its_row_and_exit_code_3(model, photos, tmp_path):
         (["{model}", "{photos}", "--out", "r.xlsx"], 2, "must end in .csv or .jsonl"),
         (["{model}", "{photos}", "--top-k", "4"], 2, "found 4, the model has 3 classes"),
         (["{model}", "{photos}", "--top-k", "0"], 2, "not in the range"),
-        (["{model}", "{photos}", "--ou", "x.csv"], 2, "Did you mean"),
+        (["{model}", "{photos}", "--ou", "x.csv"], 2, "--out"),
         (["{model}", ""], 2, "an empty path was given"),
         (["{model}", "{photos}", "--threads", "100000"], 2, "not in the range"),
         (["{model}", "n" * 300], 1, "cannot be read: File name too long"),

@@ -60,7 +60,10 @@ class Exact:
             blocks = np.einsum("nce,nd,nf->cdef", spread * (shares * mass[:, 0])[:, None, None], design, design)
             return blocks.reshape(flat.size, flat.size) + strength * np.eye(flat.size)
 
-        found = scipy.optimize.minimize(value, start.ravel(), jac=True, hess=hessian, method="trust-exact", tol=1e-9)
+        with np.errstate(invalid="ignore"):  # scipy 1.15 takes the root of a bound that may be below zero
+            found = scipy.optimize.minimize(
+                value, start.ravel(), jac=True, hess=hessian, method="trust-exact", tol=1e-9
+            )
         return found.x.reshape(start.shape)
 
     def held_out(self, fold_of, strength, starts):
