@@ -88,7 +88,7 @@ class Familiarity:
         """The familiarity (N,), 0..1, of images with these embeddings (N, D) and logits (N, C)."""
         scores = joined(
             self.energy(energies(logits)),
-            self.similarity(nearest(unit(embeddings) @ self._bank.T, self.neighbours)),
+            self.similarity(nearest(cosines(embeddings, self._bank), self.neighbours)),
             self.weight,
         )
         return familiarity_of(scores, self.quantiles)
@@ -130,9 +130,9 @@ def unit(embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     return result
 
 
-def cosines(embeddings: npt.NDArray[np.floating], bank: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+def cosines(embeddings: npt.NDArray[np.floating], bank: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """The cosine similarity of embeddings (N, D) to each of a bank (K, D): (N, K)."""
-    result: npt.NDArray[np.float32] = unit(embeddings) @ bank.astype(np.float32).T
+    result: npt.NDArray[np.float32] = unit(embeddings) @ bank.astype(np.float32, copy=False).T
     return result
 
 

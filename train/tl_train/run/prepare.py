@@ -61,7 +61,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
 
 
 def check_network(config: TrainConfig, classes: int) -> None:
-    """Try what the configuration says of the network, with nothing downloaded.
+    """Try what the configuration says of the network, with nothing downloaded; of several to compare, nothing.
 
     Raises:
         TlError: there is no such architecture, or not for that size; a file of weights does not fit it; it has no
