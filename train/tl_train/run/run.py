@@ -150,7 +150,9 @@ def _judged(
     """Calibrate what was learned, and see how good it is."""
     setup, learned = network.setup, network.learned
     calibration = calibrate(network)
+    return_freed_memory()  # what the network was run in for the calibration; here it is run in onnxruntime
     familiarity = fit_and_try(network, progress)
+    return_freed_memory()
     for note in filter(None, (*calibration.notes, familiarity.note)):
         progress.note(note)
     return TrainResult(
