@@ -65,7 +65,8 @@ class Inference:
         """Classify the images of a request; unless the output `error` is asked for, one bad image is its error."""
         model = self._model(request)
         async with self._bodies.read(request) as body:
-            given, images = await asyncio.to_thread(_read, body, request.headers.get(HEADER_LENGTH))
+            length, max_images = request.headers.get(HEADER_LENGTH), self._answering.max_images
+            given, images = await asyncio.to_thread(_read, body, length, max_images)
             names, binary = _outputs(given, model)
             wanted = _wanted(given, embedding="embedding" in names)
             results = await self._answering.answers(request, model, images, wanted)
@@ -87,11 +88,11 @@ class Inference:
         return model
 
 
-def _read(body: bytes, json_length: str | None) -> tuple[dict[str, Any], list[bytes]]:
-    given, binary = split(body, json_length)
+def _read(body: bytes, json_length: str | None, max_images: int) -> tuple[dict[str, Any], list[bytes]]:
+    given, binary = split(body, json_length, max_images)
     if "id" in given and not _is_text(given["id"]):
         raise bad_request("id", given["id"], "a string")
-    return given, input_images(given, binary)
+    return given, input_images(given, binary, max_images)
 
 
 def _is_text(value: object) -> bool:
