@@ -73,6 +73,7 @@ def _tables(options: Options, model: bytes, paths: list[str]) -> Iterator[Any]:
     import ray.data
 
     from tl_infer.ray import Wanted, classify
+    from tl_infer.ray.dataset import blocks
 
     # Of one that is running, only the address may be said.
     here: dict[str, Any] = {"include_dashboard": False} if options.ray_address is None else {}
@@ -83,7 +84,8 @@ def _tables(options: Options, model: bytes, paths: list[str]) -> Iterator[Any]:
         top_k=options.top_k, threshold=options.threshold, min_familiarity=options.min_familiarity,
         limits=options.limits, threads=options.threads or 1,
     )  # fmt: skip
-    yield from classify(paths, model, wanted).iter_batches(batch_size=None, batch_format="pyarrow")
+    listed = ray.data.from_arrow(blocks(paths))  # as paths they would be looked up again, one after another
+    yield from classify(listed, model, wanted).iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def _joined(tables: Iterator[Any]) -> Iterator[Any]:

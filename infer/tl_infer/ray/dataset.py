@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from tl_infer.classifier import Classifier
-from tl_infer.errors import ImageError
+from tl_infer.errors import ImageError, InputPathError
 from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.modelfile import read_model
 from tl_infer.ray.stores import fetched, list_images
@@ -73,7 +73,7 @@ def classify(
         (null unless the image could not be classified) and `embedding` (null unless asked for).
 
     Raises:
-        InputPathError: a path names nothing, or a folder has no files.
+        InputPathError: a path names nothing, a folder has no files, or a file's name is not UTF-8.
         ModelFileError: no such model, or it lacks what is asked for.
         ValueError: a value is out of range.
 
@@ -89,7 +89,7 @@ def classify(
         ray.init(log_to_driver=False)
     dataset, skipped = source, frozenset(skip)
     if not isinstance(source, ray.data.Dataset):
-        dataset = ray.data.from_arrow(_blocks([path for path in list_images(source) if path not in skipped]))
+        dataset = ray.data.from_arrow(blocks([path for path in list_images(source) if path not in skipped]))
     elif skipped:
         dataset = source.filter(lambda row: row["path"] not in skipped)
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call,unused-ignore]
@@ -104,10 +104,23 @@ def classify(
     )
 
 
-def _blocks(paths: Sequence[str]) -> list[Any]:
-    """Tables of paths, one or more."""
+def blocks(paths: Sequence[str]) -> list[Any]:
+    """Tables of paths, one or more.
+
+    Raises:
+        InputPathError: one is not UTF-8.
+
+    """
     import pyarrow as pa
 
+    for path in paths:
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise InputPathError(
+                f"{path}: a name that is not UTF-8, which rows of Ray cannot hold; rename the file, or classify it "
+                "without Ray"
+            ) from error
     size = min(_BLOCK, max(1, math.ceil(len(paths) / _BLOCKS)))
     schema = pa.schema([("path", pa.string())])
     return [pa.table({"path": paths[start : start + size]}, schema) for start in range(0, max(1, len(paths)), size)]

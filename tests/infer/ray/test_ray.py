@@ -22,6 +22,7 @@ from pyarrow import parquet  # noqa: E402
 
 import tl_infer  # noqa: E402
 from tl_infer.ray import Wanted  # noqa: E402
+from tl_infer.ray.stores import fetched, list_images  # noqa: E402
 
 # Ray's own code, of which the tests would else fail: it leaves sockets and files to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -108,6 +109,22 @@ def test_a_folder_in_a_store_is_all_files_below_it(cluster, model, images, tmp_p
     assert {row["path"] for row in rows} == {f"file://{tmp_path}/a.png", f"file://{tmp_path}/below/b.png"}
     with pytest.raises(tl_infer.InputPathError, match="absent"):
         tl_infer.ray.classify(f"file://{tmp_path}/absent", model)
+
+
+def test_each_file_of_a_store_is_read_and_not_that_of_a_similar_name(tmp_path):
+    names = ["a b.png", "a%20b.png", "c", "c#d.png", "c?d.png", "\xfc.png", "+&=;,@~.png"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    uris = list_images(f"file://{tmp_path}/")
+    assert sorted(data.decode() for data in fetched(uris, Limits())) == sorted(names)
+    assert list_images(uris) == uris
+    assert all(uri.endswith("?x=1") for uri in list_images(f"file://{tmp_path}?x=1"))
+
+
+def test_a_name_that_is_not_utf8_is_told(cluster, model, tmp_path):
+    shutil.copy(model, tmp_path / "bad\udcff.png")
+    with pytest.raises(tl_infer.InputPathError, match="a name that is not UTF-8"):
+        tl_infer.ray.classify(tmp_path, model)
 
 
 def test_limits_hold_in_the_actors_and_bad_requests_fail_here(cluster, model, images):
