@@ -195,9 +195,11 @@ class Classifier:
             ModelFileError: the model lacks an output asked for (at once, before the first result).
             ClosedError: after `close`.
             ValueError: `top_k`, `threshold` or `min_familiarity` is out of range (at once).
+            TypeError: `images` is a single one (at once), or one of them is of no type that `classify` takes.
             RuntimeError: the iterator was taken into a forked process.
 
         """
+        _check_several(images)
         request = self._request(top_k, threshold, min_familiarity, self._extras(embedding, heatmap))
         answer = functools.partial(self._answer_or_error, self._engine.for_many(), request)
         # While another process decodes, a thread only waits.
@@ -376,6 +378,13 @@ class Classifier:
         index = int(probabilities[0].argmax()) if label is None else self.labels.index(label)
         heatmap: Vector = maps[0, index]
         return heatmap
+
+
+def _check_several(images: object) -> None:
+    """Refuse one image, of which the letters of a path or the rows of an array would be classified."""
+    is_one = isinstance(images, str | bytes)
+    if is_one or (isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] in (3, 4)):
+        raise TypeError(f"expected several images, found one, of type {type(images).__name__}: give it in a list")
 
 
 def _kept(image: ImageSource | ImageError) -> ImageSource | ImageError:

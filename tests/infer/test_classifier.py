@@ -186,3 +186,9 @@ def test_an_array_that_is_used_again_gives_each_of_its_images(classifier):
 def test_a_batch_is_an_array(classifier):
     with pytest.raises(TypeError, match="found list"):
         classifier.classify_batch([plain("red")])
+
+
+@pytest.mark.parametrize("image", ["photo.jpg", b"\xff\xd8", plain("red")], ids=["path", "bytes", "array"])
+def test_one_image_is_not_taken_for_many(classifier, image):
+    with pytest.raises(TypeError, match="expected several images, found one"):
+        classifier.classify_many(image)

@@ -240,3 +240,11 @@ def test_an_image_too_wide_for_a_heatmap_keeps_its_answer_and_the_others_theirs(
     assert (wide["label"], wide["heatmap"]) == ("red", "")
     assert wide["error"] == ("its heatmap cannot be written: 65535 x 1 pixels, and a JPEG has 65500 a side at most")
     assert all(row["heatmap"] for row in others)
+
+
+def test_files_that_an_earlier_run_moved_are_counted_and_not_looked_for(model, photos, tmp_path):
+    options = ("--out", tmp_path / "r.csv", "--sort-into", tmp_path / "sorted", "--move")
+    assert run(model, photos, *options).returncode == 0
+    Image.new("RGB", (8, 8), "blue").save(photos / "3.png")
+    done = run(model, photos, *options, "--resume")
+    assert done.stderr.startswith("4 files, 3 from before, 0 errors, ")
