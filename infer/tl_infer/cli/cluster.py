@@ -48,8 +48,10 @@ def run_on_ray(options: Options) -> int:
     try:
         for table in _joined(_tables(options, model.data, paths)) if paths else ():
             folder.add(table)
-            for values in table.select(["label", "reason", "error"]).to_pylist():
-                tally.add(Row(path="", **values))
+            for row in table.select(["label", "labels", "reason", "error"]).to_pylist():
+                # Without a reason for having none, no label is an answer, of a model that gives several.
+                labels = None if row["reason"] else tuple(row["labels"])
+                tally.add(Row(path="", labels=labels, label=row["label"], reason=row["reason"], error=row["error"]))
             progress.advance(table.num_rows)
     finally:
         progress.close()

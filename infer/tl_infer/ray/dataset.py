@@ -69,8 +69,9 @@ def classify(
 
     Returns:
         A `ray.data.Dataset`, computed as it is read, with the columns `path`, `label` (null if the model abstained or
-        failed), `probability`, `top` (list of label and probability), `abstained`, `reason`, `familiarity`, `error`
-        (null unless the image could not be classified) and `embedding` (null unless asked for).
+        failed), `labels` (a list: all that the image has, of a model that gives several), `probability`, `top` (list
+        of label and probability), `abstained`, `reason`, `familiarity`, `error` (null unless the image could not be
+        classified) and `embedding` (null unless asked for).
 
     Raises:
         InputPathError: a path names nothing, a folder has no files, or a file's name is not UTF-8.
@@ -147,9 +148,9 @@ def _table(paths: Sequence[str], results: Sequence[Result]) -> Any:
 
     score = pa.struct([("label", pa.string()), ("probability", pa.float64())])
     schema = pa.schema(
-        [("path", pa.string()), ("label", pa.string()), ("probability", pa.float64()), ("top", pa.list_(score)),
-         ("abstained", pa.bool_()), ("reason", pa.string()), ("familiarity", pa.float64()), ("error", pa.string()),
-         ("embedding", pa.list_(pa.float32()))]
+        [("path", pa.string()), ("label", pa.string()), ("labels", pa.list_(pa.string())),
+         ("probability", pa.float64()), ("top", pa.list_(score)), ("abstained", pa.bool_()), ("reason", pa.string()),
+         ("familiarity", pa.float64()), ("error", pa.string()), ("embedding", pa.list_(pa.float32()))]
     )  # fmt: skip
     rows = [
         {"path": path, "embedding": getattr(result, "embedding", None)} | row_of(result)

@@ -17,6 +17,7 @@ from tl_infer.serve.bodies import Bodies
 from tl_infer.serve.models import Model, Models
 from tl_infer.serve.refusals import RefusedError, bad_request, check_names
 from tl_infer.serve.tensors import HEADER_LENGTH, IMAGE, Tensor, input_images, split
+from tl_infer.text.label_sets import joined
 
 _PARAMETERS = ("threshold", "min_familiarity", "binary_data_output")
 _ON_REQUEST = ("embedding", "error")  # outputs that are not given unless they are asked for
@@ -150,6 +151,8 @@ def _tensors(model: Model, results: Sequence[Result]) -> list[Tensor]:
         Tensor("abstained", "BOOL", np.array([bool(answer and answer.abstained) for answer in answers], bool)),
         Tensor("reason", "BYTES", [answer.reason or "" if answer else "" for answer in answers]),
     ]
+    if classifier.gives_several:
+        tensors.append(Tensor("labels", "BYTES", [joined(answer.labels) if answer else "" for answer in answers]))
     if classifier.has_familiarity:
         values = [answer.familiarity if answer else 0.0 for answer in answers]
         tensors.append(Tensor("familiarity", "FP32", np.array(values, np.float32)))

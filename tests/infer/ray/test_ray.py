@@ -205,6 +205,21 @@ def test_the_code_of_the_page_runs(model, images, tmp_path):
     assert parquet.read_table(tmp_path / "rows").num_rows == 122
 
 
+def test_every_label_of_a_model_that_gives_several(tmp_path):
+    (tmp_path / "several.onnx").write_bytes(onnx_bytes.color_model(onnx_bytes.several_spec(), several=True))
+    (tmp_path / "images").mkdir()
+    for color in ("yellow", "black"):
+        Image.new("RGB", (8, 8), color).save(tmp_path / "images" / f"{color}.png")
+    done = program(tmp_path / "several.onnx", tmp_path / "images", "--engine", "ray", "--out", tmp_path / "rows")
+    rows = parquet.read_table(tmp_path / "rows").to_pylist()
+    assert {Path(row["path"]).stem: row["labels"] for row in rows} == {"yellow": ["red", "green"], "black": []}
+    assert [line.split()[:2] for line in done.stderr.splitlines()[1:4]] == [
+        ["red", "1"],
+        ["green", "1"],
+        ["(none)", "1"],
+    ]
+
+
 def test_ray_reports_to_nobody():
     code = "import tl_infer, os; tl_infer.ray; print(os.environ['RAY_USAGE_STATS_ENABLED'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
