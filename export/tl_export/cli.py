@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from tl_export.options import ExportOptions, Gate, GoldenSource, Precision
-from tl_infer.cli.console import require_extra, run_program, work_begins
+from tl_infer.cli.console import loading, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
 from tl_infer.limits import parse_formats
 from tl_infer.text.safetext import printable
@@ -238,9 +238,10 @@ def _show(lines: Iterable[str]) -> None:
 
 
 def _export(line: _CommandLine, options: ExportOptions) -> Iterator[str]:
-    from tl_export.pipeline import export
-    from tl_export.summary import export_lines
-    from tl_train.progress import TerminalProgress
+    with loading():
+        from tl_export.pipeline import export
+        from tl_export.summary import export_lines
+        from tl_train.progress import TerminalProgress
 
     assert line.run is not None
     work_begins()
@@ -249,9 +250,10 @@ def _export(line: _CommandLine, options: ExportOptions) -> Iterator[str]:
 
 
 def _check(line: _CommandLine, model: Path) -> Iterator[str]:
-    from tl_export.recheck import check
-    from tl_export.summary import check_lines
-    from tl_train.progress import TerminalProgress
+    with loading():
+        from tl_export.recheck import check
+        from tl_export.summary import check_lines
+        from tl_train.progress import TerminalProgress
 
     work_begins()
     result = check(

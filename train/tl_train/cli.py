@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl_infer.cli.console import require_extra, run_program, work_begins
+from tl_infer.cli.console import loading, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
 from tl_infer.text.safetext import printable
 from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
@@ -209,7 +209,8 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written does no harm
     wait_without_spinning()
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
-    import tl_train.run.comparison  # noqa: F401 - and with it all that a run needs, before signals may raise
+    with loading():
+        import tl_train.run.comparison  # noqa: F401 - and with it all that a run needs, before signals may raise
     from tl_train import dry_run
     from tl_train.progress import Progress, TerminalProgress
     from tl_train.training.memory import keep_freed_memory
