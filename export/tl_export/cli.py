@@ -1,7 +1,7 @@
 """The program `tl-export`."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -224,32 +224,39 @@ def command(**given: Any) -> None:
     from tl_train.training.waiting import wait_without_spinning  # no part of it is needed for --help
 
     wait_without_spinning()
-    if line.check is not None:
-        _show(_check(line, line.check))
-        return
-    lines = _export(line, options)
-    with summary():
-        _show(lines)
+    if line.check is None:
+        _export(line, options)
+    else:
+        _check(line, line.check)
 
 
-def _show(lines: Iterable[str]) -> None:
-    for text in lines:
+def _show(sentences: Iterable[str], paths: Iterable[str]) -> None:
+    """Print both; the lines with paths as they are, for a terminal must not break what is to be copied."""
+    from rich.console import Console
+
+    from tl_train.progress import print_line
+
+    console = Console(highlight=False)
+    for text in sentences:
+        print_line(console, text)
+    for text in paths:
         click.echo(printable(text))
 
 
-def _export(line: _CommandLine, options: ExportOptions) -> Iterator[str]:
+def _export(line: _CommandLine, options: ExportOptions) -> None:
     with loading():
         from tl_export.pipeline import export
-        from tl_export.summary import export_lines
+        from tl_export.summary import export_lines, written_lines
         from tl_train.progress import TerminalProgress
 
     assert line.run is not None
     work_begins()
     result = export(line.run, line.out, options, page=line.page, overwrite=line.overwrite, progress=TerminalProgress())
-    return export_lines(result)
+    with summary():
+        _show(export_lines(result), written_lines(result))
 
 
-def _check(line: _CommandLine, model: Path) -> Iterator[str]:
+def _check(line: _CommandLine, model: Path) -> None:
     with loading():
         from tl_export.recheck import check
         from tl_export.summary import check_lines
@@ -264,7 +271,7 @@ def _check(line: _CommandLine, model: Path) -> Iterator[str]:
         add_class=line.add_class,
         progress=TerminalProgress(),
     )
-    return check_lines(str(model), result)
+    _show(check_lines(result), [f"Check passed: {model}"])
 
 
 def main() -> None:

@@ -81,6 +81,12 @@ def test_a_card_of_a_run_without_held_out_images_and_with_odd_names(loaded):
     assert card.data.eval_results is None
 
 
+def test_parameters_whose_training_was_not_kept_are_not_counted_as_trained(loaded, tiny_run):
+    run = json.loads((tiny_run / "metrics.json").read_text())["run"]
+    assert f", of which {run['trained_parameters']} were trained |" in str(loaded())
+    assert ", of which those of the head were trained |" in str(loaded({"run": {**run, "kept_epoch": 0}}))
+
+
 def test_other_tools_read_the_front_matter(tiny_model, tiny_run):
     card = ModelCard.load(card_path(tiny_model))
     assert (card.data.pipeline_tag, card.data.library_name) == ("image-classification", "onnxruntime")

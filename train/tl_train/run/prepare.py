@@ -116,13 +116,13 @@ def prior_for(
     wanted, weights = config.head.prior, config.model.weights
     if config.data.multi_label:
         if wanted == "auto":
-            progress.note("Prior: not used, each label's head is drawn to zero where images have several.")
+            progress.note("Prior: not used, each label's head is pulled towards zero where images have several.")
         return None
     if wanted == "auto" and weights == "none":
         progress.note("Prior: not used, random weights know no classes.")
         return None
     if wanted == "auto" and config.head.fit == "sgd":
-        progress.note("Prior: not used, only the penalised head is drawn to one (--head-fit penalised).")
+        progress.note("Prior: not used, only the penalised head is pulled towards one (--head-fit penalised).")
         return None
     if wanted == "auto" and pretrained_head is None:
         progress.note("Prior: not used, the weights come without a head, so they know no classes.")
