@@ -104,3 +104,15 @@ def test_what_a_kill_left_does_not_block_a_folder(shapes, tmp_path):
     place.check(config, overwrite=False, resume=False)
     place.start(config)
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_a_hidden_folder_and_one_beside_the_images_may_hold_the_run(shapes, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(shapes, root)
+    for out in (root / ".runs" / "first", tmp_path / "data-run"):
+        Workplace.at(out).check(TrainConfig.of(str(root)), overwrite=False, resume=False)
+    (tmp_path / "link").symlink_to(root)
+    with pytest.raises(
+        RunError, match=r"link/run: lies in the images' folder .*data, where it would be read as a class"
+    ):
+        Workplace.at(tmp_path / "link" / "run").check(TrainConfig.of(str(root)), overwrite=False, resume=False)

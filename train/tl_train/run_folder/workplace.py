@@ -1,12 +1,14 @@
 """Where a run is written: its folder, or beside the finished run in that folder until it is complete itself."""
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
 from tl_infer.errors import first_line
 from tl_infer.system.temporaries import is_temporary, remove_stale
 from tl_train.config import TrainConfig
+from tl_train.data.sources.reading import BUILT_IN
 from tl_train.errors import RunError
 from tl_train.run_folder.folder import RunFolder
 
@@ -48,6 +50,7 @@ class Workplace:
 
         """
         run, existing = self.run, _existing(self.run)
+        _check_beside_images(run, config)
         if resume:
             _check_resumable(self.before, config)
             return
@@ -146,6 +149,18 @@ def _existing(run: RunFolder) -> list[str]:
     except OSError as error:
         raise RunError(f"{run}: cannot be used as the run's folder: {first_line(error)}") from error
     raise RunError(f"{run}: is a file; expected the folder of a run")
+
+
+def _check_beside_images(run: RunFolder, config: TrainConfig) -> None:
+    """A run among the images would be a class, or part of one, for whoever reads them next: --resume, for one."""
+    source = config.data.source
+    if source in BUILT_IN or not os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises where the name is too long
+        return
+    images, folder = Path(source).resolve(), run.path.resolve()
+    inside = folder.relative_to(images).parts if folder.is_relative_to(images) else ()
+    if inside and not any(name.startswith(".") for name in inside):  # which no search for images enters
+        raise RunError(f"{run}: lies in the images' folder {source}, where it would be read as a class; choose another "
+                       "--out")  # fmt: skip
 
 
 def _check_resumable(run: RunFolder, config: TrainConfig) -> None:
