@@ -72,7 +72,7 @@ def train(
     if compared:
         save_compared(place.work.architectures_file, compared)
 
-    with with_others(config.steps.devices):
+    with place.held(), with_others(config.steps.devices):
         return_freed_memory()
         started = time.perf_counter()
         learned = learn(setup, place.work.path, progress, deadline)
