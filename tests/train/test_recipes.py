@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from tl_train import compare
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
 from tl_train.recipes import load_recipe, recipe_names, recipe_summary
@@ -100,3 +101,19 @@ def test_two_recipes_over_two_seeds_are_compared(shapes, tmp_path):
     }  # fmt: skip
     assert "exercise-frozen" in (tmp_path / "c" / "comparison.html").read_text()
     assert done.stdout.splitlines()[0].startswith("recipe")
+
+
+def test_a_file_is_extended_from_beside_the_one_that_names_it(tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "mine.toml").write_text('extends = "base.toml"')
+    (tmp_path / "recipes" / "base.toml").write_text("lr = 0.5")
+    (tmp_path / "base.toml").write_text("lr = 0.1")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("recipes/mine.toml") == {"lr": 0.5}
+
+
+def test_two_recipes_whose_runs_would_share_a_folder_are_refused_before_training(tmp_path):
+    recipes = {name: TrainConfig.of("digits") for name in ("head", "mine/head.toml")}
+    with pytest.raises(ConfigError, match=r"recipes head and mine/head.toml: their runs would have the same folder"):
+        compare(recipes, 1, tmp_path / "c")
+    assert not (tmp_path / "c").exists()

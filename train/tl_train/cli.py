@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import logging
 import shlex
@@ -179,7 +180,12 @@ def command(recipes: tuple[str, ...], **values: Any) -> None:
     job.check()
     require_extra("train", ("torch", "torchvision", "timm", "lightning_fabric", "onnx", "sklearn", "rich"))
     given = {name: value for name, value in values.items() if value is not None}
+    twice = [name for name, count in collections.Counter(recipes).items() if count > 1]
+    if twice:
+        raise click.UsageError(f"--recipe {twice[0]} is given more than once; --seeds repeats a recipe.")
     configs = _configs(recipes, given)
+    if job.dry_run and len(configs) > 1:
+        raise click.UsageError("--dry-run looks at one configuration; give one --recipe.")
     if job.resume and (len(configs) > 1 or job.seeds is not None):
         raise click.UsageError("--resume continues one run, not a comparison.")
     _carry_out(job, configs, given)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,7 @@ def compare(
         process but the first of several.
 
     Raises:
-        TlError: as `train`; or a configuration that holds no images back.
+        TlError: as `train`; or a configuration that holds no images back; or two recipes would share a folder.
 
     """
     for name, config in recipes.items():
@@ -105,6 +105,7 @@ def compare(
             raise ConfigError(
                 f"{name}: runs with multi_label cannot be compared by their accuracy; train one at a time"
             )
+    _check_folders(recipes)
     progress, is_first = progress or Progress(), is_first_process()
     found: list[RecipeResult] = []
     for name, config in recipes.items():
@@ -158,6 +159,15 @@ def _csv_row(result: RecipeResult) -> tuple[object, ...]:
 
 def _folder_name(recipe: str) -> str:
     return Path(recipe).stem if recipe.endswith(".toml") else recipe
+
+
+def _check_folders(recipes: Iterable[str]) -> None:
+    """See that no run would take the folder of another, which a comparison would find out after training the first."""
+    named: dict[str, str] = {}
+    for name in recipes:
+        other = named.setdefault(_folder_name(name), name)
+        if other != name:
+            raise ConfigError(f"recipes {other} and {name}: their runs would have the same folder; rename one file")
 
 
 def _result(name: str, results: Sequence[TrainResult]) -> RecipeResult:
