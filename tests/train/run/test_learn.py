@@ -11,7 +11,14 @@ from support.pictures import draw_shape
 from tl_export import export
 from tl_infer import Classifier
 from tl_train import TrainConfig, train
+from tl_train.errors import CalibrationError
+from tl_train.evaluation.calibration import Calibration
+from tl_train.head.fit_head import FittedHead
+from tl_train.history import History
 from tl_train.progress import Progress
+from tl_train.run.judge import TrainedNetwork, evaluate_held_out
+from tl_train.run.learn import Learned
+from tl_train.run.prepare import prepare
 
 FIELDS = {"arch": "timm:test_efficientnet", "weights": "none", "size": 64, "prior": "none"}
 
@@ -167,7 +174,16 @@ def test_more_epochs_after_a_head_that_was_kept_alone_begin_with_the_first(many_
     assert len(losses[0]) == 2
 
 
-def test_training_that_helps_is_kept(many_shapes, tmp_path):
+def test_answers_that_are_no_numbers_give_no_accuracy(shapes):
+    setup = prepare(TrainConfig.of(str(shapes), mode="full", head_fit="sgd", **FIELDS), Progress())
+    with torch.no_grad():
+        setup.network.head.bias.fill_(torch.nan)
+    network = TrainedNetwork(setup, Learned(History([], 0), FittedHead([])))
+    with pytest.raises(CalibrationError, match="logits: found values that are not finite"):
+        evaluate_held_out(network, Calibration(1.0, None, 0, "images"))
+
+
+def test_training_that_helps_is_kept_and_goes_on(many_shapes, tmp_path):
     steps = {"epochs": 12, "head_epochs": 0, "finetune_lr": 3e-3, "schedule": "cosine"}
     config = TrainConfig.of(str(many_shapes), mode="gradual", val_split=0.3, **steps, **FIELDS)
     result = train(config, tmp_path / "run")
@@ -177,6 +193,10 @@ def test_training_that_helps_is_kept(many_shapes, tmp_path):
     assert trained.name.startswith("all parameters, alpha ")
     assert len(result.history) == 12
     assert export(tmp_path / "run", tmp_path / "shapes.onnx").proof.top1_agreement == 1
+    # One epoch more is held against the same head on the backbone as it came, not on the one that was trained.
+    more = train(config.changed(epochs=13), tmp_path / "run", resume=True)
+    assert more.history[:12] == result.history
+    assert more.tried[0].judged == head.judged
 
 
 def test_images_that_give_the_accuracy_choose_nothing(many_shapes, tmp_path):
