@@ -16,7 +16,7 @@ from tl_train.evaluation.calibration import Calibration
 from tl_train.head.fit_head import FittedHead
 from tl_train.history import History
 from tl_train.progress import Progress
-from tl_train.run.judge import TrainedNetwork, evaluate_held_out
+from tl_train.run.judge import CROSS_FITTED, TrainedNetwork, evaluate_held_out
 from tl_train.run.learn import Learned
 from tl_train.run.prepare import prepare
 
@@ -172,6 +172,13 @@ def test_more_epochs_after_a_head_that_was_kept_alone_begin_with_the_first(many_
     losses = [[row.train_loss for row in result.history] for result in (resumed, begun_anew)]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 2
+
+
+def test_validation_images_that_give_the_accuracy_leave_the_calibration_to_cross_fitting(many_shapes, tmp_path):
+    steps = {"mode": "head", "head_fit": "sgd", "epochs": 1, "val_split": 0.2}
+    result = train(TrainConfig.of(str(many_shapes), test_split=0.0, **{**FIELDS, **steps}), tmp_path / "run")
+    assert (result.calibration.source, result.calibration.pictures) == (CROSS_FITTED, 192)
+    assert (result.evaluation.part, len(result.evaluation.truth)) == ("val", 48)
 
 
 def test_answers_that_are_no_numbers_give_no_accuracy(shapes):
