@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import safetensors.torch
@@ -11,7 +12,7 @@ from support.pictures import draw_shape
 from tl_export import export
 from tl_infer import Classifier
 from tl_train import TrainConfig, train
-from tl_train.errors import CalibrationError
+from tl_train.errors import CalibrationError, DataError
 from tl_train.evaluation.calibration import Calibration
 from tl_train.head.fit_head import FittedHead
 from tl_train.history import History
@@ -179,6 +180,23 @@ def test_validation_images_that_give_the_accuracy_leave_the_calibration_to_cross
     result = train(TrainConfig.of(str(many_shapes), test_split=0.0, **{**FIELDS, **steps}), tmp_path / "run")
     assert (result.calibration.source, result.calibration.pictures) == (CROSS_FITTED, 192)
     assert (result.evaluation.part, len(result.evaluation.truth)) == ("val", 48)
+
+
+@pytest.mark.parametrize(
+    ("images", "mode", "message"),
+    [
+        (1, "head", r"class 'rare': 1 training image\(s\), expected at least 2 .*use --head-fit sgd"),
+        (2, "partial", r"class 'rare': 2 training image\(s\), expected at least 3 .*use --mode head"),
+    ],
+)
+def test_a_class_too_small_to_learn_and_hold_out_is_named(shapes, tmp_path, images, mode, message):
+    shutil.copytree(shapes, tmp_path / "data")
+    (tmp_path / "data" / "rare").mkdir()
+    for number in range(images):
+        draw_shape("circle", 100 + number).save(tmp_path / "data" / "rare" / f"{number}.png")
+    config = TrainConfig.of(str(tmp_path / "data"), mode=mode, test_split=0.0, val_split=0.0, **FIELDS)
+    with pytest.raises(DataError, match=message):
+        prepare(config, Progress())
 
 
 def test_answers_that_are_no_numbers_give_no_accuracy(shapes):
