@@ -112,8 +112,18 @@ def test_a_file_is_extended_from_beside_the_one_that_names_it(tmp_path, monkeypa
     assert load_recipe("recipes/mine.toml") == {"lr": 0.5}
 
 
-def test_two_recipes_whose_runs_would_share_a_folder_are_refused_before_training(tmp_path):
-    recipes = {name: TrainConfig.of("digits") for name in ("head", "mine/head.toml")}
-    with pytest.raises(ConfigError, match=r"recipes head and mine/head.toml: their runs would have the same folder"):
-        compare(recipes, 1, tmp_path / "c")
+def test_recipes_that_would_write_to_one_folder_are_refused_before_any_is_run(shapes, tmp_path):
+    config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=32, mode="head")
+    recipes = {"a/one.toml": config, "b/one.toml": config}
+    with pytest.raises(ConfigError, match=r"recipes a/one.toml and b/one.toml: both would be written to one-seed0"):
+        compare(recipes, 1, tmp_path / "c", overwrite=True)
     assert not (tmp_path / "c").exists()
+
+
+def test_a_comparison_without_held_out_images_ends_after_its_first_run(shapes, tmp_path):
+    config = TrainConfig.of(
+        str(shapes), arch="timm:test_efficientnet", weights="none", size=32, mode="head", test_split=0.0, val_split=0.0
+    )
+    with pytest.raises(ConfigError, match="recipe one: no images are held back, so there is nothing to compare"):
+        compare({"one": config}, 3, tmp_path / "c")
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["one-seed0"]

@@ -135,6 +135,9 @@ def _begin(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
         _report_preflight(setup.findings, place.work, progress)
         _report_fixes(setup, place.work, progress)
     progress.note(_opening(setup))
+    if (use := config.steps.use_of_validation) and setup.dataset.val and not setup.dataset.test:
+        progress.note(f"Warning: no test images; the validation images {use}, so the accuracy will be too high; "
+                      "set --test-split")  # fmt: skip
     if resume:
         _go_on(config, setup, place, progress)
 

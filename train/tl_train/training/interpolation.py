@@ -139,7 +139,8 @@ def _is_worse(one: AlphaTried, best: AlphaTried) -> bool:
 def interpolate(module: nn.Module, start: Weights, end: Weights, alpha: float) -> None:
     """Put the weights at `alpha` of the way from `start` to `end` into the module; counters are those of the start."""
     module.load_state_dict({
-        name: torch.lerp(tensor, end[name], alpha) if tensor.is_floating_point() else tensor
+        # No way at all to weights that are NaN or infinite is the start, too.
+        name: torch.lerp(tensor, end[name], alpha) if alpha and tensor.is_floating_point() else tensor
         for name, tensor in start.items()
     })  # fmt: skip
 
