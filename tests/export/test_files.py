@@ -94,6 +94,18 @@ def test_names_that_the_companions_would_take(tiny_run, tmp_path):
             export(tiny_run, tmp_path / name)
 
 
+def test_a_page_in_the_place_of_the_model_and_names_that_no_file_can_have(tiny_run, tmp_path):
+    (tmp_path / "link.html").symlink_to("both.html")
+    for page in ("both.html", "link.html"):
+        with pytest.raises(ExportError, match=rf"{page}: the model has this name, too"):
+            export(tiny_run, tmp_path / "both.html", page=tmp_path / page, overwrite=True)
+    with pytest.raises(
+        ExportError, match=r"a{250}\.parity\.json: cannot be written: .*too long.*; choose another name"
+    ):
+        export(tiny_run, tmp_path / f"{'a' * 250}.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["link.html"]
+
+
 @pytest.mark.parametrize("limit", [1000, 100_000])
 def test_no_room_leaves_no_file(tiny_run, tmp_path, limit):
     """A file size limit fails a write as a full disk does."""
