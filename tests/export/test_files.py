@@ -77,6 +77,13 @@ def test_a_run_of_another_version_and_labels_that_do_not_fit(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_configuration_of_another_version(run, tmp_path):
+    config = run / "config.toml"
+    config.write_text(f"earlier = 1\n{config.read_text()}")
+    with pytest.raises(ExportError, match=r"config.toml: earlier: unknown field; .*another version of tl-train: train"):
+        export(run, tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "model.parity.json", "model.md"])
 def test_nothing_is_replaced_unless_asked(tiny_run, tmp_path, name):
     (tmp_path / name).write_text("mine")
