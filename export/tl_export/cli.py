@@ -44,7 +44,7 @@ class _CommandLine:
     page: Path | None
     images: tuple[Path, ...]
     verify_count: int | None
-    outputs: str
+    outputs: str | None
     fp16_weights: bool
     int8: bool
     max_drop: float | None
@@ -81,14 +81,18 @@ class _CommandLine:
             raise click.UsageError(
                 "--check writes nothing: give no DIR, --out, --page or --overwrite; the run with --run DIR."
             )
-        if self.check_run is None and self.images:
-            raise click.UsageError("--images with --check needs --run DIR: without the run nothing can be compared.")
+        if self.check_run is None and (self.images or self.verify_count is not None):
+            raise click.UsageError(
+                "--images and --verify-count with --check need --run DIR: without the run nothing can be compared."
+            )
         if self.check_run is None and self.add_class is not None:
             raise click.UsageError("--add-class with --check needs --run DIR, the run that the class was added to.")
         if self.formats:
             raise click.UsageError("--check reads the formats that the run was trained on: give no --formats.")
-        if self.fp16_weights or self._asks_for_int8 or self.golden != _DEFAULTS.golden:
-            raise click.UsageError("--check takes the file as it is: give no --fp16-weights, --int8 or --golden.")
+        if self.fp16_weights or self._asks_for_int8 or self.golden != _DEFAULTS.golden or self.outputs is not None:
+            raise click.UsageError(
+                "--check takes the file as it is: give no --outputs, --fp16-weights, --int8 or --golden."
+            )
 
     @property
     def _asks_for_int8(self) -> bool:
@@ -101,9 +105,10 @@ class _CommandLine:
             click.BadParameter: a value is out of range.
 
         """
+        outputs = None if self.outputs is None else tuple(filter(None, map(str.strip, self.outputs.split(","))))
         try:
             return ExportOptions(
-                outputs=tuple(name.strip() for name in self.outputs.split(",") if name.strip()),
+                outputs=_DEFAULTS.outputs if outputs is None else outputs,
                 precision=Precision.INT8 if self.int8 else Precision.FP16 if self.fp16_weights else Precision.FP32,
                 max_drop=_DEFAULTS.max_drop if self.max_drop is None else self.max_drop / 100,
                 gate=self.gate or _DEFAULTS.gate,
@@ -149,7 +154,6 @@ class _CommandLine:
 )
 @click.option(
     "--outputs",
-    default=",".join(_DEFAULTS.outputs),
     metavar="NAMES",
     help="The outputs of the file, comma-separated; probabilities always, heatmap where the network has one, "
     f"familiarity where the run had images enough for it.  [default: {', '.join(_DEFAULTS.outputs)}]",

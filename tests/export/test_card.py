@@ -77,7 +77,7 @@ def test_a_card_of_a_run_without_held_out_images_and_with_odd_names(loaded):
     card = loaded({"held_out": {}}, labels=("<b>", "a|b", "line\nbreak"))
     assert "Not measured: the run held out no images." in card.text
     assert r"\<b\>, a\|b, line\\nbreak" in card.text
-    assert escape("`*_[]#") == r"\`\*\_\[\]\#"
+    assert escape("`*_[]#&$") == r"\`\*\_\[\]\#\&\$"
     assert card.data.eval_results is None
 
 
