@@ -22,7 +22,7 @@ from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset, load_dataset
 from tl_train.data.sources.reading import read_source
-from tl_train.head.cross_validation import folds
+from tl_train.head.folds import Folding
 from tl_train.progress import Progress
 from tl_train.recipes import load_recipe
 from tl_train.tables import write_csv
@@ -63,7 +63,7 @@ def cross_validate(
     fields = dict(SETTINGS[name] if name in SETTINGS else load_recipe(name))
     if size is not None:
         fields["size"] = size
-    fold_of = folds(np.array([label for _, label in rows]), count, seed=0)
+    fold_of = Folding(0).of_classes(np.array([label for _, label in rows]), count)
     found = []
     for fold in range(count):
         parts = ["test" if of == fold else "train" for of in fold_of]

@@ -6,6 +6,7 @@ from torch import nn
 
 from tl_train.head.crossfit import cross_fitted_logits
 from tl_train.head.features import CachedPart
+from tl_train.head.folds import Folding
 
 
 def test_each_picture_is_judged_by_a_head_that_never_saw_it():
@@ -19,7 +20,7 @@ def test_each_picture_is_judged_by_a_head_that_never_saw_it():
 
     head = nn.Linear(pictures, classes, bias=False)
     nn.init.zeros_(head.weight)
-    logits = cross_fitted_logits(head, part, remember, seed=0)
+    logits = cross_fitted_logits(head, part, remember, Folding(0))
     assert logits.shape == (pictures, classes)
     assert (logits == 0).all()
     assert (head.weight == 0).all()  # the head that was given is not fitted
@@ -27,4 +28,4 @@ def test_each_picture_is_judged_by_a_head_that_never_saw_it():
 
 def test_too_few_pictures_of_a_class_are_not_divided():
     part = CachedPart(np.zeros((7, 2), np.float32), np.array([0, 0, 0, 0, 1, 1, 1]))
-    assert cross_fitted_logits(nn.Linear(2, 2), part, lambda *_: None, seed=0) is None
+    assert cross_fitted_logits(nn.Linear(2, 2), part, lambda *_: None, Folding(0)) is None

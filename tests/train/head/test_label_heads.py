@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tl_train.errors import DataError
 from tl_train.head import label_heads, penalised
 from tl_train.head.cross_validation import STRENGTHS
-from tl_train.head.label_folds import label_folds
+from tl_train.head.folds import Folding
 from tl_train.head.label_heads import check_label_counts, fit_label_heads
 
 
@@ -57,7 +57,7 @@ def exact(features, targets, strength):
 @pytest.mark.parametrize("unknown", [0.0, 0.3])
 def test_each_label_is_fitted_as_by_itself(unknown):
     features, targets = clouds(unknown=unknown)
-    found = fit_label_heads(features, targets, 0, silent)
+    found = fit_label_heads(features, targets, Folding(0), silent)
     assert len(set(found.strengths)) > 1, "or the test does not show that each label has its own"
     for place, strength in enumerate(found.strengths):
         weight, bias = exact(features, targets[:, place], strength)
@@ -68,8 +68,8 @@ def test_each_label_is_fitted_as_by_itself(unknown):
 
 def test_cross_fitted_logits_are_those_of_fits_without_the_fold():
     features, targets = clouds()
-    found = fit_label_heads(features, targets, 3, silent)
-    fold_of = label_folds(targets == 1, 10, 3)
+    found = fit_label_heads(features, targets, Folding(3), silent)
+    fold_of = Folding(3).of_labels(targets == 1, 10)
     for fold in (0, 9):
         kept = fold_of != fold
         # The directions that the features are laid out in, and their scale, are those of all images.
@@ -86,11 +86,11 @@ def test_unknown_labels_change_nothing_whatever_the_others_are():
     features, targets = clouds()
     rows = slice(60, 90)
     targets[rows, 2] = np.nan
-    found = fit_label_heads(features, targets, 0, silent)
+    found = fit_label_heads(features, targets, Folding(0), silent)
     moved = features.copy()
     with_others = targets.copy()
     with_others[rows, 0] = 1 - with_others[rows, 0]
-    other = fit_label_heads(moved, with_others, 0, silent)
+    other = fit_label_heads(moved, with_others, Folding(0), silent)
     weight, bias = exact(features, targets[:, 2], other.strengths[2])
     expected = features @ weight + bias
     np.testing.assert_allclose(features @ other.weight[2] + other.bias[2], expected, atol=0.01 * np.abs(expected).max())
@@ -99,7 +99,7 @@ def test_unknown_labels_change_nothing_whatever_the_others_are():
 
 def test_the_strength_is_the_strongest_within_a_standard_error():
     features, targets = clouds()
-    found = fit_label_heads(features, targets, 0, silent)
+    found = fit_label_heads(features, targets, Folding(0), silent)
     for strength, table in zip(found.strengths, found.tables, strict=True):
         assert [row.strength for row in table] == list(STRENGTHS[: len(table)])
         best = min(table, key=lambda row: row.log_loss)
@@ -111,13 +111,13 @@ def test_the_strength_is_the_strongest_within_a_standard_error():
 
 def test_narrow_products_give_the_same(monkeypatch):
     features, targets = clouds(images=60)
-    found = fit_label_heads(features, targets, 0, silent)
+    found = fit_label_heads(features, targets, Folding(0), silent)
     monkeypatch.setattr(label_heads, "MAX_COLUMNS", 40)  # all folds of all labels, still
-    again = fit_label_heads(features, targets, 0, silent)
+    again = fit_label_heads(features, targets, Folding(0), silent)
     np.testing.assert_array_equal(found.weight, again.weight)
     monkeypatch.setattr(label_heads, "MAX_COLUMNS", 3)  # three labels of four at a time, one fold of them
     monkeypatch.setattr(penalised, "_MANY_IMAGES", 10)
-    narrow = fit_label_heads(features, targets, 0, silent)
+    narrow = fit_label_heads(features, targets, Folding(0), silent)
     assert narrow.cross_fitted.all()
     for place in range(4):
         weight, bias = exact(features, targets[:, place], narrow.strengths[place])
@@ -132,7 +132,7 @@ def test_any_number_of_threads_gives_the_same_bits():
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
-            found.append(fit_label_heads(features, targets, 0, silent))
+            found.append(fit_label_heads(features, targets, Folding(0), silent))
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(found[0].weight, found[1].weight)
@@ -142,7 +142,7 @@ def test_any_number_of_threads_gives_the_same_bits():
 def test_progress_never_goes_back():
     told = []
     features, targets = clouds(images=60)
-    fit_label_heads(features, targets, 0, lambda done, total: told.append((done, total)))
+    fit_label_heads(features, targets, Folding(0), lambda done, total: told.append((done, total)))
     assert told == sorted(told)
     assert told[-1] == (len(STRENGTHS) + 2,) * 2
 
@@ -151,7 +151,7 @@ def test_features_that_are_not_finite_are_refused():
     features, targets = clouds()
     features[3, 2] = np.nan
     with pytest.raises(DataError, match="features: found NaN or infinity"):
-        fit_label_heads(features, targets, 0, silent)
+        fit_label_heads(features, targets, Folding(0), silent)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_a_label_that_cannot_be_learned_is_named(column, message):
 def test_folds_spread_images_and_labels(images, labels, count, seed, rare):
     random = np.random.default_rng(seed)
     present = random.random((images, labels)) < rare
-    fold_of = label_folds(present, count, seed)
-    np.testing.assert_array_equal(fold_of, label_folds(present, count, seed))
+    fold_of = Folding(seed).of_labels(present, count)
+    np.testing.assert_array_equal(fold_of, Folding(seed).of_labels(present, count))
     assert set(fold_of.tolist()) <= set(range(count))
     if labels == 1:
         for group in (present[:, 0], ~present[:, 0]):
@@ -195,8 +195,8 @@ def test_a_rare_label_among_many_is_judged_on_images_with_and_without_it():
     targets[:, :10] = np.nan
     for label in range(10):
         targets[4 * label : 4 * label + 4, label] = [1, 1, 0, 0]
-    fold_of = label_folds(targets == 1, 10, 0)
+    fold_of = Folding(0).of_labels(targets == 1, 10)
     assert any((fold_of[4 * label : 4 * label + 4] > 0).all() for label in range(10))
-    found = fit_label_heads(features, targets, 0, silent)
+    found = fit_label_heads(features, targets, Folding(0), silent)
     assert np.isfinite([tried.log_loss for table in found.tables for tried in table]).all()
     assert np.isfinite(found.cross_fitted).all()

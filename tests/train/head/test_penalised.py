@@ -13,7 +13,8 @@ from scipy.special import log_softmax
 from tl_train.errors import DataError
 from tl_train.head import coordinates, penalised
 from tl_train.head.coordinates import Coordinates
-from tl_train.head.cross_validation import STRENGTHS, StrengthTried, choose_strength, folds
+from tl_train.head.cross_validation import STRENGTHS, StrengthTried, choose_strength
+from tl_train.head.folds import Folding
 from tl_train.head.loss import Loss
 from tl_train.head.penalised import LinearHead, fit_penalised_head
 from tl_train.head.regressions import Regressions
@@ -116,8 +117,8 @@ def problems(draw, least=3, most=12):
 
 def compare_with_exact(problem, tolerance):
     features, labels, head, loss = problem
-    found = fit_penalised_head(features, labels, head, 0, loss)
-    table = Exact(features, labels, head, loss).table(folds(labels, min(10, np.bincount(labels).min()), 0))
+    found = fit_penalised_head(features, labels, head, Folding(0), loss)
+    table = Exact(features, labels, head, loss).table(Folding(0).of_classes(labels, min(10, np.bincount(labels).min())))
     assert steps_apart(found.strength, choose_strength(table, np.log(2) / len(labels))) <= 1
     log_loss = row_of(table, found.strength).log_loss
     assert row_of(found.table, found.strength).log_loss == pytest.approx(log_loss, rel=0.01)
@@ -144,7 +145,7 @@ def test_so_they_are_in_float32(problem):
 @settings(max_examples=10)
 def test_final_and_cross_fitted_logits_are_those_of_the_slow_exact_fit(problem):
     features, labels, head, loss = problem
-    found = fit_penalised_head(features, labels, head, 3, loss)
+    found = fit_penalised_head(features, labels, head, Folding(3), loss)
     exact = Exact(features, labels, head, loss)
     zero = np.zeros((len(head.bias), features.shape[1] + 1))
     weights = exact.fit(np.ones(len(labels), bool), found.strength, zero)
@@ -152,7 +153,7 @@ def test_final_and_cross_fitted_logits_are_those_of_the_slow_exact_fit(problem):
     expected = exact.offsets + exact.design @ weights.T
     scale = max(1.0, np.abs(expected).max())
     np.testing.assert_allclose(log_softmax(logits, axis=1), log_softmax(expected, axis=1), atol=0.03 * scale)
-    fold_of = folds(labels, min(10, np.bincount(labels).min()), 3)
+    fold_of = Folding(3).of_classes(labels, min(10, np.bincount(labels).min()))
     expected = exact.held_out(fold_of, found.strength, [zero] * (fold_of.max() + 1))
     scale = max(1.0, np.abs(expected).max())
     np.testing.assert_allclose(
@@ -165,7 +166,7 @@ def test_it_agrees_with_scikit_learns_logistic_regression(each):
     from sklearn.linear_model import LogisticRegression
 
     features, labels = clouds(each=each, apart=0.4)
-    ours = fit_penalised_head(features, labels, LinearHead.zero(3, 40), 0)
+    ours = fit_penalised_head(features, labels, LinearHead.zero(3, 40), Folding(0))
     with_one = Exact(features, labels, LinearHead.zero(3, 40)).design  # our bias is penalised too
     theirs = LogisticRegression(
         C=1 / (ours.strength * len(labels)), fit_intercept=False, tol=1e-10, max_iter=10000
@@ -177,9 +178,9 @@ def test_it_agrees_with_scikit_learns_logistic_regression(each):
 
 def test_searching_some_of_the_folds_chooses_alike(monkeypatch):
     features, labels = clouds(classes=6, each=60, width=30, apart=0.35)
-    everything = fit_penalised_head(features, labels, LinearHead.zero(6, 30), 0)
+    everything = fit_penalised_head(features, labels, LinearHead.zero(6, 30), Folding(0))
     monkeypatch.setattr(penalised, "MAX_COLUMNS", 12)  # two of five folds
-    some = fit_penalised_head(features, labels, LinearHead.zero(6, 30), 0)
+    some = fit_penalised_head(features, labels, LinearHead.zero(6, 30), Folding(0))
     assert steps_apart(some.strength, everything.strength) <= 1
     fitted, expected = some.cross_fitted, everything.cross_fitted
     assert np.isfinite(fitted).all()
@@ -190,7 +191,7 @@ def test_searching_some_of_the_folds_chooses_alike(monkeypatch):
 
 def test_the_table_is_that_of_the_cross_fitted_logits():
     features, labels = clouds(each=30, apart=0.3)
-    found = fit_penalised_head(features, labels, LinearHead.zero(3, 40), 0)
+    found = fit_penalised_head(features, labels, LinearHead.zero(3, 40), Folding(0))
     losses = -log_softmax(found.cross_fitted.astype(float), axis=1)[np.arange(len(labels)), labels]
     assert losses.mean() == pytest.approx(row_of(found.table, found.strength).log_loss, rel=2e-3)
 
@@ -199,10 +200,10 @@ def test_a_cross_fitted_image_had_no_part_in_its_head(monkeypatch):
     monkeypatch.setattr("tl_train.head.cross_validation.STRENGTHS", (0.1,))
     monkeypatch.setattr(penalised, "STRENGTHS", (0.1,))
     features, labels = clouds(each=30, apart=0.3)
-    fold_of = folds(labels, 10, 0)
-    true = fit_penalised_head(features, labels, LinearHead.zero(3, 40), 0).cross_fitted
+    fold_of = Folding(0).of_classes(labels, 10)
+    true = fit_penalised_head(features, labels, LinearHead.zero(3, 40), Folding(0)).cross_fitted
     without = Loss(image_weights=np.where(fold_of == 4, 1e-9, 1.0))
-    ignored = fit_penalised_head(features, labels, LinearHead.zero(3, 40), 0, without).cross_fitted
+    ignored = fit_penalised_head(features, labels, LinearHead.zero(3, 40), Folding(0), without).cross_fitted
     np.testing.assert_allclose(ignored[fold_of == 4], true[fold_of == 4], atol=2e-3)
     assert np.abs(ignored - true)[fold_of != 4].max() > 0.01  # the others' heads did see them
 
@@ -240,21 +241,21 @@ def test_a_right_head_is_kept_and_helps_where_images_are_few():
     known = LinearHead(means, -0.5 * (means**2).sum(axis=1))  # the best linear head for clouds of one shape
     accuracy = {}
     for name, head in {"zero": LinearHead.zero(3, features.shape[1]), "known": known}.items():
-        found = fit_penalised_head(features[few], labels[few], head, 0)
+        found = fit_penalised_head(features[few], labels[few], head, Folding(0))
         accuracy[name] = (np.argmax(features[rest] @ found.weight.T + found.bias, axis=1) == labels[rest]).mean()
     assert accuracy["known"] > accuracy["zero"] + 0.05
 
 
 def test_where_there_is_nothing_to_learn_the_given_head_stays():
     features, labels = clouds(apart=0.0)
-    found = fit_penalised_head(features, labels, LinearHead.zero(3, 40), 0)
+    found = fit_penalised_head(features, labels, LinearHead.zero(3, 40), Folding(0))
     assert found.strength == STRENGTHS[0]
     assert np.abs(found.weight).max() < 1e-3
 
 
 def test_images_that_are_all_alike_leave_the_bias():
     labels = np.repeat([0, 0, 1], 8)
-    found = fit_penalised_head(np.ones((24, 5), np.float32), labels, LinearHead.zero(2, 5), 0)
+    found = fit_penalised_head(np.ones((24, 5), np.float32), labels, LinearHead.zero(2, 5), Folding(0))
     assert not found.weight.any()
     assert np.isfinite(found.cross_fitted).all()
 
@@ -269,7 +270,7 @@ def test_the_same_arguments_give_the_same_bits_with_any_number_of_threads(each, 
     try:
         for count, given_features in ((1, features), (2, features), (2, moved)):
             torch.set_num_threads(count)
-            found.append(fit_penalised_head(given_features, labels, LinearHead.zero(3, width), 5))
+            found.append(fit_penalised_head(given_features, labels, LinearHead.zero(3, width), Folding(5)))
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
@@ -283,7 +284,7 @@ def test_progress_grows_to_the_end():
     features, labels = clouds()
     calls = []
     fit_penalised_head(
-        features, labels, LinearHead.zero(3, 40), 0, report=lambda done, total: calls.append((done, total))
+        features, labels, LinearHead.zero(3, 40), Folding(0), report=lambda done, total: calls.append((done, total))
     )
     assert calls == sorted(calls)
     assert calls[-1] == (len(STRENGTHS) + 2, len(STRENGTHS) + 2)
@@ -298,7 +299,7 @@ def test_torch_keeps_its_threads_when_the_fit_is_interrupted():
 
     before = torch.get_num_threads()
     with pytest.raises(KeyboardInterrupt):
-        fit_penalised_head(features, labels, LinearHead.zero(3, 40), 0, report=interrupt)
+        fit_penalised_head(features, labels, LinearHead.zero(3, 40), Folding(0), report=interrupt)
     assert torch.get_num_threads() == before
 
 
@@ -343,7 +344,7 @@ def test_the_strongest_within_the_error_is_chosen():
 @given(st.lists(st.integers(0, 3), max_size=50), st.integers(2, 10), st.integers(0, 99))
 def test_folds_spread_every_class_evenly(labels, count, seed):
     labels = np.array(labels + [0, 1, 2, 3] * count)
-    assigned = folds(labels, count, seed)
+    assigned = Folding(seed).of_classes(labels, count)
     for label in range(4):
         sizes = np.bincount(assigned[labels == label], minlength=count)
         assert sizes.max() - sizes.min() <= 1
@@ -365,14 +366,14 @@ def test_folds_spread_every_class_evenly(labels, count, seed):
 )
 def test_folds_are_fewer_where_they_would_take_long(images, classes, least, expected):
     labels = np.concatenate([np.repeat(np.arange(classes), least), np.zeros(images - classes * least, int)])
-    assert penalised._fold_counts(labels, classes) == expected
+    assert penalised._fold_counts(labels, classes, Folding(0)) == expected
 
 
 def test_a_class_of_one_image_is_named():
     with pytest.raises(DataError, match=r"class 2: 1 training image\(s\), expected at least 2"):
-        fit_penalised_head(np.eye(5, dtype=np.float32), np.array([0, 0, 1, 1, 2]), LinearHead.zero(3, 5), 0)
+        fit_penalised_head(np.eye(5, dtype=np.float32), np.array([0, 0, 1, 1, 2]), LinearHead.zero(3, 5), Folding(0))
     with pytest.raises(DataError, match=r"class 2: 0 training image"):
-        fit_penalised_head(np.eye(4, dtype=np.float32), np.array([0, 0, 1, 1]), LinearHead.zero(3, 4), 0)
+        fit_penalised_head(np.eye(4, dtype=np.float32), np.array([0, 0, 1, 1]), LinearHead.zero(3, 4), Folding(0))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -380,7 +381,7 @@ def test_features_that_are_no_numbers_are_refused(value):
     features, labels = clouds()
     features[7, 3] = value
     with pytest.raises(DataError, match="found NaN or infinity"):
-        fit_penalised_head(features, labels, LinearHead.zero(3, 40), 0)
+        fit_penalised_head(features, labels, LinearHead.zero(3, 40), Folding(0))
 
 
 def test_shapes_and_ranges_are_checked():

@@ -106,6 +106,15 @@ def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
     return np.array([sample.label for sample in samples], dtype=np.int64)
 
 
+def groups_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64] | None:
+    """The group of each sample, int64 (N,), one without a group being one by itself; None where all are."""
+    if all(sample.group is None for sample in samples):
+        return None
+    number: dict[object, int] = {}
+    names = (index if sample.group is None else sample.group for index, sample in enumerate(samples))
+    return np.array([number.setdefault(name, len(number)) for name in names], dtype=np.int64)
+
+
 def targets_of(samples: Sequence[Sample], classes: int) -> npt.NDArray[np.float32]:
     """The targets of samples that may have several labels: float32 (N, C), 1 present, 0 absent, NaN unknown."""
     rows = [sample.targets for sample in samples if sample.targets is not None]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 from tl_train.head.regressions import Regressions
@@ -119,12 +118,3 @@ def choose_strength(table: Sequence[StrengthTried], resolution: float) -> float:
     best = min(table, key=lambda tried: tried.log_loss)
     allowed = best.log_loss + max(best.standard_error, resolution)
     return max(tried.strength for tried in table if tried.log_loss <= allowed)
-
-
-def folds(labels: Labels, count: int, seed: int) -> Labels:
-    """A fold 0..count-1 for each image, int (N,); every class, of at least `count` images, is spread evenly."""
-    assigned = np.empty(len(labels), dtype=np.int64)
-    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(labels, labels)):
-        assigned[held_out] = fold
-    return assigned

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from tl_train.head.cross_validation import folds
 from tl_train.head.features import CachedPart, Features
+from tl_train.head.folds import Folding
 
 MAX_FOLDS = 5
 _LEAST_PER_CLASS = 4  # so that two are left to fit on, when there are two folds
 
 
 def cross_fitted_logits(
-    head: nn.Linear, part: CachedPart, fit: Callable[[nn.Linear, CachedPart], object], seed: int
+    head: nn.Linear, part: CachedPart, fit: Callable[[nn.Linear, CachedPart], object], folding: Folding
 ) -> Features | None:
     """Logits of all images of `part`, float32 (N, C), each from a copy of `head` that `fit` never showed it.
 
@@ -26,7 +26,7 @@ def cross_fitted_logits(
         head: before any fitting; stays as it is.
         part: the training images.
         fit: fits a head in place, all choices included (of a penalty, say), or the logits would know of the images.
-        seed: of the folds.
+        folding: how the images are divided.
 
     Returns:
         None when a class has fewer than four images.
@@ -37,7 +37,7 @@ def cross_fitted_logits(
     least = int(np.bincount(part.labels).min())
     if least < _LEAST_PER_CLASS:
         return None
-    fold_of = folds(part.labels, min(MAX_FOLDS, least), seed)
+    fold_of = folding.of_classes(part.labels, min(MAX_FOLDS, folding.most(part.labels)))
     parts = []
     for fold in range(int(fold_of.max()) + 1):
         fitted = copy.deepcopy(head)

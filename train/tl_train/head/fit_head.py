@@ -14,9 +14,10 @@ from tl_train.config.steps import StepsConfig
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.crossfit import MAX_FOLDS, cross_fitted_logits
 from tl_train.head.features import CachedPart, Features, part_of
+from tl_train.head.folds import Folding
 from tl_train.head.label_heads import LabelHeads
 from tl_train.head.penalised import PenalisedHead
-from tl_train.head.problem import HeadProblem, head_loss, towards
+from tl_train.head.problem import HeadProblem, folding_of, head_loss, towards
 from tl_train.head.steps import judge_head, train_head
 from tl_train.history import Epoch
 from tl_train.models.new_head import set_linear
@@ -80,7 +81,8 @@ def fit_head(setup: Setup, progress: Progress) -> FittedHead:
 def fit_head_on(setup: Setup, which: npt.NDArray[np.int64]) -> WeightAndBias:
     """The penalised head of some of the training images, by index; the network stays as it is."""
     part = part_of(setup.dataset, [setup.dataset.train[index] for index in which])
-    found = _problem(setup).fit(part.features, part.labels)
+    problem = _problem(setup)
+    found = dataclasses.replace(problem, folding=problem.folding.chosen(which)).fit(part.features, part.labels)
     return found.weight, found.bias
 
 
@@ -88,7 +90,7 @@ def _head_fit(setup: Setup) -> HeadFit:
     """The way that the configuration asks for."""
     config, dataset = setup.config, setup.dataset
     if config.head.fit == "sgd":
-        return _Steps(config, len(dataset.val) if dataset.test else 0)
+        return _Steps(config, folding_of(config, dataset), len(dataset.val) if dataset.test else 0)
     return _Penalised(_problem(setup))
 
 
@@ -96,7 +98,7 @@ def _problem(setup: Setup) -> HeadProblem:
     """What the penalised fit solves."""
     network, classes = setup.network, len(setup.dataset.labels)
     given = towards(setup.prior, network.pretrained_head, classes, network.head.in_features)
-    return HeadProblem(given, head_loss(setup.config, setup.dataset), setup.config.seed)
+    return HeadProblem(given, head_loss(setup.config, setup.dataset), folding_of(setup.config, setup.dataset))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class _Steps:
     """By steps of Adam; with so many validation images to spare, those that do not give the accuracy themselves."""
 
     config: TrainConfig
+    folding: Folding
     spare_images: int
 
     def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
@@ -111,7 +114,7 @@ class _Steps:
         if self.spare_images < MIN_IMAGES <= len(train.labels):
             progress.note(f"Cross-fitting up to {MAX_FOLDS} heads for calibration")
             cross_fitted = cross_fitted_logits(
-                head, train, lambda copy, part: train_head(copy, part, None, self.config, Progress()), self.config.seed
+                head, train, lambda copy, part: train_head(copy, part, None, self.config, Progress()), self.folding
             )
         return FittedHead(train_head(head, train, val, self.config, progress), cross_fitted=cross_fitted)
 

@@ -13,7 +13,7 @@ from tl_train.data.samples import Sample, targets_of
 from tl_train.evaluation.multi_label import binary_losses
 from tl_train.head.features import features_of
 from tl_train.head.fit_head import FittedHead
-from tl_train.head.problem import LabelHeadProblem
+from tl_train.head.problem import LabelHeadProblem, folding_of
 from tl_train.history import Epoch
 from tl_train.models.new_head import set_linear
 from tl_train.progress import Progress
@@ -32,7 +32,7 @@ def fit_multi_label_head(setup: Setup, progress: Progress) -> FittedHead:
     network.prepare_for_training("head")
     features, targets = features_of(dataset, dataset.train), targets_of(dataset.train, len(dataset.labels))
     with progress.counter("Fitting the heads") as report:
-        found = LabelHeadProblem(setup.config.seed).fit(features, targets, report)
+        found = LabelHeadProblem(folding_of(setup.config, dataset)).fit(features, targets, report)
     set_linear(network.head, torch.from_numpy(found.weight), torch.from_numpy(found.bias))
     train_loss, train_accuracy = _judged(network.head, dataset, dataset.train)
     val_loss, val_accuracy = _judged(network.head, dataset, dataset.val) if dataset.val else (None, None)

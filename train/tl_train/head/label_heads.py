@@ -13,7 +13,7 @@ from torch import Tensor
 from tl_train.errors import DataError
 from tl_train.head.coordinates import Coordinates
 from tl_train.head.cross_validation import STRENGTHS, StrengthTried, choose_strength, is_clearly_worse
-from tl_train.head.label_folds import label_folds
+from tl_train.head.folds import Folding
 from tl_train.head.logistic import LogisticRegressions
 from tl_train.head.penalised import MAX_COLUMNS, Parts, fold_count
 from tl_train.head.solver import minimise, worker_threads
@@ -62,7 +62,7 @@ def check_label_counts(targets: Floats32, labels: Sequence[str]) -> None:
 
 
 def fit_label_heads(
-    features: npt.NDArray[np.floating], targets: Floats32, seed: int, report: Callable[[int, int], None]
+    features: npt.NDArray[np.floating], targets: Floats32, folding: Folding, report: Callable[[int, int], None]
 ) -> LabelHeads:
     """Fit a head for each label: mean binary cross-entropy plus strength / 2 times the square of its weights.
 
@@ -72,7 +72,7 @@ def fit_label_heads(
     Args:
         features: (N, D), training images only.
         targets: (N, C), 1 present, 0 absent, NaN unknown; as `check_label_counts` wants them.
-        seed: of the folds.
+        folding: how the images are divided for cross-validation.
         report: called with the parts done and all there are, several times a second.
 
     Raises:
@@ -82,11 +82,10 @@ def fit_label_heads(
 
     """
     parts = Parts(len(STRENGTHS) + 2, report)
-    count = fold_count(len(features))
     with worker_threads() as workers:
         coordinates = Coordinates.of(features, parts.tick)
-        fold_of = torch.from_numpy(label_folds(targets == 1, count, seed))
-        fits = _Fits(coordinates, torch.from_numpy(targets), fold_of, count, workers)
+        fold_of = torch.from_numpy(folding.of_labels(targets == 1, fold_count(len(features))))
+        fits = _Fits(coordinates, torch.from_numpy(targets), fold_of, int(fold_of.max()) + 1, workers)
         tables = _search(fits, parts)
         known = np.isfinite(targets).sum(axis=0)
         strengths = [choose_strength(table, math.log(2) / images) for table, images in zip(tables, known, strict=True)]

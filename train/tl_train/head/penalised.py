@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tl_train.errors import DataError
 from tl_train.head.coordinates import Coordinates
-from tl_train.head.cross_validation import STRENGTHS, CrossValidation, Labels, StrengthTried, choose_strength, folds
+from tl_train.head.cross_validation import STRENGTHS, CrossValidation, Labels, StrengthTried, choose_strength
+from tl_train.head.folds import Folding
 from tl_train.head.loss import CROSS_ENTROPY, Loss
 from tl_train.head.regressions import Regressions
 from tl_train.head.solver import minimise, worker_threads
@@ -109,7 +110,7 @@ def fit_penalised_head(
     features: npt.NDArray[np.floating],
     labels: Labels,
     given: LinearHead,
-    seed: int,
+    folding: Folding,
     loss: Loss = CROSS_ENTROPY,
     report: Callable[[int, int], None] = silent,
 ) -> PenalisedHead:
@@ -127,7 +128,7 @@ def fit_penalised_head(
         features: (N, D), training images only.
         labels: (N,), 0..C-1.
         given: the head to be drawn to.
-        seed: of the folds.
+        folding: how the images are divided for cross-validation.
         loss: weights and label smoothing.
         report: called with the parts done and all there are, several times a second.
 
@@ -137,13 +138,13 @@ def fit_penalised_head(
     Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 2nd ed., 7.10 (one-standard-error rule).
 
     """
-    count, at_once = _fold_counts(labels, len(given.bias))
+    count, at_once = _fold_counts(labels, len(given.bias), folding)
     searched = at_once if len(labels) < _IMAGES_FOR_ONE_FOLD else 1
     parts = Parts(len(STRENGTHS) + 2, report)
     with worker_threads() as workers:
         coordinates = Coordinates.of(features, parts.tick)
         problem = _regression(coordinates, labels, given, loss, workers)
-        fold_of = torch.tensor(folds(labels, count, seed))
+        fold_of = torch.tensor(folding.of_classes(labels, count))
         validation = CrossValidation(problem, torch.tensor(labels), fold_of, count, searched, at_once)
         table, start = _search(validation, parts)
         strength = choose_strength(table, _resolution(validation))
@@ -182,7 +183,7 @@ def fold_count(images: int) -> int:
     return MAX_FOLDS if images < _MANY_IMAGES else _FOLDS_OF_MANY
 
 
-def _fold_counts(labels: Labels, classes: int) -> tuple[int, int]:
+def _fold_counts(labels: Labels, classes: int, folding: Folding) -> tuple[int, int]:
     """Folds to divide the images into, and folds to fit at a time."""
     of_class = np.bincount(labels, minlength=classes)
     least = int(of_class.min())
@@ -192,7 +193,7 @@ def _fold_counts(labels: Labels, classes: int) -> tuple[int, int]:
             "penalty; add images or use --head-fit sgd"
         )
     all_can_be_searched = fold_count(len(labels)) == MAX_FOLDS and classes * MAX_FOLDS <= MAX_COLUMNS
-    count = min(MAX_FOLDS if all_can_be_searched else _FOLDS_OF_MANY, least)
+    count = min(MAX_FOLDS if all_can_be_searched else _FOLDS_OF_MANY, folding.most(labels))
     return count, max(1, min(count, MAX_COLUMNS // classes))
 
 

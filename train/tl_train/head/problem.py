@@ -1,12 +1,14 @@
-"""What the penalised fit of a run's head solves: the head that it is drawn to, the loss, the seed of the folds."""
+"""What the penalised fit of a run's head solves: the head that it is drawn to, the loss, the folds."""
 
 import dataclasses
 from collections.abc import Callable
 
 from tl_train.config import TrainConfig
 from tl_train.data.dataset import Dataset
+from tl_train.data.samples import groups_of
 from tl_train.head.cross_validation import Labels
 from tl_train.head.features import Features
+from tl_train.head.folds import Folding
 from tl_train.head.label_heads import Floats32, LabelHeads, fit_label_heads
 from tl_train.head.loss import Loss
 from tl_train.head.penalised import LinearHead, PenalisedHead, fit_penalised_head, silent
@@ -22,13 +24,13 @@ class HeadProblem:
     Attributes:
         towards: the head that the fit is drawn to; zero where the class names say nothing.
         loss: weights and label smoothing.
-        seed: of the folds.
+        folding: how the images are divided for cross-validation.
 
     """
 
     towards: LinearHead
     loss: Loss
-    seed: int
+    folding: Folding
 
     def fit(self, features: Features, labels: Labels, report: Callable[[int, int], None] = silent) -> PenalisedHead:
         """The penalised head of these images.
@@ -42,7 +44,7 @@ class HeadProblem:
             DataError: as `fit_penalised_head`.
 
         """
-        return fit_penalised_head(features, labels, self.towards, self.seed, self.loss, report)
+        return fit_penalised_head(features, labels, self.towards, self.folding, self.loss, report)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,11 +52,11 @@ class LabelHeadProblem:
     """Likewise of a head for several labels, each of which is drawn to zero.
 
     Attributes:
-        seed: of the folds.
+        folding: how the images are divided for cross-validation.
 
     """
 
-    seed: int
+    folding: Folding
 
     def fit(self, features: Features, targets: Floats32, report: Callable[[int, int], None] = silent) -> LabelHeads:
         """The heads of these images, one for each label.
@@ -68,7 +70,7 @@ class LabelHeadProblem:
             DataError: as `fit_label_heads`.
 
         """
-        return fit_label_heads(features, targets, self.seed, report)
+        return fit_label_heads(features, targets, self.folding, report)
 
 
 def towards(prior: Prior | None, pretrained: WeightAndBias | None, classes: int, width: int) -> LinearHead:
@@ -92,3 +94,8 @@ def head_loss(config: TrainConfig, dataset: Dataset) -> Loss:
     weights = class_weights(model.class_weights, dataset.train, len(dataset.labels))
     smoothing = model.label_smoothing if model.mode == "head" else 0.0
     return Loss(None if weights is None else weights.numpy(), None, smoothing)
+
+
+def folding_of(config: TrainConfig, dataset: Dataset) -> Folding:
+    """How the training images are divided for cross-validation."""
+    return Folding(config.seed, groups_of(dataset.train))

@@ -17,13 +17,14 @@ from tl_train.config import TrainConfig
 from tl_train.config.choices import size_in_words
 from tl_train.data.batches import seed_of
 from tl_train.data.dataset import Dataset, load_dataset
-from tl_train.data.samples import Sample, labels_of
+from tl_train.data.samples import Sample, groups_of, labels_of
 from tl_train.data.sources.reading import read_source
 from tl_train.data.survey import survey
 from tl_train.errors import ConfigError
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import fit_temperature, temperature_loss
 from tl_train.head.features import BackboneFeatures, Features
+from tl_train.head.folds import Folding
 from tl_train.head.penalised import LinearHead, check_class_counts, fit_penalised_head
 from tl_train.head.problem import head_loss, towards
 from tl_train.models.network import build_network
@@ -200,12 +201,12 @@ def _judge(
     """Compute all features in one pass over the images, and fit a head on each."""
     found = survey(samples, [one.features for one in ready], progress, use_cache=not config.data.no_cache)
     truth = labels_of(found.samples)
-    loss = head_loss(config, dataset)
+    loss, folding = head_loss(config, dataset), Folding(config.seed, groups_of(found.samples))
     rows = []
     for one, values in zip(ready, found.values, strict=True):
         features: Features = values
         with progress.counter(f"Judging {one.candidate.architecture.name}") as report:
-            head = fit_penalised_head(features, truth, one.given, config.seed, loss, report)
+            head = fit_penalised_head(features, truth, one.given, folding, loss, report)
         rows.append(_judged(one, Answers(head.cross_fitted, truth)))
     return rows
 

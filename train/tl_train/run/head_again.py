@@ -6,7 +6,7 @@ import torch
 
 from tl_infer.errors import TlError
 from tl_train.data.dataset import Dataset
-from tl_train.head.problem import HeadProblem, LabelHeadProblem, head_loss, towards
+from tl_train.head.problem import HeadProblem, LabelHeadProblem, folding_of, head_loss, towards
 from tl_train.models.architectures import Architecture
 from tl_train.models.starting_weights import StartingWeights
 from tl_train.progress import Progress
@@ -41,7 +41,7 @@ def head_problem_of(
         if not _is_frozen(trained, starting.tensors, f"{architecture.head}."):
             return None
         if dataset.has_several:
-            return LabelHeadProblem(config.seed)
+            return LabelHeadProblem(folding_of(config, dataset))
         pretrained = starting.head()
         prior = prior_for(config, pretrained, dataset.labels, Progress())
     except TlError as error:
@@ -49,7 +49,7 @@ def head_problem_of(
         return None
     width = trained[f"{architecture.head}.weight"].shape[1]
     given = towards(prior, pretrained, len(dataset.labels), width)
-    return HeadProblem(given, head_loss(config, dataset), config.seed)
+    return HeadProblem(given, head_loss(config, dataset), folding_of(config, dataset))
 
 
 def _is_frozen(tensors: Mapping[str, torch.Tensor], starting: Mapping[str, torch.Tensor], head: str) -> bool:

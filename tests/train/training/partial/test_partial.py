@@ -15,6 +15,7 @@ from support.pictures import draw_shape
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError, DataError
 from tl_train.head.features import part_of
+from tl_train.head.folds import Folding
 from tl_train.head.penalised import LinearHead, fit_penalised_head
 from tl_train.progress import Progress
 from tl_train.run.prepare import prepare
@@ -67,7 +68,7 @@ class Run:
         dataset = self.setup.dataset
         part = part_of(dataset, [dataset.train[index] for index in images])
         zero = LinearHead.zero(len(dataset.labels), part.features.shape[1])
-        found = fit_penalised_head(part.features, part.labels, zero, self.config.seed)
+        found = fit_penalised_head(part.features, part.labels, zero, Folding(self.config.seed))
         return found.weight, found.bias
 
     def train(self, progress=None, **options):
