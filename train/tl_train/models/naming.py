@@ -6,6 +6,7 @@ from collections import Counter
 import onnx
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_NO_LAYER = "_empty_nn_module_stack_from_metadata_hook"  # the scope of a node that a pass of torch adds
 _WRAPPER = "model."  # the attribute of a wrapper (as tl_export's `TappedNetwork`) that holds the network
 
 
@@ -61,4 +62,6 @@ def _layer(node: onnx.NodeProto) -> str:
     noted = {entry.key: entry.value for entry in node.metadata_props}
     scopes = ast.literal_eval(noted.get(_SCOPES, "[]"))  # a list of texts, written by torch a moment ago
     layer: str = scopes[-2] if len(scopes) > 1 else ""
+    if layer == _NO_LAYER:
+        return "network"
     return f"{layer}.".removeprefix(_WRAPPER).removesuffix(".") or "network"
