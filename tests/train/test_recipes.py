@@ -8,6 +8,7 @@ from tl_train import compare
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
 from tl_train.recipes import load_recipe, recipe_names, recipe_summary
+from tl_train.run.comparison import as_text
 
 TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
 TINY = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "1"]
@@ -101,6 +102,15 @@ def test_two_recipes_over_two_seeds_are_compared(shapes, tmp_path):
     }  # fmt: skip
     assert "exercise-frozen" in (tmp_path / "c" / "comparison.html").read_text()
     assert done.stdout.splitlines()[0].startswith("recipe")
+
+
+def test_one_seed_has_no_standard_deviation(shapes, tmp_path):
+    config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=32, mode="head")
+    found = compare({"one": config}, 1, tmp_path / "c")
+    assert as_text(found).splitlines()[1].split()[:3] == ["one", f"{found[0].accuracy:.2%}", "-"]
+    with (tmp_path / "c" / "comparison.csv").open() as file:
+        assert [row["accuracy_stdev"] for row in csv.DictReader(file)] == [""]
+    assert "<td>\N{EN DASH}</td>" in (tmp_path / "c" / "comparison.html").read_text()
 
 
 def test_a_file_is_extended_from_beside_the_one_that_names_it(tmp_path, monkeypatch):

@@ -58,9 +58,9 @@ class RecipeResult:
         return statistics.fmean(self.accuracies)
 
     @property
-    def accuracy_stdev(self) -> float:
-        """Standard deviation of the accuracy over the seeds; 0 with a single one."""
-        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+    def accuracy_stdev(self) -> float | None:
+        """Standard deviation of the accuracy over the seeds; None with a single one, which tells none."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
     def log_loss(self) -> float:
@@ -152,7 +152,7 @@ def _text_row(result: RecipeResult) -> tuple[str, ...]:
     return (
         result.recipe,
         f"{result.accuracy:.2%}",
-        f"{result.accuracy_stdev:.2%}",
+        "-" if result.accuracy_stdev is None else f"{result.accuracy_stdev:.2%}",
         f"{min(result.accuracies):.2%}",
         f"{max(result.accuracies):.2%}",
         f"{result.log_loss:.3f}",
