@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from tl_infer import Classification, Classifier, ImageError, TlError
 
 COLUMNS = {
-    "path": "string", "label": "string", "probability": "double",
+    "path": "string", "label": "string", "labels": "array<string>", "probability": "double",
     "top": "array<struct<label: string, probability: double>>", "abstained": "boolean", "reason": "string",
     "error": "string",
 }  # fmt: skip
@@ -28,9 +28,9 @@ SCHEMA = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
 def row(path: str, result: Classification | ImageError) -> tuple[object, ...]:
     """The values of a file, in the order of the columns."""
     if isinstance(result, ImageError):
-        return path, None, None, [], False, None, result.reason
+        return path, None, [], None, [], False, None, result.reason
     top = [{"label": score.label, "probability": score.probability} for score in result.top]
-    return path, result.label, result.probability, top, result.abstained, result.reason, None
+    return path, result.label, list(result.labels), result.probability, top, result.abstained, result.reason, None
 
 
 def classifying(model: Broadcast, top_k: int) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:

@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages that are not in docs/ as Markdown are pages of the site, too; options stay on one line."""
+"""Hooks of mkdocs: pages that are not Markdown in docs/ are pages of the site, too; names with hyphens stay whole."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 PAGES = ("CHANGELOG", "CONTRIBUTING", "SECURITY")
 NOTEBOOK = "first-half-hour"
-OPTION = re.compile(r"(?<![\w-])--?[a-z0-9]+(-[a-z0-9]+)*")
+OPTION = re.compile(r"(?<![\w-])(--?[a-z0-9]+(-[a-z0-9]+)*|tl-(train|export|infer))(?![\w-])")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -40,5 +40,5 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Mark options in running text, which browsers would cut at their hyphens."""
+    """Mark options and programs in running text, which browsers would cut at their hyphens."""
     return re.sub(r"<code>[^<]*</code>", lambda code: OPTION.sub(r'<span class="option">\g<0></span>', code[0]), html)

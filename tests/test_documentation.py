@@ -1,5 +1,6 @@
 """What README and docs/ show must work as written."""
 
+import json
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from tl_train.cli import command as tl_train
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOK = ROOT / "docs" / "first-half-hour.ipynb"
 PROGRAMS = {"tl-train": tl_train, "tl-export": tl_export, "tl-infer": tl_infer}
 
 
@@ -31,6 +33,22 @@ def test_the_python_code_runs(tiny_model, shapes, tmp_path, monkeypatch, capsys)
 def test_no_placeholder_is_left():
     for page in PAGES:
         assert not re.findall(r"@\w+@|TODO|XXX", page.read_text(encoding="utf-8")), page
+
+
+def code_lines(page: Path) -> list[str]:
+    """The lines of its blocks of code; of a notebook those of its cells."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        return "".join(line.rstrip("\n") + "\n" for cell in cells for line in cell["source"]).splitlines()
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return "".join(fenced).splitlines() + re.findall(r"^    .*$", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [*PAGES[1:], ROOT / "CONTRIBUTING.md", NOTEBOOK], ids=lambda page: page.stem)
+def test_code_is_not_scrolled_sideways_on_the_site(page):
+    # 80 characters are what a block has room for in a window of 1280 px; the README is not on the site.
+    assert not [line for line in code_lines(page) if len(line) > 80]
 
 
 def commands(page: Path) -> list[str]:

@@ -20,8 +20,8 @@ PROGRAMS = {"tl-train": "tl_train", "tl-export": "tl_export", "tl-infer": "tl_in
 ESCAPE = "\x1b"
 
 
-def at_a_terminal(*command: object, **variables: str) -> str:
-    """What a program shows at a terminal of 80 columns, its standard error included."""
+def at_a_terminal(*command: object, status: int = 0, **variables: str) -> str:
+    """What a program that ends with that status shows at a terminal of 80 columns, its standard error included."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
@@ -37,7 +37,7 @@ def at_a_terminal(*command: object, **variables: str) -> str:
             raise
     finally:
         os.close(ours)
-    assert process.wait(60) in (0, 3), shown
+    assert process.wait(60) == status, shown
     return shown.decode()
 
 
@@ -61,15 +61,24 @@ def test_help_fits_into_80_columns(command):
 
 def test_answers_are_coloured_only_where_that_is_wanted(answers):
     command = [sys.executable, "-m", "tl_infer", *answers]
-    assert ESCAPE in at_a_terminal(*command)
+    assert ESCAPE in at_a_terminal(*command, status=3)
     for variables in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        plain = at_a_terminal(*command, **variables)
+        plain = at_a_terminal(*command, status=3, **variables)
         assert ESCAPE not in plain
         for word in ("red ", "(unsure) ", "(error) ", "not an image", "3 of 3 files, 1 error"):
             assert word in plain, "the words say what the colours say"
         rows = [line for line in plain.splitlines() if "%" in line]
         assert len(rows) >= 2
         assert not [row for row in rows if display_width(row) > 80]
+
+
+@pytest.mark.parametrize("arguments", [["tl_train", "no-such-folder", "--dry-run"], ["tl_export", "no-such-run"]])
+def test_seconds_of_imports_are_told_and_forgotten(arguments):
+    shown = at_a_terminal(sys.executable, "-m", *arguments, status=1)
+    before, loading, after = shown.partition("Loading ...\r")
+    assert (before, loading) == ("", "Loading ...\r")
+    assert after.startswith(" " * len("Loading ...") + "\r")
+    assert "Error: " in after
 
 
 @pytest.mark.parametrize(("name", "module"), PROGRAMS.items())

@@ -26,7 +26,7 @@ from tl_train.models.architectures import Architecture
 
 _TEMPLATE = "model_card.md.j2"
 _MAX_CLASSES = 100
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 _TASK = "image-classification"
 _TAGS = ("onnx", "tl-toolkit")

@@ -1,14 +1,14 @@
 """The program `tl-export`."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from tl_export.options import ExportOptions, Gate, GoldenSource, Precision
-from tl_infer.cli.console import require_extra, run_program, work_begins
+from tl_infer.cli.console import loading, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
 from tl_infer.limits import parse_formats
 from tl_infer.text.safetext import printable
@@ -44,7 +44,7 @@ class _CommandLine:
     page: Path | None
     images: tuple[Path, ...]
     verify_count: int | None
-    outputs: str
+    outputs: str | None
     fp16_weights: bool
     int8: bool
     max_drop: float | None
@@ -81,14 +81,18 @@ class _CommandLine:
             raise click.UsageError(
                 "--check writes nothing: give no DIR, --out, --page or --overwrite; the run with --run DIR."
             )
-        if self.check_run is None and self.images:
-            raise click.UsageError("--images with --check needs --run DIR: without the run nothing can be compared.")
+        if self.check_run is None and (self.images or self.verify_count is not None):
+            raise click.UsageError(
+                "--images and --verify-count with --check need --run DIR: without the run nothing can be compared."
+            )
         if self.check_run is None and self.add_class is not None:
             raise click.UsageError("--add-class with --check needs --run DIR, the run that the class was added to.")
         if self.formats:
             raise click.UsageError("--check reads the formats that the run was trained on: give no --formats.")
-        if self.fp16_weights or self._asks_for_int8 or self.golden != _DEFAULTS.golden:
-            raise click.UsageError("--check takes the file as it is: give no --fp16-weights, --int8 or --golden.")
+        if self.fp16_weights or self._asks_for_int8 or self.golden != _DEFAULTS.golden or self.outputs is not None:
+            raise click.UsageError(
+                "--check takes the file as it is: give no --outputs, --fp16-weights, --int8 or --golden."
+            )
 
     @property
     def _asks_for_int8(self) -> bool:
@@ -101,9 +105,10 @@ class _CommandLine:
             click.BadParameter: a value is out of range.
 
         """
+        outputs = None if self.outputs is None else tuple(filter(None, map(str.strip, self.outputs.split(","))))
         try:
             return ExportOptions(
-                outputs=tuple(name.strip() for name in self.outputs.split(",") if name.strip()),
+                outputs=_DEFAULTS.outputs if outputs is None else outputs,
                 precision=Precision.INT8 if self.int8 else Precision.FP16 if self.fp16_weights else Precision.FP32,
                 max_drop=_DEFAULTS.max_drop if self.max_drop is None else self.max_drop / 100,
                 gate=self.gate or _DEFAULTS.gate,
@@ -149,7 +154,6 @@ class _CommandLine:
 )
 @click.option(
     "--outputs",
-    default=",".join(_DEFAULTS.outputs),
     metavar="NAMES",
     help="The outputs of the file, comma-separated; probabilities always, heatmap where the network has one, "
     f"familiarity where the run had images enough for it.  [default: {', '.join(_DEFAULTS.outputs)}]",
@@ -224,34 +228,43 @@ def command(**given: Any) -> None:
     from tl_train.training.waiting import wait_without_spinning  # no part of it is needed for --help
 
     wait_without_spinning()
-    if line.check is not None:
-        _show(_check(line, line.check))
-        return
-    lines = _export(line, options)
-    with summary():
-        _show(lines)
+    if line.check is None:
+        _export(line, options)
+    else:
+        _check(line, line.check)
 
 
-def _show(lines: Iterable[str]) -> None:
-    for text in lines:
+def _show(sentences: Iterable[str], paths: Iterable[str]) -> None:
+    """Print both; the lines with paths as they are, for a terminal must not break what is to be copied."""
+    from rich.console import Console
+
+    from tl_train.progress import print_line
+
+    console = Console(highlight=False)
+    for text in sentences:
+        print_line(console, text)
+    for text in paths:
         click.echo(printable(text))
 
 
-def _export(line: _CommandLine, options: ExportOptions) -> Iterator[str]:
-    from tl_export.pipeline import export
-    from tl_export.summary import export_lines
-    from tl_train.progress import TerminalProgress
+def _export(line: _CommandLine, options: ExportOptions) -> None:
+    with loading():
+        from tl_export.pipeline import export
+        from tl_export.summary import export_lines, written_lines
+        from tl_train.progress import TerminalProgress
 
     assert line.run is not None
     work_begins()
     result = export(line.run, line.out, options, page=line.page, overwrite=line.overwrite, progress=TerminalProgress())
-    return export_lines(result)
+    with summary():
+        _show(export_lines(result), written_lines(result))
 
 
-def _check(line: _CommandLine, model: Path) -> Iterator[str]:
-    from tl_export.recheck import check
-    from tl_export.summary import check_lines
-    from tl_train.progress import TerminalProgress
+def _check(line: _CommandLine, model: Path) -> None:
+    with loading():
+        from tl_export.recheck import check
+        from tl_export.summary import check_lines
+        from tl_train.progress import TerminalProgress
 
     work_begins()
     result = check(
@@ -262,7 +275,7 @@ def _check(line: _CommandLine, model: Path) -> Iterator[str]:
         add_class=line.add_class,
         progress=TerminalProgress(),
     )
-    return check_lines(str(model), result)
+    _show(check_lines(result), [f"Check passed: {model}"])
 
 
 def main() -> None:

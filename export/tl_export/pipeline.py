@@ -24,9 +24,13 @@ from tl_export.proof.trained import Trained
 from tl_export.results import ExportResult
 from tl_export.smaller.form import Formed, give_form
 from tl_export.smaller.gates import Allowance
+from tl_infer.errors import first_line
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
+from tl_infer.model.selftest import run_self_test
+from tl_infer.model.session import Session
 from tl_infer.system.files import replacing
 from tl_infer.system.temporaries import remove_stale
+from tl_infer.text.safetext import printable
 from tl_train.errors import TracingError
 from tl_train.models.network import memory_layout
 from tl_train.models.trace import trace
@@ -76,6 +80,7 @@ def export(
     golden = _golden_samples(formed, dataclasses.replace(trained, pictures=plain.pictures), options, progress)
     spec = _completed(formed, _spec(trained, options), trained, golden)
     data = formed.file.SerializeToString()
+    run_self_test(Session.from_bytes(data, str(out)), str(out))  # of the very bytes that are written, metadata and all
     result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, added, page)
     more = {**formed.document(), **({"added_class": added.document()} if added else {})}
     sha256 = hashlib.sha256(data).hexdigest()
@@ -84,7 +89,7 @@ def export(
     card = model_card(result, spec, trained, metrics) + digest_lines(digests)
     files = {out: data, parity_path(out): parity, card_path(out): _utf8(card)}
     if page is not None and runtime is not None:
-        files[page] = classifier_page(data, page.stem, runtime)
+        files[page] = classifier_page(data, printable(page.stem), runtime)
     _write(files)
     return result
 
@@ -164,11 +169,21 @@ def _check_names(out: Path, page: Path | None, overwrite: bool) -> None:
         raise ExportError(f"{page}: found suffix '{page.suffix}', expected .html: a page for a browser")
     if out.suffix in (".md", ".json"):
         raise ExportError(f"{out}: the model card and the proof are written under such names; name the file *.onnx")
+    if page is not None and os.path.realpath(page) == os.path.realpath(out):
+        raise ExportError(f"{page}: the model has this name, too; name one of them otherwise")
     for path in (out, parity_path(out), card_path(out), *pages):
-        if path.is_dir():
-            raise ExportError(f"{path}: is a folder; expected the name of a file to write")
-        if path.exists() and not overwrite:
-            raise ExportError(f"{path}: exists already; choose another name, or replace it with --overwrite")
+        _check_name(path, overwrite)
+
+
+def _check_name(path: Path, overwrite: bool) -> None:
+    try:
+        exists, is_folder = path.exists(), path.is_dir()
+    except OSError as error:  # a name too long, or a folder that is closed to us
+        raise ExportError(f"{path}: cannot be written: {first_line(error)}; choose another name") from error
+    if is_folder:
+        raise ExportError(f"{path}: is a folder; expected the name of a file to write")
+    if exists and not overwrite:
+        raise ExportError(f"{path}: exists already; choose another name, or replace it with --overwrite")
 
 
 def _utf8(text: str) -> bytes:

@@ -1,4 +1,7 @@
-"""What the program prints of a result, line by line; plain text."""
+"""What the program prints of a result, line by line; plain text.
+
+Lines with a path that is to be copied are apart from the others, which a terminal may break between words.
+"""
 
 from collections.abc import Iterator
 
@@ -10,7 +13,7 @@ from tl_train.tables import aligned
 
 
 def export_lines(result: ExportResult) -> Iterator[str]:
-    """What was proven and written."""
+    """What was proven, and what the file holds."""
     yield from proof_lines(result.proof)
     if result.int8 is not None:
         yield from int8_lines(result.int8)
@@ -19,13 +22,18 @@ def export_lines(result: ExportResult) -> Iterator[str]:
     golden = result.golden
     faults = ", ".join(f"{fault} would shift probabilities by {gap:.2g}" for fault, gap in golden.faults.items())
     yield f"Golden samples: {len(golden.samples.samples)}, tolerance {golden.samples.tolerance:g}; {faults}"
-    about = f"{result.size_bytes / 1e6:.1f} MB, {result.proof.precision.value}; {', '.join(result.outputs)}"
-    yield f"Model: {result.path} ({about})"
+    form = f"{result.size_bytes / 1e6:.1f} MB, {result.proof.precision.value}"
+    yield f"Structure: one file, {form}, outputs {', '.join(result.outputs)}"
+
+
+def written_lines(result: ExportResult) -> Iterator[str]:
+    """Where the files are that were written."""
+    yield f"Model: {result.path}"
     if result.page is not None:
-        yield f"Page: {result.page}; open it in a browser"
+        yield f"Page: {result.page}"
 
 
-def check_lines(model: str, result: CheckResult) -> Iterator[str]:
+def check_lines(result: CheckResult) -> Iterator[str]:
     """What a finished file was found to be."""
     outputs = ", ".join(result.outputs)
     yield f"Structure: one file, {result.precision.value}, opset {result.opset}, outputs {outputs}"
@@ -38,7 +46,6 @@ def check_lines(model: str, result: CheckResult) -> Iterator[str]:
         yield f"Beside it, of the same export: {', '.join(result.companions)}"
     if result.proof is not None:
         yield from proof_lines(result.proof)
-    yield f"Check passed: {model}"
 
 
 def proof_lines(proof: Proof) -> Iterator[str]:

@@ -183,7 +183,8 @@ class Classifier:
 
         Args:
             images: as for `classify`; a generator is read only as far ahead as the threads need. An `ImageError`, of an
-                image that could not be fetched, is its own result.
+                image that could not be fetched, is its own result. An array is copied, so a buffer can be used again; a
+                PIL image is not, so yield `frame.copy()` of one that is changed or sought through.
             top_k: as for `classify`.
             threshold: as for `classify`.
             min_familiarity: as for `classify`.
@@ -194,14 +195,16 @@ class Classifier:
             ModelFileError: the model lacks an output asked for (at once, before the first result).
             ClosedError: after `close`.
             ValueError: `top_k`, `threshold` or `min_familiarity` is out of range (at once).
+            TypeError: `images` is a single one (at once), or one of them is of no type that `classify` takes.
             RuntimeError: the iterator was taken into a forked process.
 
         """
+        _check_several(images)
         request = self._request(top_k, threshold, min_familiarity, self._extras(embedding, heatmap))
         answer = functools.partial(self._answer_or_error, self._engine.for_many(), request)
         # While another process decodes, a thread only waits.
         waiting = 2 if self._load.is_isolated else 1
-        return ordered_map(answer, images, waiting * self._engine.threads)
+        return ordered_map(answer, images, waiting * self._engine.threads, _kept)
 
     def classify_batch(
         self,
@@ -222,9 +225,12 @@ class Classifier:
         Raises:
             ImageError: another type or shape, or over a limit.
             ModelFileError, ClosedError, ValueError: as for `classify`.
+            TypeError: no array.
 
         """
         request = self._request(top_k, threshold, min_familiarity, ())
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"expected an array uint8 (N, H, W, 3), found {type(array).__name__}")
         where = f"array {array.dtype} {array.shape}"
         if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3:
             raise ImageError(where, "expected uint8 (N, H, W, 3)")
@@ -372,6 +378,18 @@ class Classifier:
         index = int(probabilities[0].argmax()) if label is None else self.labels.index(label)
         heatmap: Vector = maps[0, index]
         return heatmap
+
+
+def _check_several(images: object) -> None:
+    """Refuse one image, of which the letters of a path or the rows of an array would be classified."""
+    is_one = isinstance(images, str | bytes)
+    if is_one or (isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] in (3, 4)):
+        raise TypeError(f"expected several images, found one, of type {type(images).__name__}: give it in a list")
+
+
+def _kept(image: ImageSource | ImageError) -> ImageSource | ImageError:
+    """The image as it is now: a program may put its next one into the same array, long before this one's turn."""
+    return image.copy() if isinstance(image, np.ndarray) else image
 
 
 def _processors(threads: int | None) -> int:

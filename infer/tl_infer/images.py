@@ -28,7 +28,7 @@ from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, Limits
 from tl_infer.quiet import quiet, silence_libtiff
 from tl_infer.rgb import UPRIGHT, to_upright_rgb
 from tl_infer.sixteen_bit import DepthTally, colour_levels, is_grey, is_sixteen_bit
-from tl_infer.system.files import open_regular
+from tl_infer.system.files import read_bytes
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
@@ -94,8 +94,7 @@ def read_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
     """
     try:
-        with open_regular(path, limits.max_file_bytes) as file:
-            return file.read(limits.max_file_bytes)
+        return read_bytes(path, limits.max_file_bytes)
     except (OSError, ValueError) as error:
         raise ImageError(path, f"cannot be read: {first_line(error)}") from error
 

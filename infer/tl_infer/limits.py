@@ -66,7 +66,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("max_file_bytes", "max_pixels", "max_side_px", "max_scans", "max_bytes"):
-            if getattr(self, name) < 1:
+            if not getattr(self, name) >= 1:  # NaN fails this too
                 raise ValueError(f"{name}: found {getattr(self, name)}, expected 1 or more")
         if self.bit_depth is not None and not MIN_DEPTH <= self.bit_depth <= FULL_DEPTH:
             raise ValueError(f"bit_depth: found {self.bit_depth}, expected {MIN_DEPTH} to {FULL_DEPTH}")

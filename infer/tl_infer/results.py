@@ -81,9 +81,10 @@ def row_of(result: Result) -> dict[str, object]:
     """A result as plain values, with the names that `tl-infer` gives them in JSONL; of a failed image only `error`."""
     if isinstance(result, ImageError):
         nothing = dict.fromkeys(("label", "probability", "reason", "familiarity"))
-        return nothing | {"top": [], "abstained": False, "error": result.reason}
+        return nothing | {"labels": [], "top": [], "abstained": False, "error": result.reason}
     return {
         "label": result.label,
+        "labels": list(result.labels),
         "probability": result.probability,
         "top": [{"label": score.label, "probability": score.probability} for score in result.top],
         "abstained": result.abstained,

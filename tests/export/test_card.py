@@ -77,8 +77,14 @@ def test_a_card_of_a_run_without_held_out_images_and_with_odd_names(loaded):
     card = loaded({"held_out": {}}, labels=("<b>", "a|b", "line\nbreak"))
     assert "Not measured: the run held out no images." in card.text
     assert r"\<b\>, a\|b, line\\nbreak" in card.text
-    assert escape("`*_[]#") == r"\`\*\_\[\]\#"
+    assert escape("`*_[]#&$") == r"\`\*\_\[\]\#\&\$"
     assert card.data.eval_results is None
+
+
+def test_parameters_whose_training_was_not_kept_are_not_counted_as_trained(loaded, tiny_run):
+    run = json.loads((tiny_run / "metrics.json").read_text())["run"]
+    assert f", of which {run['trained_parameters']} were trained |" in str(loaded())
+    assert ", of which those of the head were trained |" in str(loaded({"run": {**run, "kept_epoch": 0}}))
 
 
 def test_other_tools_read_the_front_matter(tiny_model, tiny_run):

@@ -77,6 +77,13 @@ def test_a_run_of_another_version_and_labels_that_do_not_fit(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_configuration_of_another_version(run, tmp_path):
+    config = run / "config.toml"
+    config.write_text(f"earlier = 1\n{config.read_text()}")
+    with pytest.raises(ExportError, match=r"config.toml: earlier: unknown field; .*another version of tl-train: train"):
+        export(run, tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "model.parity.json", "model.md"])
 def test_nothing_is_replaced_unless_asked(tiny_run, tmp_path, name):
     (tmp_path / name).write_text("mine")
@@ -92,6 +99,18 @@ def test_names_that_the_companions_would_take(tiny_run, tmp_path):
     for name in ("model.md", "model.json"):
         with pytest.raises(ExportError, match=r"name the file \*.onnx"):
             export(tiny_run, tmp_path / name)
+
+
+def test_a_page_in_the_place_of_the_model_and_names_that_no_file_can_have(tiny_run, tmp_path):
+    (tmp_path / "link.html").symlink_to("both.html")
+    for page in ("both.html", "link.html"):
+        with pytest.raises(ExportError, match=rf"{page}: the model has this name, too"):
+            export(tiny_run, tmp_path / "both.html", page=tmp_path / page, overwrite=True)
+    with pytest.raises(
+        ExportError, match=r"a{250}\.parity\.json: cannot be written: .*too long.*; choose another name"
+    ):
+        export(tiny_run, tmp_path / f"{'a' * 250}.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["link.html"]
 
 
 @pytest.mark.parametrize("limit", [1000, 100_000])

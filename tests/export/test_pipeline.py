@@ -93,7 +93,7 @@ def test_export_from_the_shell(tiny_run, tmp_path):
     done = run(tiny_run, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "Verified on 6 images: the same top-1 on all" in done.stdout
-    assert f"Model: {out}" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"Model: {out}"
     assert done.stderr.splitlines()[0] == "Tracing timm:test_efficientnet"
     for stage in ("decode", "tensor", "embedding", "logits", "heatmap", "probabilities", "label", "batch"):
         assert f"\n{stage} " in "\n" + done.stdout

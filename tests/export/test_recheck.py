@@ -5,15 +5,17 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from tests.support.earlier_form import with_earlier_resize
 
 from tl_export import VerificationError, check
 from tl_export.companions import check_companions
 from tl_export.graph.assemble import set_spec
 from tl_export.proof.faults import without_antialias
+from tl_export.proof.precision import precision_of
 from tl_infer import Classifier
 from tl_infer.errors import ModelFileError, TlError
 from tl_train.errors import RunError
@@ -161,6 +163,48 @@ def test_labels_that_are_not_the_runs(tiny_model, tiny_run, tmp_path):
         check(changed(tiny_model, tmp_path / "renamed.onnx", rename), tiny_run)
 
 
+def said(change):
+    def edit(file):
+        (entry,) = [entry for entry in file.metadata_props if entry.key == "tl.spec"]
+        document = json.loads(entry.value)
+        change(document)
+        entry.value = json.dumps(document)
+
+    return edit
+
+
+def other_depth(file):
+    helper.set_model_props(file, {**{entry.key: entry.value for entry in file.metadata_props}, "tl.bit_depth": "12"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (said(lambda spec: spec.update(abstain_below=0.999)), r"abstain_below: found 0.999, expected None"),
+        (said(lambda spec: spec.update(temperature=7.0)), r"temperature: found 7.0, expected 1"),
+        (said(lambda spec: spec["preprocess"].update(fit="pad")), r"preprocess.fit: found 'pad', expected 'squash'"),
+        (said(lambda spec: spec["metrics"].update(test_accuracy=1.0)), r"metrics: found \{'test_accuracy': 1.0\}"),
+        (said(lambda spec: spec.update(data_fingerprint="0" * 64)), r"data_fingerprint: found '0+\.\.\.0+', expected"),
+        (other_depth, r"bit_depth: found 12, expected None"),
+    ],
+    ids=["threshold", "temperature", "fit", "accuracy", "fingerprint", "bit depth"],
+)
+def test_metadata_that_are_not_the_runs_are_found_where_no_answer_shows_them(
+    tiny_model, tiny_run, tmp_path, change, message
+):
+    path = changed(tiny_model, tmp_path / "changed.onnx", change)
+    with pytest.raises(VerificationError, match=message):
+        check(path, tiny_run, verify_count=1)
+
+
+def test_nodes_that_no_output_depends_on_do_not_make_a_file_int8_or_fp16(tiny_model):
+    file = onnx.load(tiny_model)
+    for name, value in (("step", np.float32(1)), ("zero", np.uint8(0)), ("half", np.float16(1))):
+        file.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    file.graph.node.append(helper.make_node("QuantizeLinear", ["logits", "step", "zero"], ["unused"]))
+    assert precision_of(file) == "fp32"
+
+
 def test_from_the_shell(tiny_model, tiny_run, tmp_path):
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [*TL_EXPORT, *map(str, arguments)]
@@ -186,7 +230,9 @@ def test_from_the_shell(tiny_model, tiny_run, tmp_path):
         (["run", "--run", "run"], "--run goes with --check"),
         (["run", "--check", "model.onnx"], "--check writes nothing"),
         (["--check", "model.onnx", "--out", "b.onnx"], "--check writes nothing"),
-        (["--check", "model.onnx", "--images", "a"], "--images with --check needs --run DIR"),
+        (["--check", "model.onnx", "--images", "a"], "--images and --verify-count with --check need --run DIR"),
+        (["--check", "model.onnx", "--verify-count", "3"], "--images and --verify-count with --check need --run DIR"),
+        (["--check", "model.onnx", "--outputs", "logits"], "--check takes the file as it is: give no --outputs"),
         (["run", "--outputs", "logits,heat"], "found 'heat', expected some of probabilities, logits"),
         (["run", "--verify-count", "0"], "--verify-count"),
     ],

@@ -86,7 +86,7 @@ def test_other_decisions_in_the_file_are_found(exported, several_run, change):
     model, spec = onnx.load(exported.path), RunFolder(several_run).spec()
     values = (0.01, *getattr(spec, change)[1:])
     set_spec(model, dataclasses.replace(spec, **{change: values}))
-    with pytest.raises(VerificationError, match=rf"first at stage 'label'.*({change} is \(0.01|allowed 0.0001)"):
+    with pytest.raises(VerificationError, match=rf"{change}: found \(0.01|first at stage 'label'.*allowed 0.0001"):
         proven(several_run, model)
 
 

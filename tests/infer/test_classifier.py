@@ -168,3 +168,27 @@ def test_all_that_is_promised_is_there():
     assert set(tl_infer.__all__) <= set(dir(tl_infer))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = tl_infer.nothing
+
+
+def test_an_array_that_is_used_again_gives_each_of_its_images(classifier):
+    colors = ["red", "#00ff00", "blue"] * 8
+    buffer = plain("black", (300, 300)).copy()
+
+    def frames():
+        for color in colors:
+            buffer[:] = plain(color, (1, 1))
+            yield buffer
+
+    labels = [result.label for result in classifier.classify_many(frames())]
+    assert labels == ["red", "green", "blue"] * 8
+
+
+def test_a_batch_is_an_array(classifier):
+    with pytest.raises(TypeError, match="found list"):
+        classifier.classify_batch([plain("red")])
+
+
+@pytest.mark.parametrize("image", ["photo.jpg", b"\xff\xd8", plain("red")], ids=["path", "bytes", "array"])
+def test_one_image_is_not_taken_for_many(classifier, image):
+    with pytest.raises(TypeError, match="expected several images, found one"):
+        classifier.classify_many(image)

@@ -29,9 +29,10 @@ PROGRESSIVE = encoded(Image.fromarray(NOISE), "JPEG", progressive=True)
 
 
 @pytest.mark.parametrize("field", ["max_file_bytes", "max_pixels", "max_side_px", "max_scans"])
-def test_a_limit_below_one_is_refused(field):
-    with pytest.raises(ValueError, match=f"{field}: found 0, expected 1 or more"):
-        Limits(**{field: 0})
+@pytest.mark.parametrize("value", [0, float("nan")])
+def test_a_limit_below_one_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field}: found {value}, expected 1 or more"):
+        Limits(**{field: value})
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -220,3 +220,8 @@ def test_a_high_transparent_picture_is_composited_as_a_whole_one_is():
     white = Image.new("RGBA", (5, 777), "white")
     expected = np.asarray(Image.alpha_composite(white, Image.fromarray(values)).convert("RGB"))
     np.testing.assert_array_equal(load_image(values), expected)
+
+
+def test_a_limit_of_the_file_size_needs_no_memory(tmp_path):
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png", Limits(max_file_bytes=2**62)).shape == (2, 3, 3)

@@ -56,6 +56,8 @@ def test_what_is_saved_is_loaded(tmp_path):
         ({"fit": "crop", "resize_px": 31}, "resize_px: found 31, expected 32 to 4096"),
         ({"fit": "crop", "size": 64, "resize_px": 63}, "resize_px: found 63, expected 64 to 4096"),
         ({"fit": "crop", "size": "64x96", "resize_px": 95}, "resize_px: found 95, expected 96 to 4096"),
+        ({"max_pixels": 2**63}, "max_pixels: found 9223372036854775808, expected a number of at most 64 bits"),
+        ({"images_root": "\udcff"}, r"images_root: found '.udcff', expected a name in UTF-8; rename the file or"),
         ({"augment": "lots"}, "augment: found 'lots', expected none or light or standard"),
     ],
 )

@@ -93,3 +93,12 @@ def test_the_cache_follows_the_platform_unless_told(monkeypatch, tmp_path):
     monkeypatch.delenv("TL_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "tl-toolkit"
+
+
+def test_what_lies_in_the_cache_and_cannot_be_read_is_fetched_again(server, tmp_path):
+    remote = RemoteFile(f"{server}/a.mat", SHA256)
+    cached = fetch(remote, Progress(), "do without")
+    cached.unlink()
+    cached.mkdir()
+    with pytest.raises(DownloadError, match=r"a\.mat \(another file lies there now; SHA-256 .*, or do without"):
+        fetch(remote, Progress(), "do without")

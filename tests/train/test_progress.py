@@ -51,6 +51,16 @@ def test_a_terminal_shows_the_bytes_of_a_download_also_after_a_retry(stderr_is):
     assert "2.0/2.0 MB" in terminal.getvalue()
 
 
+def test_a_terminal_breaks_lines_between_words_and_shows_names_as_they_are(stderr_is):
+    terminal = stderr_is(Terminal())
+    path = f"/photos/:cat:/[red]/{'long-name-' * 12}.png"
+    TerminalProgress().note(f"{'A word or two. ' * 8}{path}: not an image")
+    assert path in terminal.getvalue().splitlines()[2]
+    log = stderr_is(io.StringIO())
+    TerminalProgress().note(f"{path}: not an image")
+    assert log.getvalue() == f"{path}: not an image\n"
+
+
 def test_a_log_gets_lines_now_and_then_and_no_bars(stderr_is, monkeypatch):
     log = stderr_is(io.StringIO())
     progress = TerminalProgress()

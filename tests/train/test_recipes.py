@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from tl_train import compare
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
 from tl_train.recipes import load_recipe, recipe_names, recipe_summary
@@ -100,3 +101,29 @@ def test_two_recipes_over_two_seeds_are_compared(shapes, tmp_path):
     }  # fmt: skip
     assert "exercise-frozen" in (tmp_path / "c" / "comparison.html").read_text()
     assert done.stdout.splitlines()[0].startswith("recipe")
+
+
+def test_a_file_is_extended_from_beside_the_one_that_names_it(tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "mine.toml").write_text('extends = "base.toml"')
+    (tmp_path / "recipes" / "base.toml").write_text("lr = 0.5")
+    (tmp_path / "base.toml").write_text("lr = 0.1")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("recipes/mine.toml") == {"lr": 0.5}
+
+
+def test_recipes_that_would_write_to_one_folder_are_refused_before_any_is_run(shapes, tmp_path):
+    config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=32, mode="head")
+    recipes = {"a/one.toml": config, "b/one.toml": config}
+    with pytest.raises(ConfigError, match=r"recipes a/one.toml and b/one.toml: both would be written to one-seed0"):
+        compare(recipes, 1, tmp_path / "c", overwrite=True)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_comparison_without_held_out_images_ends_after_its_first_run(shapes, tmp_path):
+    config = TrainConfig.of(
+        str(shapes), arch="timm:test_efficientnet", weights="none", size=32, mode="head", test_split=0.0, val_split=0.0
+    )
+    with pytest.raises(ConfigError, match="recipe one: no images are held back, so there is nothing to compare"):
+        compare({"one": config}, 3, tmp_path / "c")
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["one-seed0"]

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from support.loading import BY_STEPS
+from support.loading import BY_STEPS, Notes
 from support.pictures import draw_shape
 from tl_infer import ModelSpec
 from tl_train import train
@@ -243,3 +243,20 @@ def test_enough_validation_pictures_calibrate_what_is_stored_and_reported(shapes
     page = (out / "report.html").read_text()
     assert f"Temperature {spec.temperature:.3f}, fitted on 21 validation images" in page
     assert "tl-train &#39;my shapes&#39; --out x" in page
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ({"redraw_val": True}, "The validation images were drawn anew in every epoch and trained on in the others."),
+        ({"patience": 5}, "The validation images were not trained on, but chose the epoch whose weights are kept."),
+        ({}, "The validation images were not trained on, but they were monitored during training."),
+    ],
+)
+def test_an_accuracy_on_images_that_were_used_says_so(shapes, tmp_path, steps, said):
+    notes = Notes()
+    train(TrainConfig.of(str(shapes), test_split=0.0, **steps, **TINY), tmp_path / "run", progress=notes)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert said in page
+    assert ("Expect a lower one" in page) == bool(steps)
+    assert any("so the accuracy will be too high; set --test-split" in line for line in notes.lines) == bool(steps)

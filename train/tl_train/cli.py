@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import logging
 import shlex
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl_infer.cli.console import require_extra, run_program, work_begins
+from tl_infer.cli.console import loading, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
 from tl_infer.text.safetext import printable
 from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
@@ -179,7 +180,12 @@ def command(recipes: tuple[str, ...], **values: Any) -> None:
     job.check()
     require_extra("train", ("torch", "torchvision", "timm", "lightning_fabric", "onnx", "sklearn", "rich"))
     given = {name: value for name, value in values.items() if value is not None}
+    twice = [name for name, count in collections.Counter(recipes).items() if count > 1]
+    if twice:
+        raise click.UsageError(f"--recipe {twice[0]} is given more than once; --seeds repeats a recipe.")
     configs = _configs(recipes, given)
+    if job.dry_run and len(configs) > 1:
+        raise click.UsageError("--dry-run looks at one configuration; give one --recipe.")
     if job.resume and (len(configs) > 1 or job.seeds is not None):
         raise click.UsageError("--resume continues one run, not a comparison.")
     _carry_out(job, configs, given)
@@ -209,7 +215,8 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written does no harm
     wait_without_spinning()
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
-    import tl_train.run.comparison  # noqa: F401 - and with it all that a run needs, before signals may raise
+    with loading():
+        import tl_train.run.comparison  # noqa: F401 - and with it all that a run needs, before signals may raise
     from tl_train import dry_run
     from tl_train.progress import Progress, TerminalProgress
     from tl_train.training.memory import keep_freed_memory

@@ -54,7 +54,7 @@ def fetch(remote: RemoteFile, progress: Progress, offline_alternative: str) -> P
     """
     folder = cache_folder()
     cached = folder / remote.name
-    if cached.is_file() and pooch.file_hash(str(cached), alg="sha256") == remote.sha256:
+    if _is_whole(cached, remote.sha256):
         return cached
     found = "another file lies there now" if cached.exists() else "not there yet"
     pooch.get_logger().setLevel(logging.ERROR)  # what it would say is in our own lines
@@ -74,6 +74,13 @@ def fetch(remote: RemoteFile, progress: Progress, offline_alternative: str) -> P
             f"{remote.url}: download failed: {_reason(error)}. "
             f"Put the file by hand at {cached} ({found}; SHA-256 {remote.sha256}), or {offline_alternative}"
         ) from error
+
+
+def _is_whole(cached: Path, sha256: str) -> bool:
+    try:
+        return cached.is_file() and bool(pooch.file_hash(str(cached), alg="sha256") == sha256)
+    except OSError:  # it cannot be read; fetching it again says so
+        return False
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """What a long run tells the person who waits: silent in a library call, lines and bars on a terminal."""
 
 import contextlib
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
@@ -17,6 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from tl_infer.text.safetext import printable
 from tl_train.history import Epoch, table_header, table_row
@@ -27,6 +29,18 @@ Item = TypeVar("Item")
 PLAIN_INTERVAL_S = 10.0
 
 _STEP_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a line, control characters as escapes.
+
+    For a terminal it is broken between words and never inside one, so a path without spaces can be copied; a log or a
+    pipe gets it whole.
+    """
+    text = printable(text)
+    if console.is_terminal:  # rich would break long words, too
+        text = textwrap.fill(text, console.width, break_long_words=False, break_on_hyphens=False)
+    console.print(Text(text), soft_wrap=True)
 
 
 class DownloadBar(Protocol):
@@ -79,11 +93,10 @@ class TerminalProgress(Progress):
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
-        self._console.soft_wrap = not self._console.is_terminal  # a log keeps a note on one line
 
     def note(self, text: str) -> None:
-        """Print the line, control characters as escapes."""
-        self._console.print(printable(text), markup=False)
+        """Print the line."""
+        print_line(self._console, text)
 
     def steps(self, items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
         """Iterate with a bar; where stderr is no terminal, with a line every ten seconds."""

@@ -49,8 +49,13 @@ def load_recipe(name: str) -> dict[str, Any]:
             return fields
         if not isinstance(parent, str):
             raise ConfigError(f"recipe {name}: extends is {brief(parent)}, expected the name of a recipe")
-        name = parent
+        name = _beside(name, parent)
     raise ConfigError(f"recipe {name}: extends more than {_MAX_DEPTH} levels deep; circular extends?")
+
+
+def _beside(name: str, parent: str) -> str:
+    """What a recipe extends: one of the package, or a file, its path relative to that of the file that names it."""
+    return str(Path(name).parent / parent) if parent.endswith(".toml") else parent
 
 
 def _fields(name: str) -> dict[str, Any]:

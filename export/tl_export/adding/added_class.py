@@ -18,6 +18,7 @@ from tl_export.errors import ExportError
 from tl_export.proof.routes import TorchRoute
 from tl_export.proof.trained import Trained
 from tl_export.run_pictures import run_dataset
+from tl_infer.images import load_image
 from tl_infer.model.contract import ModelSpec
 from tl_train.data.dataset import Dataset, fingerprint
 from tl_train.data.samples import Sample
@@ -130,7 +131,7 @@ def add_class(trained: Trained, name: str, folder: str | os.PathLike[str], progr
         raise ExportError(f"{trained.run}: its images may have several labels, and a class can only be added to a "
                           "model that gives one; train again with the new label")  # fmt: skip
     route = trained.route
-    new = NewImages.read(name, Path(folder), route.spec.labels, route.limits)
+    new = NewImages.read(name, Path(folder), route.spec.labels, route.limits, progress)
     embed = _Embedding(route, progress)
     dataset = _dataset(trained, embed.features, progress)
     new.check_apart_from(dataset)
@@ -157,13 +158,16 @@ class _Embedding:
         self.features = BackboneFeatures.of(network, Preprocessor(route.spec.preprocess), progress)
         head = route.model.get_submodule(route.architecture.head)
         self._before = head[0] if isinstance(head, AppendedHead) else nn.Identity()
+        self._limits, self._progress = route.limits, progress
 
     def of(self, dataset: Dataset, samples: Sequence[Sample]) -> CachedPart:
         part = part_of(dataset, samples)
         return CachedPart(self._behind(part.features), part.labels)
 
     def of_images(self, new: NewImages) -> Floats:
-        return self._behind(np.stack([self.features(pixels) for pixels in new.pixels])).astype(np.float64)
+        files = self._progress.steps(new.files, "Embedding the new class", len(new.files))
+        rows = [self.features(load_image(file, self._limits)) for file in files]
+        return self._behind(np.stack(rows)).astype(np.float64)
 
     def _behind(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():

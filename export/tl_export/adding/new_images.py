@@ -4,17 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from tl_export.errors import ExportError
 from tl_infer.errors import ImageError, InputPathError
-from tl_infer.images import Pixels, load_image
+from tl_infer.images import load_image
 from tl_infer.limits import Limits
 from tl_infer.system.finding import files_below
 from tl_train.data.dataset import Dataset
 from tl_train.data.looks import looks_of
 from tl_train.data.samples import PARTS
 from tl_train.data.sources.class_names import appearance, normal_name
+from tl_train.progress import Progress
 
 # With fewer, the mean is mostly the accident of which images there are, and leaving one out says next to nothing.
 MIN_IMAGES = 5
@@ -27,7 +26,6 @@ class NewImages:
     Attributes:
         name: of the class, in NFC.
         files: the images, each with other pixels than all others.
-        pixels: of each, uint8 (H, W, 3).
         checksums: of the pixels of each.
         copies: how many further files had the same pixels as one of them.
 
@@ -35,12 +33,11 @@ class NewImages:
 
     name: str
     files: Sequence[Path]
-    pixels: Sequence[Pixels]
     checksums: Sequence[bytes]
     copies: int
 
     @staticmethod
-    def read(name: str, folder: Path, labels: Sequence[str], limits: Limits) -> "NewImages":
+    def read(name: str, folder: Path, labels: Sequence[str], limits: Limits, progress: Progress) -> "NewImages":
         """Read all images below a folder.
 
         Args:
@@ -48,6 +45,7 @@ class NewImages:
             folder: where its images lie.
             labels: the classes that there are already.
             limits: what decoding an image may take.
+            progress: shows how far it is.
 
         Raises:
             ExportError: the name is empty, unreadable, or that of a class; the folder is none, a file in it is no
@@ -56,8 +54,7 @@ class NewImages:
         """
         name = normal_name(name)
         _check_name(name, labels)
-        files, pixels = _decoded(name, folder, limits)
-        checksums = [checksum.tobytes() for checksum in looks_of(pixels)["checksum"]]
+        files, checksums = _checksums(name, folder, limits, progress)
         first = {checksum: place for place, checksum in reversed(list(enumerate(checksums)))}
         kept = sorted(first.values())
         copies = len(files) - len(kept)
@@ -67,9 +64,7 @@ class NewImages:
                 f"{folder}: {len(kept)} image(s) of class '{name}'{beside}, expected at least {MIN_IMAGES}: the mean "
                 "of fewer says more about those images than about the class; add images"
             )
-        return NewImages(
-            name, [files[i] for i in kept], [pixels[i] for i in kept], [checksums[i] for i in kept], copies
-        )
+        return NewImages(name, [files[i] for i in kept], [checksums[i] for i in kept], copies)
 
     def check_apart_from(self, dataset: Dataset) -> None:
         """No image is one of a known class, too.
@@ -97,12 +92,13 @@ def _check_name(name: str, labels: Sequence[str]) -> None:
             raise ExportError(f"add_class: class '{name}' {how}; for more images of a class, train again with tl-train")
 
 
-def _decoded(name: str, folder: Path, limits: Limits) -> tuple[list[Path], list[Pixels]]:
+def _checksums(name: str, folder: Path, limits: Limits, progress: Progress) -> tuple[list[Path], list[bytes]]:
+    """The files and what their pixels come to; the pixels of many photos would not fit into memory."""
     if not folder.is_dir():
         raise ExportError(f"{folder}: no such folder; expected one with images of class '{name}'")
     try:
         files = files_below(folder)
-        pixels = [np.ascontiguousarray(load_image(file, limits)) for file in files]
+        steps = progress.steps(files, "Reading the new class", len(files))
+        return files, [looks_of([load_image(file, limits)])["checksum"][0].tobytes() for file in steps]
     except (ImageError, InputPathError) as error:
         raise ExportError(f"{error}; fix or remove it, expected images of class '{name}' only") from error
-    return files, pixels

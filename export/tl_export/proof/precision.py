@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import TensorProto
 
-from tl_export.graph.familiarity import PREFIX
+from tl_export.graph.network_part import leads_to
 from tl_export.options import Precision
 from tl_export.proof.stages import DECODE, LABEL, TENSOR, TOLERANCES
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, PROBABILITIES
@@ -100,10 +100,11 @@ STORED: Mapping[Precision, str] = {
 
 
 def precision_of(model: onnx.ModelProto) -> Precision:
-    """What the graph itself shows; metadata could claim anything."""
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+    """What the graph itself shows; metadata could claim anything, and so could nodes that no output depends on."""
+    outputs = [output.name for output in model.graph.output if output.name != FAMILIARITY]  # whose bank is no weight
+    needed = set[str]().union(*(leads_to(list(model.graph.node), name) for name in outputs))
+    if any(node.op_type == "QuantizeLinear" and needed.intersection(node.output) for node in model.graph.node):
         return Precision.INT8
-    network = [tensor for tensor in model.graph.initializer if not tensor.name.startswith(PREFIX)]
-    if any(tensor.data_type == TensorProto.FLOAT16 for tensor in network):
+    if any(tensor.data_type == TensorProto.FLOAT16 and tensor.name in needed for tensor in model.graph.initializer):
         return Precision.FP16
     return Precision.FP32

@@ -5,10 +5,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tl_export.errors import ExportError
 from tl_export.proof.routes import TorchRoute
 from tl_export.run_pictures import evenly
 from tl_infer.model.contract import ModelSpec
 from tl_infer.system.finding import find_files
+from tl_train.errors import ConfigError
 from tl_train.run_folder.folder import RunFolder
 
 
@@ -53,7 +55,10 @@ class Trained:
             raise TypeError(f"images: found {os.fspath(images)!r}, expected a list of paths")
         folder = RunFolder(run)
         model = folder.load_model()  # first, as it tells what a run lacks
-        limits = folder.config().data.limits
+        try:
+            limits = folder.config().data.limits
+        except ConfigError as error:
+            raise ExportError(f"{error}; it may be of another version of tl-train: train again") from error
         limits = dataclasses.replace(limits, formats=tuple(dict.fromkeys((*limits.formats, *formats))))
         route = TorchRoute(*model, limits, folder.familiarity())
         return Trained(folder, route, evenly(find_files(images) if images else folder.held_out_files(), count))

@@ -15,6 +15,7 @@ from tl_export.proof.routes import FileRoute, TorchRoute
 from tl_export.proof.stages import LABEL, Answer, StageResult, differences, first_failure, relative_to_all, summarise
 from tl_export.proof.trained import Trained
 from tl_export.run_pictures import evenly
+from tl_infer.classifier import Classifier
 from tl_infer.errors import ImageError
 from tl_infer.images import load_image
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, PROBABILITIES, ModelSpec, Task
@@ -27,6 +28,9 @@ from tl_train.progress import Progress
 # Enough images to see a fault of a whole route, which shows on all of them.
 _RUNTIME_PICTURES = 8
 _INDEPENDENT_PICTURES = 32
+
+# int8 is calibrated anew.
+_OWN_OF_INT8 = ("temperature", "abstain_below", "temperatures", "thresholds")
 
 Measured = Sequence[tuple[Path, Mapping[str, float]]]
 
@@ -44,8 +48,8 @@ def verify(trained: Trained, file: bytes, progress: Progress, rule: Rule = RULES
         rule: what is allowed; it is for files of one precision.
 
     Raises:
-        VerificationError: a stage differs, the labels differ, its results are inconsistent between ways to run it, or
-            there is nothing to compare on; names the first stage that differs and the worst image.
+        VerificationError: a stage differs, the labels or other metadata differ, its results are inconsistent between
+            ways to run it, or there is nothing to compare on; names the first stage that differs and the worst image.
 
     """
     if not trained.pictures:
@@ -61,7 +65,7 @@ def verify(trained: Trained, file: bytes, progress: Progress, rule: Rule = RULES
     agreeing = sum(gaps[LABEL] == 0 for _, gaps in measured)
     _check_answers(stages, agreeing, len(measured), trained.spec.task)
     _check_agreement(given, rule)
-    _check_decision(route.classifier.spec, trained.spec, rule)
+    _check_metadata(route.classifier, trained, rule)
     if route.classifier.labels != labels:
         raise VerificationError(
             f"the file differs from the trained model, first at stage '{LABEL}': the file's labels are "
@@ -125,19 +129,28 @@ def _measure(trained: Trained, route: FileRoute, progress: Progress) -> tuple[Me
     return measured, independent.result(), given
 
 
-def _check_decision(found: ModelSpec, expected: ModelSpec, rule: Rule) -> None:
-    """What the metadata say of labels must be what the run found, also where no image shows it.
-
-    int8 has temperatures and thresholds of its own.
-    """
-    of_network = () if rule.precision is Precision.INT8 else ("thresholds", "temperatures")
-    for name in ("task", *of_network):
-        ours, theirs = getattr(expected, name), getattr(found, name)
-        if ours != theirs:
+def _check_metadata(found: Classifier, trained: Trained, rule: Rule) -> None:
+    """What the metadata say must be what the run found, also where no image shows it; of labels see `verify`."""
+    expected = {**_said(trained.spec), "bit_depth": trained.route.limits.bit_depth}
+    theirs = {**_said(found.spec), "bit_depth": found.limits.bit_depth}
+    own_of_file = {"labels", "parity", *(_OWN_OF_INT8 if rule.precision is Precision.INT8 else ())}
+    if found.spec.familiarity is None:  # left out of the file
+        own_of_file.add("familiarity")
+    for name, ours in expected.items():
+        if name not in own_of_file and ours != theirs[name]:
             raise VerificationError(
-                f"the file differs from the trained model, first at stage '{LABEL}': its {name} is {brief(theirs)}, "
-                f"the run's is {brief(ours)}; export the run again"
+                f"the file's metadata are not the run's: {name}: found {brief(theirs[name])}, expected {brief(ours)}; "
+                "export the run again"
             )
+
+
+def _said(spec: ModelSpec) -> dict[str, object]:
+    """What a spec says, by name; the preprocessing by its parts, and without what was measured of int8 alone."""
+    said: dict[str, object] = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    del said["preprocess"]
+    said.update((f"preprocess.{name}", value) for name, value in dataclasses.asdict(spec.preprocess).items())
+    said["metrics"] = {name: value for name, value in spec.metrics.items() if not name.startswith("int8_")}
+    return said
 
 
 def _answers(path: Path, torch_route: TorchRoute, file_route: FileRoute) -> tuple[Answer, Answer]:

@@ -11,15 +11,17 @@ from tl_infer.classifier import Classifier
 from tl_infer.cli.inputs import Files
 from tl_infer.cli.options import Options
 from tl_infer.errors import ImageError
-from tl_infer.images import load_image
-from tl_infer.results import Classification, Result
+from tl_infer.images import Pixels, load_image
+from tl_infer.model.contract import PreprocessSpec
+from tl_infer.results import Classification, Result, Vector
 from tl_infer.system.parallel import OrderedMap, available_threads, ordered_map
 
-# Images with a heatmap, as JPEG, each by its label; "" where an image has one.
-Drawn = Mapping[str, bytes]
+# Images with a heatmap, as JPEG, or why it cannot be one; each by its label, "" where an image has one.
+Drawn = Mapping[str, bytes | OSError]
 Answer = tuple[Path, Result, Drawn]
 
 _JPEG_QUALITY = 90
+_JPEG_SIDE_PX = 65_500  # libjpeg's limit
 
 
 def classify_files(classifier: Classifier, options: Options, files: Files) -> "Answers | OrderedMap[Answer]":
@@ -28,7 +30,7 @@ def classify_files(classifier: Classifier, options: Options, files: Files) -> "A
     answers = Answers(paths, _classified(classifier, options, paths))
     if options.heatmaps is None:
         return answers
-    return ordered_map(functools.partial(_with_overlays, classifier), answers, available_threads())
+    return ordered_map(functools.partial(_with_overlays, classifier), answers, options.threads or available_threads())
 
 
 class Answers(Iterator[Answer]):
@@ -92,11 +94,16 @@ def _with_overlays(classifier: Classifier, answer: Answer) -> Answer:
         pixels = load_image(path, classifier.limits)
     except ImageError as error:  # it was there a moment ago
         return path, error, {}
+    preprocess = classifier.spec.preprocess
+    return path, result, {label: _overlay(pixels, heatmap, preprocess) for label, heatmap in maps.items()}
+
+
+def _overlay(pixels: Pixels, heatmap: Vector, preprocess: PreprocessSpec) -> bytes | OSError:
     from tl_infer.heatmaps import draw_overlay  # here, because most runs draw nothing
 
-    drawn = {}
-    for label, heatmap in maps.items():
-        buffer = io.BytesIO()
-        draw_overlay(pixels, heatmap, classifier.spec.preprocess).save(buffer, "JPEG", quality=_JPEG_QUALITY)
-        drawn[label] = buffer.getvalue()
-    return path, result, drawn
+    height, width, _ = pixels.shape
+    if max(width, height) > _JPEG_SIDE_PX:
+        return OSError(f"{width} x {height} pixels, and a JPEG has {_JPEG_SIDE_PX} a side at most")
+    buffer = io.BytesIO()
+    draw_overlay(pixels, heatmap, preprocess).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()

@@ -75,7 +75,8 @@ def _printer(labels: tuple[str, ...]) -> Callable[[Row], None]:
 def _summarise(count: int | None, outcome: Outcome, seconds: float, out: Path | None) -> None:
     tally = outcome.tally
     errors = f"{tally.failed} error{'' if tally.failed == 1 else 's'}"
-    total = "" if count is None else f" of {count}"
+    # A run that is continued also has rows of files that are no longer there, as they were moved.
+    total = "" if count is None or count < tally.files else f" of {count}"
     before = tally.files - outcome.done
     earlier = f", {before} from before" if before else ""
     click.echo(f"{tally.files}{total} files{earlier}, {errors}, {outcome.done / seconds:.1f} images/s", err=True)

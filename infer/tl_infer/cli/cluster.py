@@ -48,8 +48,10 @@ def run_on_ray(options: Options) -> int:
     try:
         for table in _joined(_tables(options, model.data, paths)) if paths else ():
             folder.add(table)
-            for values in table.select(["label", "reason", "error"]).to_pylist():
-                tally.add(Row(path="", **values))
+            for row in table.select(["label", "labels", "reason", "error"]).to_pylist():
+                # Without a reason for having none, no label is an answer, of a model that gives several.
+                labels = None if row["reason"] else tuple(row["labels"])
+                tally.add(Row(path="", labels=labels, label=row["label"], reason=row["reason"], error=row["error"]))
             progress.advance(table.num_rows)
     finally:
         progress.close()
@@ -73,6 +75,7 @@ def _tables(options: Options, model: bytes, paths: list[str]) -> Iterator[Any]:
     import ray.data
 
     from tl_infer.ray import Wanted, classify
+    from tl_infer.ray.dataset import blocks
 
     # Of one that is running, only the address may be said.
     here: dict[str, Any] = {"include_dashboard": False} if options.ray_address is None else {}
@@ -83,7 +86,8 @@ def _tables(options: Options, model: bytes, paths: list[str]) -> Iterator[Any]:
         top_k=options.top_k, threshold=options.threshold, min_familiarity=options.min_familiarity,
         limits=options.limits, threads=options.threads or 1,
     )  # fmt: skip
-    yield from classify(paths, model, wanted).iter_batches(batch_size=None, batch_format="pyarrow")
+    listed = ray.data.from_arrow(blocks(paths))  # as paths they would be looked up again, one after another
+    yield from classify(listed, model, wanted).iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def _joined(tables: Iterator[Any]) -> Iterator[Any]:

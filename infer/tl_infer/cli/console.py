@@ -6,7 +6,7 @@ import errno
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -21,6 +21,8 @@ EXIT_FATAL = 1
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+_LOADING = "Loading ..."  # no longer than the word that a signal would write over it
 
 # The machine's trouble wherever it shows, and never a bug of ours.
 _OF_THE_MACHINE = frozenset(
@@ -68,6 +70,17 @@ def _leave(status: int) -> NoReturn:
         with contextlib.suppress(OSError, StreamError):  # told already
             stream.flush()
     os._exit(status)
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Say at a terminal, until the block ends, that libraries are being imported, which takes seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    click.echo(f"{_LOADING}\r", nl=False, err=True)
+    yield
+    click.echo(f"{' ' * len(_LOADING)}\r", nl=False, err=True)
 
 
 def work_begins() -> None:

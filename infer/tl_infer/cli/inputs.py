@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tl_infer.cli.options import STDIN
 from tl_infer.errors import InputPathError, first_line
-from tl_infer.system.finding import files_of, natural_key
+from tl_infer.system.finding import files_of, natural_key, skipper
 
 _CHUNK_BYTES = 1 << 16
 _MAX_PATH_BYTES = 1 << 16  # systems allow 4096 at most
@@ -24,7 +24,7 @@ class Inputs:
         arguments: a file, a folder (all files below it), a shell pattern if no such file exists, or `-` for paths on
             standard input, one file each, which are not looked at before they are opened.
         nul: the paths on standard input are separated by NUL instead of newlines.
-        skip: real paths of files and folders to leave out below a folder.
+        skip: real paths of files and folders to leave out below a folder and among what a pattern matches.
 
     """
 
@@ -53,7 +53,7 @@ class Inputs:
         if os.path.lexists(argument) or not glob.has_magic(argument):
             yield from files_of(Path(argument), self.skip)
             return
-        matches = _matches(argument)
+        matches = _matches(argument, self.skip)
         if not matches:
             raise InputPathError(f"{argument}: no such file or folder, and nothing matches this pattern")
         for match in matches:
@@ -147,9 +147,11 @@ class PathStream(Iterator[Path]):
             raise InputPathError(f"standard input: no end of a path in {len(self._rest)} bytes; {remedy}")
 
 
-def _matches(pattern: str) -> list[Path]:
+def _matches(pattern: str, skip: frozenset[str]) -> list[Path]:
     """What matches a pattern, in natural order; with `**` files only, because folders would repeat their files."""
-    found: Iterator[Path] = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207 - absolute too
+    is_skipped = skipper(skip)
+    names = (name for name in glob.iglob(pattern, recursive=True) if not is_skipped(name))  # noqa: PTH207 - absolute too
+    found: Iterator[Path] = map(Path, names)
     if "**" in Path(pattern).parts:
         found = (path for path in found if not path.is_dir())
     return sorted(found, key=lambda path: [natural_key(part) for part in path.parts])

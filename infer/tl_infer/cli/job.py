@@ -148,6 +148,8 @@ class Job:
         problem = None
         for label, image in drawn.items():
             try:
+                if isinstance(image, OSError):
+                    raise image
                 row = self._put_heatmap(path, row, label, image, intend)
             except OutputPathError:
                 raise

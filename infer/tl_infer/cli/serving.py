@@ -27,7 +27,7 @@ requests are answered.
 \b
 Examples:
   tl-infer serve photos.onnx
-  curl --data-binary @photo.jpg 'http://127.0.0.1:8000/classify?top_k=3'
+  curl --data-binary @photo.jpg 'http://127.0.0.1:8000/classify?top_k=2'
   curl -F a=@a.jpg -F b=@b.jpg http://127.0.0.1:8000/classify
 """
 

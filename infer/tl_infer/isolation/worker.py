@@ -52,12 +52,13 @@ class Worker:
         import subprocess  # here, because most programs isolate nothing
 
         self._limits = limits
-        self._memory = os.memfd_create("tl-infer") if hasattr(os, "memfd_create") else _temporary_file()
-        os.ftruncate(self._memory, 3 * limits.max_pixels)
-        self._map = mmap.mmap(self._memory, 3 * limits.max_pixels)
+        self._memory = -1
         folders = [os.path.abspath(folder) for folder in sys.path if folder]  # noqa: PTH100 - folders and zip files
-        numbers = [self._memory, len(self._map), limits.max_bytes, int(limits.max_seconds) + 10]
         try:
+            self._memory = os.memfd_create("tl-infer") if hasattr(os, "memfd_create") else _temporary_file()
+            os.ftruncate(self._memory, 3 * limits.max_pixels)
+            self._map = mmap.mmap(self._memory, 3 * limits.max_pixels)
+            numbers = [self._memory, len(self._map), limits.max_bytes, int(limits.max_seconds) + 10]
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-P", "-c", _PROGRAM, json.dumps(folders), *map(str, numbers)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from tl_infer.classifier import Classifier
-from tl_infer.errors import ImageError
+from tl_infer.errors import ImageError, InputPathError
 from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.modelfile import read_model
 from tl_infer.ray.stores import fetched, list_images
@@ -69,11 +69,12 @@ def classify(
 
     Returns:
         A `ray.data.Dataset`, computed as it is read, with the columns `path`, `label` (null if the model abstained or
-        failed), `probability`, `top` (list of label and probability), `abstained`, `reason`, `familiarity`, `error`
-        (null unless the image could not be classified) and `embedding` (null unless asked for).
+        failed), `labels` (a list: all that the image has, of a model that gives several), `probability`, `top` (list
+        of label and probability), `abstained`, `reason`, `familiarity`, `error` (null unless the image could not be
+        classified) and `embedding` (null unless asked for).
 
     Raises:
-        InputPathError: a path names nothing, or a folder has no files.
+        InputPathError: a path names nothing, a folder has no files, or a file's name is not UTF-8.
         ModelFileError: no such model, or it lacks what is asked for.
         ValueError: a value is out of range.
 
@@ -89,7 +90,7 @@ def classify(
         ray.init(log_to_driver=False)
     dataset, skipped = source, frozenset(skip)
     if not isinstance(source, ray.data.Dataset):
-        dataset = ray.data.from_arrow(_blocks([path for path in list_images(source) if path not in skipped]))
+        dataset = ray.data.from_arrow(blocks([path for path in list_images(source) if path not in skipped]))
     elif skipped:
         dataset = source.filter(lambda row: row["path"] not in skipped)
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call,unused-ignore]
@@ -104,10 +105,23 @@ def classify(
     )
 
 
-def _blocks(paths: Sequence[str]) -> list[Any]:
-    """Tables of paths, one or more."""
+def blocks(paths: Sequence[str]) -> list[Any]:
+    """Tables of paths, one or more.
+
+    Raises:
+        InputPathError: one is not UTF-8.
+
+    """
     import pyarrow as pa
 
+    for path in paths:
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise InputPathError(
+                f"{path}: a name that is not UTF-8, which rows of Ray cannot hold; rename the file, or classify it "
+                "without Ray"
+            ) from error
     size = min(_BLOCK, max(1, math.ceil(len(paths) / _BLOCKS)))
     schema = pa.schema([("path", pa.string())])
     return [pa.table({"path": paths[start : start + size]}, schema) for start in range(0, max(1, len(paths)), size)]
@@ -134,9 +148,9 @@ def _table(paths: Sequence[str], results: Sequence[Result]) -> Any:
 
     score = pa.struct([("label", pa.string()), ("probability", pa.float64())])
     schema = pa.schema(
-        [("path", pa.string()), ("label", pa.string()), ("probability", pa.float64()), ("top", pa.list_(score)),
-         ("abstained", pa.bool_()), ("reason", pa.string()), ("familiarity", pa.float64()), ("error", pa.string()),
-         ("embedding", pa.list_(pa.float32()))]
+        [("path", pa.string()), ("label", pa.string()), ("labels", pa.list_(pa.string())),
+         ("probability", pa.float64()), ("top", pa.list_(score)), ("abstained", pa.bool_()), ("reason", pa.string()),
+         ("familiarity", pa.float64()), ("error", pa.string()), ("embedding", pa.list_(pa.float32()))]
     )  # fmt: skip
     rows = [
         {"path": path, "embedding": getattr(result, "embedding", None)} | row_of(result)

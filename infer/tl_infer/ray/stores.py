@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeGuard
+from urllib.parse import quote
 
 from tl_infer.errors import ImageError, InputPathError, first_line
 from tl_infer.limits import Limits
@@ -10,6 +11,7 @@ from tl_infer.system.finding import find_files
 from tl_infer.system.parallel import ordered_map
 
 _WAITING: Final = 16  # files that are read at a time
+_PLAIN: Final = "/!$&'()*+,;=:@"  # besides letters, digits and `-._~`: RFC 3986, 3.3
 
 
 def is_remote(path: object) -> TypeGuard[str]:
@@ -47,7 +49,11 @@ def _found(path: str) -> Iterator[str]:
     names = sorted(each.path for each in below if each.type == fs.FileType.File)
     if not names:
         raise InputPathError(f"{path}: no files there; expected images")
-    yield from (path.rstrip("/") + each.removeprefix(name.rstrip("/")) for each in names)
+    place, mark, options = path.partition("?")
+    for each in names:
+        # A file may be called `a%20b.jpg`, which in a URI is the name of `a b.jpg`.
+        below_it = quote(each.removeprefix(name.rstrip("/")), _PLAIN)
+        yield f"{place.rstrip('/')}{below_it}{mark}{options}"
 
 
 def fetched(sources: Sequence[bytes | str], limits: Limits) -> Iterable[bytes | str | ImageError]:

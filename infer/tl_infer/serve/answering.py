@@ -51,6 +51,11 @@ class Answering:
     def __init__(self, work: Work[Result], metrics: Metrics, timeout_s: float) -> None:
         self._work, self._metrics, self._timeout_s = work, metrics, timeout_s
 
+    @property
+    def max_images(self) -> int:
+        """How many images one request may have."""
+        return self._work.queue
+
     async def answers(self, request: Request, model: Model, images: Sequence[bytes], wanted: Wanted) -> list[Result]:
         """The result of each image, in order; one that cannot be read is an error and leaves the others alone.
 

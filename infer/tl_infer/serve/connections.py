@@ -21,6 +21,7 @@ class Connection(H11Protocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._header_timer: asyncio.TimerHandle | None = None
+        self._reading_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the head of a request, but not for ever."""
@@ -39,7 +40,18 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._unwatch_header()
+        self._unwatch_reading()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More waits to be sent than fits: a client that goes on asking has to read the answers, too."""
+        super().pause_writing()
+        self._reading_timer = self.loop.call_later(self.body_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read most of it."""
+        self._unwatch_reading()
+        super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that is not used; of a client that does not read its answer, too."""
@@ -58,6 +70,11 @@ class Connection(H11Protocol):
             self._header_timer.cancel()
             self._header_timer = None
 
+    def _unwatch_reading(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+
 
 def limited(max_connections: int, header_timeout_s: float, body_timeout_s: float) -> type[Connection]:
     """The class of connections with these limits, as uvicorn takes it.
@@ -65,7 +82,7 @@ def limited(max_connections: int, header_timeout_s: float, body_timeout_s: float
     Args:
         max_connections: a further client is told to come back later.
         header_timeout_s: from connecting, or from the first byte of a further request, to the end of its head.
-        body_timeout_s: how long a client may take to read the answer once the connection is to be closed.
+        body_timeout_s: how long a client may take to read the answers that wait for it.
 
     """
     limits = {

@@ -17,6 +17,7 @@ from tl_infer.serve.bodies import Bodies
 from tl_infer.serve.models import Model, Models
 from tl_infer.serve.refusals import RefusedError, bad_request, check_names
 from tl_infer.serve.tensors import HEADER_LENGTH, IMAGE, Tensor, input_images, split
+from tl_infer.text.label_sets import joined
 
 _PARAMETERS = ("threshold", "min_familiarity", "binary_data_output")
 _ON_REQUEST = ("embedding", "error")  # outputs that are not given unless they are asked for
@@ -65,7 +66,8 @@ class Inference:
         """Classify the images of a request; unless the output `error` is asked for, one bad image is its error."""
         model = self._model(request)
         async with self._bodies.read(request) as body:
-            given, images = await asyncio.to_thread(_read, body, request.headers.get(HEADER_LENGTH))
+            length, max_images = request.headers.get(HEADER_LENGTH), self._answering.max_images
+            given, images = await asyncio.to_thread(_read, body, length, max_images)
             names, binary = _outputs(given, model)
             wanted = _wanted(given, embedding="embedding" in names)
             results = await self._answering.answers(request, model, images, wanted)
@@ -87,11 +89,11 @@ class Inference:
         return model
 
 
-def _read(body: bytes, json_length: str | None) -> tuple[dict[str, Any], list[bytes]]:
-    given, binary = split(body, json_length)
+def _read(body: bytes, json_length: str | None, max_images: int) -> tuple[dict[str, Any], list[bytes]]:
+    given, binary = split(body, json_length, max_images)
     if "id" in given and not _is_text(given["id"]):
         raise bad_request("id", given["id"], "a string")
-    return given, input_images(given, binary)
+    return given, input_images(given, binary, max_images)
 
 
 def _is_text(value: object) -> bool:
@@ -149,6 +151,8 @@ def _tensors(model: Model, results: Sequence[Result]) -> list[Tensor]:
         Tensor("abstained", "BOOL", np.array([bool(answer and answer.abstained) for answer in answers], bool)),
         Tensor("reason", "BYTES", [answer.reason or "" if answer else "" for answer in answers]),
     ]
+    if classifier.gives_several:
+        tensors.append(Tensor("labels", "BYTES", [joined(answer.labels) if answer else "" for answer in answers]))
     if classifier.has_familiarity:
         values = [answer.familiarity if answer else 0.0 for answer in answers]
         tensors.append(Tensor("familiarity", "FP32", np.array(values, np.float32)))

@@ -127,6 +127,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 _ROW: dict[str, Any] = {
     "label": _or_null(_TEXT),
+    "labels": {"type": "array", "items": _TEXT},
     "probability": _or_null(_SHARE),
     "top": {"type": "array", "items": _object(["label", "probability"], label=_TEXT, probability=_SHARE)},
     "abstained": {"type": "boolean"},

@@ -56,5 +56,9 @@ class Settings:
             raise ValueError("models: found none, expected one or more model files")
         names = [path.stem for path in self.models]
         for name in names:
+            if any(0xD800 <= ord(char) < 0xE000 for char in name):  # bytes that are no text, as Python has them
+                raise ValueError(
+                    f"models: the name of '{name}' is not UTF-8; rename it, since clients ask by that name"
+                )
             if names.count(name) > 1:
                 raise ValueError(f"models: two files are called '{name}'; rename one, since clients ask by that name")

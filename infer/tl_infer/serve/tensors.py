@@ -21,6 +21,7 @@ from tl_infer.serve.refusals import RefusedError, bad_request
 IMAGE = "image"
 HEADER_LENGTH = "inference-header-content-length"
 _LENGTH = struct.Struct("<I")
+_OTHER_VALUES = 1000  # of a request, besides its images; none has so many
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,11 +60,11 @@ class Tensor:
         return about | {"parameters": {"binary_data_size": len(data)}}, data
 
 
-def split(body: bytes, json_length: str | None) -> tuple[dict[str, Any], bytes]:
+def split(body: bytes, json_length: str | None, max_images: int) -> tuple[dict[str, Any], bytes]:
     """The JSON of a request, and the binary data behind it.
 
     Raises:
-        RefusedError: the JSON is not an object, or longer than the body.
+        RefusedError: the JSON is not an object, longer than the body, or has more values than so many images need.
 
     """
     length = len(body)
@@ -71,6 +72,9 @@ def split(body: bytes, json_length: str | None) -> tuple[dict[str, Any], bytes]:
         if not (re.fullmatch("[0-9]{1,20}", json_length) and int(json_length) <= len(body)):
             raise bad_request("Inference-Header-Content-Length", json_length, f"0 to {len(body)}, the body's length")
         length = int(json_length)
+    # Nobody else is answered while Python makes millions of values; base64 has no commas.
+    if body.count(b",", 0, length) > max_images + _OTHER_VALUES:
+        raise RefusedError(413, f"JSON of more than {max_images + _OTHER_VALUES} values, the limit")
     try:
         values = json.loads(body[:length])
     except (ValueError, RecursionError) as error:
@@ -80,11 +84,11 @@ def split(body: bytes, json_length: str | None) -> tuple[dict[str, Any], bytes]:
     return values, body[length:]
 
 
-def input_images(request: Mapping[str, Any], binary: bytes) -> list[bytes]:
+def input_images(request: Mapping[str, Any], binary: bytes, max_images: int) -> list[bytes]:
     """The bytes of the image files in the one input.
 
     Raises:
-        RefusedError: another input, type or shape than the model's, or the data do not fit it.
+        RefusedError: another input, type or shape than the model's, the data do not fit it, or too many images.
 
     """
     given = request.get("inputs")
@@ -97,7 +101,10 @@ def input_images(request: Mapping[str, Any], binary: bytes) -> list[bytes]:
     shape = tensor.get("shape")
     if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int or shape[0] < 1:
         raise bad_request("input's shape", shape, "[N], the number of images")
-    images = _texts(tensor["data"]) if "data" in tensor else _chunks(binary, _binary_size(tensor, len(binary)))
+    if "data" in tensor:
+        images = _texts(tensor["data"], max_images)
+    else:
+        images = _chunks(binary, _binary_size(tensor, len(binary)), max_images)
     if len(images) != shape[0]:
         raise bad_request("input's shape", shape, f"[{len(images)}], as there are so many images")
     return images
@@ -111,19 +118,23 @@ def _binary_size(tensor: Mapping[str, Any], there: int) -> int:
     return size
 
 
-def _texts(data: Any) -> list[bytes]:
+def _texts(data: Any, max_images: int) -> list[bytes]:
     if not isinstance(data, list) or not all(isinstance(text, str) for text in data):
         raise RefusedError(400, "input's data: expected a list of image files in base64")
+    if len(data) > max_images:
+        raise _too_many(max_images)
     try:
         return [base64.b64decode(text, validate=True) for text in data]
     except (binascii.Error, ValueError) as error:
         raise RefusedError(400, "input's data: not base64, expected a list of image files in base64") from error
 
 
-def _chunks(binary: bytes, size: int) -> list[bytes]:
+def _chunks(binary: bytes, size: int, max_images: int) -> list[bytes]:
     chunks: list[bytes] = []
     position = 0
     while position < size:
+        if len(chunks) == max_images:
+            raise _too_many(max_images)
         end = position + _LENGTH.size
         if end <= size:
             end += _LENGTH.unpack_from(binary, position)[0]
@@ -132,3 +143,7 @@ def _chunks(binary: bytes, size: int) -> list[bytes]:
         chunks.append(binary[position + _LENGTH.size : end])
         position = end
     return chunks
+
+
+def _too_many(max_images: int) -> RefusedError:
+    return RefusedError(413, f"more than {max_images} images in one request, the limit")

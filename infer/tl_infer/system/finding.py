@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tl_infer.errors import InputPathError, first_line
@@ -68,6 +68,12 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
     return tuple(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name
 
 
+def skipper(skip: frozenset[str]) -> Callable[[str], bool]:
+    """What says of a path whether its real path is in `skip`; a link of another name is not followed."""
+    names = frozenset(map(os.path.basename, skip))  # so that few real paths have to be looked up
+    return lambda path: os.path.basename(path) in names and os.path.realpath(path) in skip  # noqa: PTH119 - is quick
+
+
 def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder, or a link to one; links to themselves are not, and opening them will fail."""
     try:
@@ -86,8 +92,8 @@ def _walk(folder: Path, seen: set[tuple[int, int]], skip: frozenset[str]) -> Ite
     if identity in seen:
         return
     seen.add(identity)
-    names = frozenset(map(os.path.basename, skip))  # so that few real paths have to be looked up
-    entries = [entry for entry in entries if entry.name not in names or os.path.realpath(entry.path) not in skip]
+    is_skipped = skipper(skip)
+    entries = [entry for entry in entries if not is_skipped(entry.path)]
     folders = {entry.name for entry in entries if is_folder(entry)}
     ordered = sorted((entry.name for entry in entries), key=natural_key)
     del entries  # a million of them would stay in memory until the last file is done

@@ -51,13 +51,18 @@ class OrderedMap(Iterator[Result], Generic[Result]):
         self._results.close()
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> OrderedMap[Result]:
+def ordered_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    take: Callable[[Item], Item] | None = None,
+) -> OrderedMap[Result]:
     """`map(function, items)` on threads: results in the order of the items, a bounded number under way.
 
     `items` may be endless: it is read only as far ahead as the workers need. Where it has a method `ready`, it is asked
     for the next item only if that is there, as long as there are results to give: somebody who names one file a minute
     gets each answer at once. An exception of `function` is raised when its item's turn comes. Leaving the iterator
-    early stops the work.
+    early stops the work. `take` is called with each item as it is read, before the next one is.
 
     Raises:
         RuntimeError: the iterator was taken into a forked process, which does not have its threads.
@@ -65,7 +70,8 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
     """
     pending: collections.deque[Future[Result]] = collections.deque()
     is_ready: Callable[[], bool] = getattr(items, "ready", lambda: True)
-    return OrderedMap(_results(function, (iter(items), is_ready), workers, pending), pending)
+    taken = iter(items) if take is None else map(take, items)
+    return OrderedMap(_results(function, (taken, is_ready), workers, pending), pending)
 
 
 def _results(

@@ -99,7 +99,7 @@ def test_the_file_is_checked_against_the_run_with_the_class(exported, run, data)
 
 def test_images_of_a_class_that_cannot_be_used_are_explained(data, tmp_path):
     def read(name, folder):
-        return NewImages.read(name, folder, ("circle", "cross"), DEFAULT_LIMITS)
+        return NewImages.read(name, folder, ("circle", "cross"), DEFAULT_LIMITS, Progress())
 
     few = tmp_path / "few"
     draw(few, "square", 4)

@@ -118,6 +118,13 @@ def test_the_runtime_is_fetched_once(npm):
         browser_runtime(Progress())
 
 
+def test_a_page_whose_name_is_no_text_is_written(npm, tiny_run, tmp_path):
+    npm(FETCHES)
+    page = tmp_path / os.fsdecode(b"caf\xe9 <&>.html")
+    export(tiny_run, tmp_path / "model.onnx", page=page)
+    assert r"<title>caf\udce9 &lt;&amp;&gt;</title>" in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("page.onnx", r"page\.onnx: found suffix '\.onnx', expected \.html"), ("no/page.html", "no does not exist")],
@@ -158,10 +165,15 @@ def hostile(tmp_path_factory, photos) -> dict[Path, str]:
     for suffix, buffer in whole.items():
         image.save(buffer, suffix)
     jpeg, png, webp = (buffer.getvalue() for buffer in whole.values())
+    small = io.BytesIO()
+    image.resize((64, 48)).save(small, "JPEG")
+    exif = b"Exif\0\0II*\0" + (8).to_bytes(4, "little") + bytes(6) + small.getvalue()  # as a camera's thumbnail lies
+    app1 = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
     bomb = bytearray(png)
     bomb[16:24] = (60_000).to_bytes(4, "big") * 2
     cases = {
         "half.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
+        "half-thumbnail.jpg": (jpeg[:2] + app1 + jpeg[2 : len(jpeg) // 2], "truncated"),
         "half.png": (png[: len(png) // 2], "truncated"),
         "half.webp": (webp[: len(webp) // 2], "truncated"),
         "bomb.png": (bytes(bomb), "pixels; the limit is 50 million"),
@@ -169,6 +181,7 @@ def hostile(tmp_path_factory, photos) -> dict[Path, str]:
         "noise.png": (png[:60] + bytes(reversed(png[60:-12])) + png[-12:], "truncated"),
         "empty.jpg": (b"", "not a JPEG, PNG, WebP, GIF or BMP image"),
         "text.png": (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", "not a JPEG"),
+        "'=cmd.png": (b"=1+1" * 20, "not a JPEG"),
         "=cmd.png": (b"=1+1" * 20, "not a JPEG"),
     }
     for name, (data, _) in cases.items():
@@ -203,7 +216,7 @@ def test_the_page_answers_as_the_classifier_and_sends_nothing(tiny_model, photos
     for message, row in zip(hostile.values(), rows[len(good) :], strict=True):
         assert message in row["error"] or "damaged" in row["error"], row
         assert row["label"] == ""
-    assert rows[-1]["path"] == "'=cmd.png"
+    assert [row["path"] for row in rows[-2:]] == ["''=cmd.png", "'=cmd.png"]
 
 
 @needs_browser

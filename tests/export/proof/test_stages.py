@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tl_export.proof.decisions import TopLabel
-from tl_export.proof.stages import Answer, differences, relative_to_all
+from tl_export.proof.stages import Answer, differences, first_failure, relative_to_all, summarise
 
 DECISION = TopLabel(("a", "b"))
 
@@ -30,3 +30,11 @@ def test_embeddings_are_relative_to_the_largest_of_all_images():
     assert [of_image["embedding"] for _, of_image in measured] == pytest.approx([0.25e-4, 1e-4])
     relative_to_all(measured, 0.0)  # nothing to compare with
     assert measured[1][1]["embedding"] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("order", [(0.0, float("nan")), (float("nan"), 0.0)])
+def test_a_value_that_is_no_number_fails_whichever_image_has_it(order):
+    measured = [(Path(str(gap)), {"logits": gap, "label": 0.0}) for gap in order]
+    failure = first_failure(summarise(measured))
+    assert failure is not None
+    assert (failure.stage, str(failure.worst)) == ("logits", "nan")

@@ -221,3 +221,30 @@ def test_dark_sixteen_bit_images_are_named_once_until_their_depth_is(model, tmp_
         assert np.asarray(overlay).max() > 200
     assert run(model, tmp_path / "0.png", "--bit-depth", "11").returncode == 3
     assert run(model, tmp_path / "0.png", "--bit-depth", "7").returncode == 2
+
+
+def test_a_pattern_does_not_match_what_the_run_itself_writes(model, photos):
+    out = photos / "r.csv"
+    for more in ((), ("--resume",)):
+        done = run(model, photos / "*", "--out", out, "--heatmaps", photos / "maps", *more)
+        assert done.returncode == 0, done.stderr
+        assert [Path(row["path"]).name for row in rows_of(out)] == NAMES
+    assert run(model, photos / "r.*", "--out", out, "--overwrite").returncode == 1, "nothing else matches it"
+
+
+def test_an_image_too_wide_for_a_heatmap_keeps_its_answer_and_the_others_theirs(model, photos, tmp_path):
+    Image.new("RGB", (65_535, 1), "red").save(photos / "0.png")
+    done = run(model, photos, "--out", tmp_path / "r.csv", "--heatmaps", tmp_path / "maps")
+    assert done.returncode == 3, done.stderr
+    wide, *others = rows_of(tmp_path / "r.csv")
+    assert (wide["label"], wide["heatmap"]) == ("red", "")
+    assert wide["error"] == ("its heatmap cannot be written: 65535 x 1 pixels, and a JPEG has 65500 a side at most")
+    assert all(row["heatmap"] for row in others)
+
+
+def test_files_that_an_earlier_run_moved_are_counted_and_not_looked_for(model, photos, tmp_path):
+    options = ("--out", tmp_path / "r.csv", "--sort-into", tmp_path / "sorted", "--move")
+    assert run(model, photos, *options).returncode == 0
+    Image.new("RGB", (8, 8), "blue").save(photos / "3.png")
+    done = run(model, photos, *options, "--resume")
+    assert done.stderr.startswith("4 files, 3 from before, 0 errors, ")

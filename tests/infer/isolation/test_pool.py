@@ -205,3 +205,10 @@ def test_an_interpreter_that_does_not_start_is_said(pool, tmp_path, monkeypatch,
     with pytest.raises(TlError, match=f"a process for decoding images does not start: .*{reason}"):
         decoded(pool, GOOD)
     assert children() == set()
+
+
+def test_a_limit_that_no_memory_holds_is_told():
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(TlError, match="a process for decoding images does not start"):
+        load_image(GOOD, Limits(isolate=True, max_pixels=2**60))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -22,6 +22,7 @@ from pyarrow import parquet  # noqa: E402
 
 import tl_infer  # noqa: E402
 from tl_infer.ray import Wanted  # noqa: E402
+from tl_infer.ray.stores import fetched, list_images  # noqa: E402
 
 # Ray's own code, of which the tests would else fail: it leaves sockets and files to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -110,6 +111,22 @@ def test_a_folder_in_a_store_is_all_files_below_it(cluster, model, images, tmp_p
         tl_infer.ray.classify(f"file://{tmp_path}/absent", model)
 
 
+def test_each_file_of_a_store_is_read_and_not_that_of_a_similar_name(tmp_path):
+    names = ["a b.png", "a%20b.png", "c", "c#d.png", "c?d.png", "\xfc.png", "+&=;,@~.png"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    uris = list_images(f"file://{tmp_path}/")
+    assert sorted(data.decode() for data in fetched(uris, Limits())) == sorted(names)
+    assert list_images(uris) == uris
+    assert all(uri.endswith("?x=1") for uri in list_images(f"file://{tmp_path}?x=1"))
+
+
+def test_a_name_that_is_not_utf8_is_told(cluster, model, tmp_path):
+    shutil.copy(model, tmp_path / "bad\udcff.png")
+    with pytest.raises(tl_infer.InputPathError, match="a name that is not UTF-8"):
+        tl_infer.ray.classify(tmp_path, model)
+
+
 def test_limits_hold_in_the_actors_and_bad_requests_fail_here(cluster, model, images):
     rows = tl_infer.ray.classify([images / "000.png"], model, Wanted(limits=Limits(max_pixels=4))).take_all()
     assert "the limit is 4 in all" in rows[0]["error"]
@@ -186,6 +203,21 @@ def test_the_code_of_the_page_runs(model, images, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
     assert "[{'path': 'photos/" in done.stdout
     assert parquet.read_table(tmp_path / "rows").num_rows == 122
+
+
+def test_every_label_of_a_model_that_gives_several(tmp_path):
+    (tmp_path / "several.onnx").write_bytes(onnx_bytes.color_model(onnx_bytes.several_spec(), several=True))
+    (tmp_path / "images").mkdir()
+    for color in ("yellow", "black"):
+        Image.new("RGB", (8, 8), color).save(tmp_path / "images" / f"{color}.png")
+    done = program(tmp_path / "several.onnx", tmp_path / "images", "--engine", "ray", "--out", tmp_path / "rows")
+    rows = parquet.read_table(tmp_path / "rows").to_pylist()
+    assert {Path(row["path"]).stem: row["labels"] for row in rows} == {"yellow": ["red", "green"], "black": []}
+    assert [line.split()[:2] for line in done.stderr.splitlines()[1:4]] == [
+        ["red", "1"],
+        ["green", "1"],
+        ["(none)", "1"],
+    ]
 
 
 def test_ray_reports_to_nobody():

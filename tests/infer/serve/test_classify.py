@@ -1,5 +1,8 @@
 """`POST /classify`: the same answers as a Classifier, errors that belong to one image, and what makes no sense."""
 
+import base64
+import json
+
 import numpy as np
 import pytest
 
@@ -142,3 +145,26 @@ def test_the_log_has_a_line_for_each_request_and_metrics_count_the_images(servic
         return sum(float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name))
 
     assert count(after) == count(before) + 1
+
+
+def test_every_label_of_a_model_that_gives_several(several, start):
+    service = start(several)
+    yellow, black = png("yellow"), png("black")
+    for image, labels in ((yellow, ["red", "green"]), (black, [])):
+        _, answer = service.ask("/classify", image)
+        assert (answer["labels"], answer["label"], answer["abstained"]) == (
+            labels,
+            labels[0] if labels else None,
+            False,
+        )
+    images = [base64.b64encode(image).decode() for image in (yellow, black)]
+    body = json.dumps({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [2], "data": images}]}).encode()
+    _, answer = service.ask("/v2/models/several/infer", body)
+    assert {output["name"]: output["data"] for output in answer["outputs"]}["labels"] == ["red|green", ""]
+
+
+def test_the_labels_of_a_model_that_gives_one(service):
+    assert [service.ask("/classify?model=colors", png(color))[1]["labels"] for color in ("red", "#605050")] == [
+        ["red"],
+        [],
+    ]

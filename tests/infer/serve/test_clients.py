@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import json
 
-from support.service import png, read_all, receive
+from support.service import PATIENCE_S, png, read_all, receive
 
 RED = png("red")
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -90,3 +90,13 @@ def test_connections_that_are_too_many_are_503_and_the_others_go_on(colors, star
     assert receive(answered)[0] == 200
     for connection in (answered, *idle):
         connection.close()
+
+
+def test_a_client_that_goes_on_asking_and_reads_nothing_is_left(colors, start):
+    service = start(colors, "--body-timeout", "0.5")
+    asking = service.connect(b"")
+    with asking, contextlib.suppress(ConnectionError):
+        asking.settimeout(PATIENCE_S)
+        while True:  # until nothing more fits, and then until the connection ends
+            asking.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+    assert service.ask("/classify", RED)[0] == 200

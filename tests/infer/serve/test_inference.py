@@ -144,6 +144,16 @@ def test_binary_data_that_are_cut(service, binary):
     assert service.ask(INFER, head + binary, **headers) == (400, error)
 
 
+def test_more_images_than_may_wait_are_refused_before_they_are_made(service):
+    error = {"error": "more than 64 images in one request, the limit"}
+    assert service.ask(INFER, request(*[b"x"] * 65)) == (413, error)
+    head = changed(shape=[65], data=None).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    assert service.ask(INFER, head + bytes(4 * 65), **headers) == (413, error)
+    status, answer = service.ask(INFER, request(RED, parameters={"of nothing": [0] * 2000}))
+    assert (status, answer) == (413, {"error": "JSON of more than 1064 values, the limit"})
+
+
 def test_the_document_describes_what_is_there(service):
     status, document = service.ask("/openapi.json")
     assert (status, document["openapi"]) == (200, "3.1.0")

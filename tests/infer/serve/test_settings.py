@@ -16,6 +16,7 @@ MODEL = (Path("a.onnx"),)
     [
         ({"models": ()}, "models: found none"),
         ({"models": (Path("x/a.onnx"), Path("y/a.onnx"))}, "models: two files are called 'a'"),
+        ({"models": (Path("a\udcff.onnx"),)}, "models: the name of 'a\udcff' is not UTF-8"),
         ({"queue": 0}, "queue: found 0, expected 1 or more"),
         ({"body_timeout_s": float("nan")}, "body_timeout_s: found nan, expected above 0"),
         ({"max_held_bytes": 10}, "max_held_bytes: found 10, less than one request may have"),

@@ -151,3 +151,15 @@ def test_a_split_is_stratified_complete_and_repeatable(counts, share, seed):
         assert abs(held - share * count) <= max(0.5, 1 - share * count)
     again = split(samples, labels, share, seed)
     assert [sample.name for sample in again[1]] == [sample.name for sample in held_back]
+
+
+def test_the_cache_lets_no_image_pass_that_other_limits_or_formats_refuse(shapes, tmp_path):
+    shutil.copytree(shapes, tmp_path / "data")
+    draw_shape("circle", 1).resize((190, 180)).save(tmp_path / "data" / "circle" / "large.png")
+    draw_shape("circle", 2).save(tmp_path / "data" / "circle" / "x.ppm")
+    root = tmp_path / "data"
+    assert not load(root, formats="pnm").broken
+    with pytest.raises(DataError, match=r"x\.ppm: PNM images are read only if asked for"):
+        load(root)
+    with pytest.raises(DataError, match=r"large\.png: 190 x 180 pixels, the limit is 180 for a side"):
+        load(root, formats="pnm", max_side=180)

@@ -43,6 +43,13 @@ def test_a_threshold_lies_between_what_was_seen():
     assert best_f1_threshold(np.array([0.2, 0.4]), np.array([True, True])) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("near", [1 - np.array([1e-9, 2e-9, 3e-9]), np.array([0.5, 0.5 - 1e-9, 0.5 - 2e-9])])
+def test_probabilities_next_to_each_other_are_told_apart(near):
+    probabilities, truth = np.append(near, 0.2), np.array([True, True, False, False])
+    for found in (best_f1_threshold(probabilities, truth), precision_threshold(probabilities, truth, 1.0)):
+        assert (probabilities >= found).tolist() == truth.tolist()
+
+
 def logits_of(images=4000, factor=1.0, seed=0):
     random = np.random.default_rng(seed)
     logits = random.normal(size=images) * 2

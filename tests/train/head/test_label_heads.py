@@ -187,3 +187,16 @@ def test_folds_spread_images_and_labels(images, labels, count, seed, rare):
     rarest = int(present.sum(axis=0).argmin())
     sizes = np.bincount(fold_of[present[:, rarest]], minlength=count)
     assert sizes.max() <= math.ceil(present[:, rarest].sum() / count) + labels
+
+
+def test_a_rare_label_among_many_is_judged_on_images_with_and_without_it():
+    """So many labels leave room for one fold of ten; the four images of which a label is known may all be in others."""
+    features, targets = clouds(images=80, labels=140)
+    targets[:, :10] = np.nan
+    for label in range(10):
+        targets[4 * label : 4 * label + 4, label] = [1, 1, 0, 0]
+    fold_of = label_folds(targets == 1, 10, 0)
+    assert any((fold_of[4 * label : 4 * label + 4] > 0).all() for label in range(10))
+    found = fit_label_heads(features, targets, 0, silent)
+    assert np.isfinite([tried.log_loss for table in found.tables for tried in table]).all()
+    assert np.isfinite(found.cross_fitted).all()

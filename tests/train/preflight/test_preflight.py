@@ -104,6 +104,13 @@ def test_near_copies_across_parts_are_a_warning(clean):
     assert "near duplicates in different parts" in found.warnings[0]
 
 
+def test_a_class_name_with_spaces_around_it_is_a_warning(clean):
+    (warning,) = preflight(dataclasses.replace(clean, labels=(" cat", "dog"))).warnings
+    assert warning.startswith(
+        "1 class name(s) with spaces around them, first ' cat': the model's labels will have them"
+    )
+
+
 def test_tiny_and_uniform_pictures_are_never_near():
     uniform = [np.full((40, 40, 3), level, np.uint8) for level in (0, 100, 200)]
     assert near_groups(looks_of([*uniform, picture(0, 8), picture(0, 9)])) == []

@@ -142,9 +142,9 @@ def test_the_head_is_the_mean_of_the_rows():
 @pytest.mark.parametrize(
     ("fields", "note"),
     [
-        ({"multi_label": True}, "Prior: not used, each label's head is drawn to zero where images have several."),
+        ({"multi_label": True}, "Prior: not used, each label's head is pulled towards zero where images have several."),
         ({"weights": "none"}, "Prior: not used, random weights know no classes."),
-        ({"head_fit": "sgd"}, "Prior: not used, only the penalised head is drawn to one (--head-fit penalised)."),
+        ({"head_fit": "sgd"}, "Prior: not used, only the penalised head is pulled towards one (--head-fit penalised)."),
         ({}, "Prior: not used, the weights come without a head, so they know no classes."),
     ],
 )

@@ -1,4 +1,5 @@
 import warnings
+import xml.dom.minidom
 
 import numpy as np
 import pytest
@@ -27,3 +28,15 @@ def test_the_axes_keep_their_room_for_any_number_of_classes(classes, images):
         box = figure.axes[0].get_position()
         assert box.height > 0.3
         assert box.width > 0.3
+
+
+@pytest.mark.parametrize("labels", [["_a", "b"], ["_a", "_b"], ["a\x1b", "b\n"], ["$", "\ufffe"]])
+def test_a_label_of_any_characters_is_in_the_legend_and_leaves_the_svg_whole(labels):
+    random = np.random.default_rng(0)
+    evaluation = Evaluation("test", Answers(random.normal(size=(9, 2)), np.arange(9) % 2), None)
+    figure = figures.probabilities(evaluation, labels)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == figures.short(labels)[::-1]
+    for draw in (figures.classification, figures.probabilities, diagnostics.confusion):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            xml.dom.minidom.parseString(svg(draw(evaluation, labels)))

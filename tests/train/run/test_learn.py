@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import safetensors.torch
@@ -11,7 +12,14 @@ from support.pictures import draw_shape
 from tl_export import export
 from tl_infer import Classifier
 from tl_train import TrainConfig, train
+from tl_train.errors import CalibrationError, DataError
+from tl_train.evaluation.calibration import Calibration
+from tl_train.head.fit_head import FittedHead
+from tl_train.history import History
 from tl_train.progress import Progress
+from tl_train.run.judge import CROSS_FITTED, TrainedNetwork, evaluate_held_out
+from tl_train.run.learn import Learned
+from tl_train.run.prepare import prepare
 
 FIELDS = {"arch": "timm:test_efficientnet", "weights": "none", "size": 64, "prior": "none"}
 
@@ -167,7 +175,40 @@ def test_more_epochs_after_a_head_that_was_kept_alone_begin_with_the_first(many_
     assert len(losses[0]) == 2
 
 
-def test_training_that_helps_is_kept(many_shapes, tmp_path):
+def test_validation_images_that_give_the_accuracy_leave_the_calibration_to_cross_fitting(many_shapes, tmp_path):
+    steps = {"mode": "head", "head_fit": "sgd", "epochs": 1, "val_split": 0.2}
+    result = train(TrainConfig.of(str(many_shapes), test_split=0.0, **{**FIELDS, **steps}), tmp_path / "run")
+    assert (result.calibration.source, result.calibration.pictures) == (CROSS_FITTED, 192)
+    assert (result.evaluation.part, len(result.evaluation.truth)) == ("val", 48)
+
+
+@pytest.mark.parametrize(
+    ("images", "mode", "message"),
+    [
+        (1, "head", r"class 'rare': 1 training image\(s\), expected at least 2 .*use --head-fit sgd"),
+        (2, "partial", r"class 'rare': 2 training image\(s\), expected at least 3 .*use --mode head"),
+    ],
+)
+def test_a_class_too_small_to_learn_and_hold_out_is_named(shapes, tmp_path, images, mode, message):
+    shutil.copytree(shapes, tmp_path / "data")
+    (tmp_path / "data" / "rare").mkdir()
+    for number in range(images):
+        draw_shape("circle", 100 + number).save(tmp_path / "data" / "rare" / f"{number}.png")
+    config = TrainConfig.of(str(tmp_path / "data"), mode=mode, test_split=0.0, val_split=0.0, **FIELDS)
+    with pytest.raises(DataError, match=message):
+        prepare(config, Progress())
+
+
+def test_answers_that_are_no_numbers_give_no_accuracy(shapes):
+    setup = prepare(TrainConfig.of(str(shapes), mode="full", head_fit="sgd", **FIELDS), Progress())
+    with torch.no_grad():
+        setup.network.head.bias.fill_(torch.nan)
+    network = TrainedNetwork(setup, Learned(History([], 0), FittedHead([])))
+    with pytest.raises(CalibrationError, match="logits: found values that are not finite"):
+        evaluate_held_out(network, Calibration(1.0, None, 0, "images"))
+
+
+def test_training_that_helps_is_kept_and_goes_on(many_shapes, tmp_path):
     steps = {"epochs": 12, "head_epochs": 0, "finetune_lr": 3e-3, "schedule": "cosine"}
     config = TrainConfig.of(str(many_shapes), mode="gradual", val_split=0.3, **steps, **FIELDS)
     result = train(config, tmp_path / "run")
@@ -177,6 +218,10 @@ def test_training_that_helps_is_kept(many_shapes, tmp_path):
     assert trained.name.startswith("all parameters, alpha ")
     assert len(result.history) == 12
     assert export(tmp_path / "run", tmp_path / "shapes.onnx").proof.top1_agreement == 1
+    # One epoch more is held against the same head on the backbone as it came, not on the one that was trained.
+    more = train(config.changed(epochs=13), tmp_path / "run", resume=True)
+    assert more.history[:12] == result.history
+    assert more.tried[0].judged == head.judged
 
 
 def test_images_that_give_the_accuracy_choose_nothing(many_shapes, tmp_path):

@@ -9,6 +9,7 @@ from support.loading import BY_STEPS
 from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError
+from tl_train.history import Epoch
 from tl_train.progress import Progress
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.workplace import FOLDER, Workplace
@@ -104,3 +105,38 @@ def test_what_a_kill_left_does_not_block_a_folder(shapes, tmp_path):
     place.check(config, overwrite=False, resume=False)
     place.start(config)
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_a_hidden_folder_and_one_beside_the_images_may_hold_the_run(shapes, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(shapes, root)
+    for out in (root / ".runs" / "first", tmp_path / "data-run"):
+        Workplace.at(out).check(TrainConfig.of(str(root)), overwrite=False, resume=False)
+    (tmp_path / "link").symlink_to(root)
+    with pytest.raises(
+        RunError, match=r"link/run: lies in the images' folder .*data, where it would be read as a class"
+    ):
+        Workplace.at(tmp_path / "link" / "run").check(TrainConfig.of(str(root)), overwrite=False, resume=False)
+
+
+class StartAnother(Progress):
+    """Starts a second run in the folder of the first, once that has begun."""
+
+    def __init__(self, config: TrainConfig, out: Path) -> None:
+        self.config, self.out, self.errors = config, out, []
+
+    def epoch(self, row: Epoch) -> None:
+        for options in ({}, {"overwrite": True}, {"resume": True}):
+            try:
+                train(self.config, self.out, **options)
+            except RunError as error:
+                self.errors.append(str(error))
+
+
+def test_two_runs_do_not_write_to_one_folder(shapes, tmp_path):
+    config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=32, epochs=1, **BY_STEPS)
+    started = StartAnother(config, tmp_path / "run")
+    train(config, tmp_path / "run", progress=started)
+    assert len(started.errors) == 3
+    assert all("another tl-train is running in this folder; wait for it, or" in error for error in started.errors)
+    train(config, tmp_path / "run", overwrite=True)

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import math
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from support.loading import BY_STEPS, Notes
 from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError
+from tl_train.history import Epoch
 from tl_train.models.architectures import find_architecture
 from tl_train.models.new_head import put_new_head
 from tl_train.progress import Progress
@@ -233,3 +235,12 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(checkpoint, kind):
 def restore(state, stored, out):
     with restoring(out):
         state.restore(stored)
+
+
+def test_an_epoch_whose_validation_loss_is_no_number_is_never_the_best():
+    module = torch.nn.Linear(2, 2)
+    state = _State(module, torch.optim.Adam(module.parameters()), None, [])
+    for epoch, val_loss in enumerate((math.nan, 0.5, math.nan, 0.7), start=1):
+        state.history.append(Epoch(epoch, 0.1, 1.0, val_loss, 0.5, 1.0))
+        state.remember_best(patience=3)
+    assert state.best[:2] == (0.5, 2)

@@ -13,6 +13,7 @@ from tl_train.training.interpolation import (
     copy_weights,
     cross_chosen,
     interpolate,
+    keep_what_pays,
     try_alphas,
 )
 
@@ -69,6 +70,21 @@ def test_weights_lie_between_start_and_end():
             expected = start[name] if name.endswith("tracked") else start[name] + alpha * (end[name] - start[name])
             torch.testing.assert_close(tensor, expected)
     interpolate(module, start, end, 0.0)
+    assert all(torch.equal(tensor, start[name]) for name, tensor in module.state_dict().items())
+
+
+def test_weights_that_are_no_numbers_leave_the_start():
+    torch.manual_seed(0)
+    module, start = network().eval(), copy_weights(network())
+    inputs, truth = torch.randn(50, 4), np.arange(50) % 3
+    with torch.no_grad():
+        module[0].weight[0, 0] = torch.nan
+
+    def answer():
+        with torch.inference_mode():
+            return Answers(module(inputs).numpy(), truth)
+
+    assert keep_what_pays(module, start, answer, truth).alpha == 0.0
     assert all(torch.equal(tensor, start[name]) for name, tensor in module.state_dict().items())
 
 

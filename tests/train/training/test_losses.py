@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tl_train.training.losses import count_right, mean_loss
+from tl_train.errors import TrainingError
+from tl_train.training.losses import check_weights, count_right, mean_loss
 
 UNKNOWN = math.nan
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [-0.5, 3.0, -2.0]])
@@ -41,3 +42,12 @@ def test_one_label_is_torchs_cross_entropy():
     expected = functional.cross_entropy(LOGITS, labels, weights, label_smoothing=0.1)
     assert mean_loss(LOGITS, labels, weights, 0.1).item() == expected.item()
     assert count_right(LOGITS, labels) == (2, 2)
+
+
+def test_a_weight_that_is_no_number_is_named():
+    module = torch.nn.Linear(2, 2)
+    check_weights(module, 0.1)
+    with torch.no_grad():
+        module.bias[1] = math.inf
+    with pytest.raises(TrainingError, match=r"bias is NaN or infinite, training has diverged; lower --lr \(0.1\)"):
+        check_weights(module, 0.1)

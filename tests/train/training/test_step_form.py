@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from tl_train import TrainConfig
+from tl_train.cache.disk import cache_subfolder
 from tl_train.errors import RunError
 from tl_train.progress import Progress
 from tl_train.run.prepare import prepare
 from tl_train.training.checkpoints import FOLDER
-from tl_train.training.step_form import StepForm, choose_form, usual_form
+from tl_train.training.step_form import StepForm, _key, choose_form, usual_form
 
 FIELDS = {"weights": "none", "size": 32, "prior": "none", "head_fit": "sgd", "mode": "full", "batch_size": 4}
 
@@ -64,3 +65,11 @@ def test_a_precision_that_is_asked_for_is_taken(shapes, tmp_path):
     setup = setup_of(shapes, epochs=100, precision="bf16-mixed")
     assert usual_form(setup).precision == "bf16-mixed"
     assert choose_form(setup, tmp_path, Progress()).precision == "bf16-mixed"
+
+
+def test_what_a_trial_found_is_taken_where_it_cannot_be_kept(shapes, tmp_path):
+    """A folder in the place of the file, as on a full disk: it is tried once."""
+    setup, progress = setup_of(shapes, epochs=101, batch_size=5), Notes()
+    (cache_subfolder("steps") / f"{_key(setup, torch.device('cpu'))}.json").mkdir()
+    choose_form(setup, tmp_path, progress)
+    assert len(progress.lines) == 1

@@ -89,6 +89,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
+        check(bool(self.source), "data", "nothing", "a folder, a file or the name of a built-in set")
         check(0 <= self.val_share <= 0.9, "val_split", self.val_split, "0 to 0.9")
         check(0 <= self.test_share <= 0.9, "test_split", self.test_split, "0 to 0.9")
         needs = self.multi_label or self.label_separator == DEFAULT_SEPARATOR

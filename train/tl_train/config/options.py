@@ -9,6 +9,7 @@ from tl_infer.model.records import read_value
 from tl_train.errors import ConfigError
 
 _KEY = "tl_train.option"
+_LARGEST = 2**63  # Source: TOML 1.0, Integer: 64-bit signed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,14 +101,21 @@ def options_of(group: type) -> Iterator[Option]:
 
 
 def check_types(group: Any) -> None:
-    """Every option of a group has a value of its type; whole numbers may stand where floats do.
+    """Every option of a group has a value of its type, and one that config.toml can hold.
+
+    Whole numbers may stand where floats do.
 
     Raises:
         ConfigError: one has not; names the option and what is expected.
 
     """
     for found in options_of(type(group)):
-        read_value(found.hint, getattr(group, found.attribute), found.name, ConfigError)
+        value = getattr(group, found.attribute)
+        read_value(found.hint, value, found.name, ConfigError)
+        if isinstance(value, int):
+            check(-_LARGEST <= value < _LARGEST, found.name, value, "a number of at most 64 bits")
+        if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+            raise ConfigError(f"{found.name}: found {value!r}, expected a name in UTF-8; rename the file or folder")
 
 
 def check(holds: bool, name: str, found: object, expected: str) -> None:

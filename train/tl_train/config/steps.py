@@ -79,6 +79,13 @@ class StepsConfig:
         expected = f"a multiple of {self.devices} devices, two or more for each"
         check(shared, "batch_size", self.batch_size, expected)
 
+    @property
+    def use_of_validation(self) -> str:
+        """Why an accuracy on the validation images is too high, in words that follow them; "" where it is not."""
+        if self.redraw_val:
+            return "were drawn anew in every epoch and trained on in the others"
+        return "" if self.patience is None else "were not trained on, but chose the epoch whose weights are kept"
+
     def _check_rates(self) -> None:
         check(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "a number above zero")
         check(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "0 to below 1")

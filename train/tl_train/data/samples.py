@@ -1,6 +1,8 @@
 """`Sample`, one labelled image; `Fix`, what was decided about its label; `Source`, what was found before splitting."""
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -77,8 +79,8 @@ class Sample:
         return read_file(self.path, self.limits)
 
     def key(self, content: bytes) -> bytes:
-        """16 bytes that name what is decoded from the content."""
-        return content_key(content, "" if self.limits.depth == FULL_DEPTH else f"{self.limits.depth} bits")
+        """16 bytes that name what is decoded from the content, within the limits: others may refuse it."""
+        return content_key(content, _use(self.limits))
 
     def decode(self, content: bytes) -> Pixels:
         """The image, uint8 (H, W, 3), from its content.
@@ -88,6 +90,15 @@ class Sample:
 
         """
         return self.pixels if self.pixels is not None else decode(content, str(self.path), self.limits)
+
+
+@functools.lru_cache
+def _use(limits: Limits) -> str:
+    """What is not usual in decoding within these limits, at most 16 characters; "" where all is."""
+    bit_depth = None if limits.depth == FULL_DEPTH else limits.depth
+    if dataclasses.replace(limits, bit_depth=None) == DEFAULT_LIMITS:
+        return "" if bit_depth is None else f"{bit_depth} bits"
+    return hashlib.sha256(repr(dataclasses.replace(limits, bit_depth=bit_depth)).encode()).hexdigest()[:16]
 
 
 def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:

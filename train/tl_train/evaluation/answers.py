@@ -39,6 +39,16 @@ class Answers:
     def __len__(self) -> int:
         return len(self.truth)
 
+    def check_finite(self) -> None:
+        """See that the logits are numbers.
+
+        Raises:
+            CalibrationError: one is NaN or infinite.
+
+        """
+        if not np.isfinite(self.logits).all():
+            raise CalibrationError("logits: found values that are not finite; the training diverged, try a lower --lr")
+
     def probabilities(self, temperature: float = 1.0) -> Floats:
         """softmax(logits / temperature): float64 (N, C), rows sum to 1."""
         probabilities: Floats = softmax((self.logits / temperature).astype(np.float64), axis=1)

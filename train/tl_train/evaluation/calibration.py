@@ -72,8 +72,7 @@ def fit_calibration(
         CalibrationError: logits that are not finite, or the target out of range.
 
     """
-    if not np.isfinite(answers.logits).all():
-        raise CalibrationError("logits: found values that are not finite; the training diverged, try a lower --lr")
+    answers.check_finite()
     if not 0 < target_accuracy < 1:
         raise CalibrationError(f"target_accuracy: found {target_accuracy}, expected above 0 and below 1")
     images = len(answers)

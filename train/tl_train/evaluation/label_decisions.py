@@ -141,4 +141,5 @@ def _steps(probabilities: Floats, truth: Bools) -> tuple[Floats, Floats, Floats]
     # As far from what is given the label as from what is not; below the last there is nothing but 0.
     below = np.append(levels[1:], 0.0)
     middle = np.array([float(f"{value:.{_DIGITS}g}") for value in (levels + below) / 2])
-    return middle, right, given
+    # Probabilities next to 1 may be closer to each other than what was rounded off.
+    return np.where((middle > below) & (middle <= levels), middle, levels), right, given

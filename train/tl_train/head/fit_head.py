@@ -86,9 +86,9 @@ def fit_head_on(setup: Setup, which: npt.NDArray[np.int64]) -> WeightAndBias:
 
 def _head_fit(setup: Setup) -> HeadFit:
     """The way that the configuration asks for."""
-    config = setup.config
+    config, dataset = setup.config, setup.dataset
     if config.head.fit == "sgd":
-        return _Steps(config)
+        return _Steps(config, len(dataset.val) if dataset.test else 0)
     return _Penalised(_problem(setup))
 
 
@@ -101,13 +101,14 @@ def _problem(setup: Setup) -> HeadProblem:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Steps:
-    """By steps of Adam."""
+    """By steps of Adam; with so many validation images to spare, those that do not give the accuracy themselves."""
 
     config: TrainConfig
+    spare_images: int
 
     def __call__(self, head: nn.Linear, train: CachedPart, val: CachedPart | None, progress: Progress) -> FittedHead:
         cross_fitted = None
-        if (0 if val is None else len(val.labels)) < MIN_IMAGES <= len(train.labels):
+        if self.spare_images < MIN_IMAGES <= len(train.labels):
             progress.note(f"Cross-fitting up to {MAX_FOLDS} heads for calibration")
             cross_fitted = cross_fitted_logits(
                 head, train, lambda copy, part: train_head(copy, part, None, self.config, Progress()), self.config.seed

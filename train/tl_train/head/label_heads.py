@@ -133,16 +133,28 @@ class _Fits:
         for first in range(0, self.count, size):
             yield range(first, min(first + size, self.count))
 
-    def groups_of_labels(self, labels: Sequence[int]) -> Iterator[Sequence[int]]:
+    def groups_of_labels(self, labels: Sequence[int], size: int = MAX_COLUMNS) -> Iterator[Sequence[int]]:
         """The labels, at most so many at a time."""
-        for first in range(0, len(labels), MAX_COLUMNS):
-            yield labels[first : first + MAX_COLUMNS]
+        for first in range(0, len(labels), size):
+            yield labels[first : first + size]
+
+    def groups_to_search(self) -> Iterator[Sequence[int]]:
+        """All labels, together with as many as leave room for folds that hold images with and without each of them."""
+        rare: list[int] = []
+        for labels in self.groups_of_labels(range(self.targets.shape[1])):
+            searched = next(self.groups_of_folds(len(labels)))
+            held_out = self.targets[self.fold_of < searched.stop][:, labels]
+            is_told = ((held_out == 1).any(dim=0) & (held_out == 0).any(dim=0)).tolist()
+            rare += [label for label, told in zip(labels, is_told, strict=True) if not told]
+            if any(is_told):
+                yield [label for label, told in zip(labels, is_told, strict=True) if told]
+        yield from self.groups_of_labels(rare, max(1, MAX_COLUMNS // self.count))  # which leaves room for all folds
 
 
 def _search(fits: _Fits, parts: Parts) -> list[list[StrengthTried]]:
     """The table of each label, which ends where weaker penalties have become clearly worse."""
     tables: list[list[StrengthTried]] = [[] for _ in range(fits.targets.shape[1])]
-    groups = list(fits.groups_of_labels(range(len(tables))))
+    groups = list(fits.groups_to_search())
     for number, labels in enumerate(groups):
         for step, _ in enumerate(_search_group(fits, labels, tables, parts.tick), start=1):
             parts.finish((number * len(STRENGTHS) + step) // len(groups))

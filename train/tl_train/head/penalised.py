@@ -6,7 +6,7 @@ one to take: the nearest to the given head, as near as the training images do no
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -77,6 +77,27 @@ class PenalisedHead:
     strength: float
     table: tuple[StrengthTried, ...]
     cross_fitted: npt.NDArray[np.float32]
+
+
+def check_class_counts(labels: Labels, names: Sequence[str], *, held_back: bool = False) -> None:
+    """See that each class can be held out and learned from.
+
+    Args:
+        labels: int (N,), of the training images.
+        names: of the classes.
+        held_back: whether an image of each class is held back before that.
+
+    Raises:
+        DataError: a class has too few images; names it.
+
+    """
+    fewest, remedy = (3, "--mode head") if held_back else (2, "--head-fit sgd")
+    of_class = np.bincount(labels, minlength=len(names))
+    if (least := int(of_class.min())) < fewest:
+        raise DataError(
+            f"class '{names[int(of_class.argmin())]}': {least} training image(s), expected at least {fewest} to hold "
+            f"some out and learn from the others; add images, or use {remedy}"
+        )
 
 
 def silent(done: int, total: int) -> None:

@@ -66,10 +66,17 @@ def _labels(labels: Sequence[str]) -> Iterator[str]:
                 "one sub-folder per class, and nothing beside them"
             )
     seen: dict[str, str] = {}
+    told: set[str] = set()
     for label in labels:
         other = seen.setdefault(appearance(label), label)
         if other != label:
+            told |= {label, other}
             yield f"classes {other!r} and {label!r} {_how_alike(other, label)}: give one class one name"
+    if spaced := [label for label in labels if label != label.strip() and label not in told]:
+        yield (
+            f"{len(spaced)} class name(s) with spaces around them, first {spaced[0]!r}: the model's labels will have "
+            "them, too; remove them from the list or the folder's name"
+        )
 
 
 def _how_alike(first: str, second: str) -> str:

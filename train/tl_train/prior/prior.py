@@ -156,7 +156,7 @@ def find_prior(given: str, labels: Sequence[str]) -> PriorFinding:
     try:
         prior = Prior("auto", tuple(_match(label, [label]) for label in labels))
     except ConfigError as error:
-        return PriorFinding(None, (f"Prior: not used, so the head is drawn to zero: {error}",))
+        return PriorFinding(None, (f"Prior: not used, so the head is pulled towards zero: {error}",))
     return PriorFinding(prior, ("Prior from the class names:", *prior.describe()))
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, StepPatch
 
+from tl_infer.text.safetext import printable
 from tl_train.evaluation.answers import Floats, Ints
 from tl_train.evaluation.metrics import Evaluation
 from tl_train.head.cross_validation import StrengthTried
@@ -71,12 +73,14 @@ def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     axes = figure.subplots()
     edges, bottom = np.arange(len(order) + 1) - 0.5, np.zeros(len(order))
     several = 2 < len(labels) <= _MAX_COLORS
-    for place, (name, color, heights) in enumerate(layers):
+    patches = []
+    for place, (_, color, heights) in enumerate(layers):
         baseline: Any = bottom  # an array, which the type information of matplotlib lacks
         hatch = _LAYER_HATCHES[place % len(_LAYER_HATCHES)] if several else ""
-        patch = StepPatch(bottom + heights, edges, baseline=baseline, fill=True, facecolor=color, label=name,
+        patch = StepPatch(bottom + heights, edges, baseline=baseline, fill=True, facecolor=color,
                           edgecolor="white" if hatch else color, linewidth=0, hatch=hatch)  # fmt: skip
         patch.set_rasterized(len(order) * len(layers) > _MAX_VECTOR_ITEMS)
+        patches.append(patch)
         axes.add_artist(patch)  # not axes.stairs, which looks for the limits of each step: seconds for thousands
         bottom = bottom + heights
     axes.set_xlim(edges[0], edges[-1])
@@ -85,7 +89,7 @@ def probabilities(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     axes.set_ylim(0, 1)
     axes.set_ylabel("probability")
     axes.set_title(f"{evaluation.part} images: class probabilities")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="class", reverse=True, frameon=False)
+    name_in_legend(axes, patches[::-1], [name for name, _, _ in layers][::-1], title="class")
     return figure
 
 
@@ -176,9 +180,22 @@ def _mark_classes(axes: matplotlib.axes.Axes, truth: np.ndarray, labels: Sequenc
 
 
 def short(labels: Sequence[str], limit: int = 18) -> list[str]:
-    """Labels for an axis, cut where too long. A dollar sign would start a formula in matplotlib."""
-    cut = (label if len(label) <= limit else label[: limit - 1] + "…" for label in labels)
+    """Labels for an axis, cut where too long, control characters as escapes, which SVG has no place for.
+
+    A dollar sign would start a formula in matplotlib.
+    """
+    shown = map(printable, labels)
+    cut = (label if len(label) <= limit else label[: limit - 1] + "…" for label in shown)
     return [label.replace("$", r"\$") for label in cut]
+
+
+def name_in_legend(axes: matplotlib.axes.Axes, handles: Sequence[Artist], names: Sequence[str], **style: Any) -> None:
+    """A legend beside the axes. matplotlib leaves names that begin with an underscore out, so they are set last."""
+    legend = axes.legend(
+        handles, list(map(str, range(len(names)))), loc="upper left", bbox_to_anchor=(1, 1), frameon=False, **style
+    )
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
 
 
 def name_both_axes(axes: matplotlib.axes.Axes, labels: Sequence[str]) -> None:

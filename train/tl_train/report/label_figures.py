@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
 
 from tl_train.evaluation.multi_label import LabelEvaluation
-from tl_train.report.figures import name_both_axes, short
+from tl_train.report.figures import name_both_axes, name_in_legend, short
 
 _MAX_CURVES = 20
 _LINES = ("-", "--", "-.", ":")  # for those who cannot tell the colours apart
@@ -22,18 +22,20 @@ def precision_recall(evaluation: LabelEvaluation, labels: Sequence[str]) -> Figu
         (place for place, score in enumerate(scores) if score.average_precision is not None),
         key=lambda place: scores[place].average_precision or 0.0,
     )[:_MAX_CURVES]
+    lines, names = [], []
     for place in sorted(drawn):
         score, truth = scores[place], evaluation.answers.of_label(place)[1]
         probabilities = evaluation.probabilities[evaluation.answers.known[:, place], place]
         precision, recall, _ = precision_recall_curve(truth, probabilities)
-        name = f"{short([labels[place]])[0]}  {score.average_precision:.3f}"
         style = _LINES[place % len(_LINES)]
-        (line,) = axes.plot(recall, precision, style, drawstyle="steps-post", linewidth=1.2, label=name)
+        (line,) = axes.plot(recall, precision, style, drawstyle="steps-post", linewidth=1.2)
+        lines.append(line)
+        names.append(f"{short([labels[place]])[0]}  {score.average_precision:.3f}")
         if score.precision is not None and score.recall is not None:
             axes.plot(score.recall, score.precision, "o", color=line.get_color(), markersize=4, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     if drawn:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="average precision", frameon=False, fontsize=8)
+        name_in_legend(axes, lines, names, title="average precision", fontsize=8)
     return figure
 
 

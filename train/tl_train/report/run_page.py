@@ -21,6 +21,7 @@ class RunPage:
         facts: what to list of the run.
         names: of the held-out images, for the reader to find them.
         load: the pixels of the held-out image with that index.
+        use_of_validation: why an accuracy on the validation images is too high; "" where it is not.
         warnings: findings about the data that the reader should act on.
         config: the configuration file's text.
         versions: library -> version.
@@ -35,6 +36,7 @@ class RunPage:
     facts: Mapping[str, object]
     names: Sequence[str] = ()
     load: Callable[[int], Pixels] | None = None
+    use_of_validation: str = ""
     warnings: Sequence[str] = ()
     config: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -24,7 +24,7 @@ from tl_train.errors import ConfigError
 from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import fit_temperature, temperature_loss
 from tl_train.head.features import BackboneFeatures, Features
-from tl_train.head.penalised import LinearHead, fit_penalised_head
+from tl_train.head.penalised import LinearHead, check_class_counts, fit_penalised_head
 from tl_train.head.problem import head_loss, towards
 from tl_train.models.network import build_network
 from tl_train.preprocess.graph import Preprocessor, spec_for
@@ -84,6 +84,7 @@ def compare_architectures(config: TrainConfig, progress: Progress) -> tuple[Comp
     ends = time.monotonic() + 60 * config.model.time_limit * _SHARE_OF_TIME
     found = candidates(config.model, config.input.size_px, progress)
     dataset = load_dataset(config, read_source(config, progress), progress)
+    check_class_counts(labels_of(dataset.train), dataset.labels)
     samples = _sample(dataset.train, config.seed)
     progress.note(f"Comparing {len(found)} architectures on {len(samples)} training images")
     ready: list[_Ready] = []

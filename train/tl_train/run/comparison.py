@@ -97,14 +97,10 @@ def compare(
         process but the first of several.
 
     Raises:
-        TlError: as `train`; or a configuration that holds no images back.
+        TlError: as `train`; or a configuration that holds no images back, or recipes of the same name.
 
     """
-    for name, config in recipes.items():
-        if config.data.multi_label:
-            raise ConfigError(
-                f"{name}: runs with multi_label cannot be compared by their accuracy; train one at a time"
-            )
+    _check_comparable(recipes)
     progress, is_first = progress or Progress(), is_first_process()
     found: list[RecipeResult] = []
     for name, config in recipes.items():
@@ -117,10 +113,27 @@ def compare(
                 watched = TensorBoardProgress(progress, Workplace.at(folder).work.events_folder)
             seeded = dataclasses.replace(config, seed=seed)
             results.append(train(seeded, folder, overwrite=overwrite, progress=watched))
+            if is_first and results[-1].evaluation is None:
+                raise ConfigError(
+                    f"recipe {name}: no images are held back, so there is nothing to compare; set --val-split"
+                )
         if is_first:
             found.append(_result(name, results))
             _write(found, config.data.source, out)
     return found
+
+
+def _check_comparable(recipes: Mapping[str, TrainConfig]) -> None:
+    folders: dict[str, str] = {}
+    for name, config in recipes.items():
+        if config.data.multi_label:
+            raise ConfigError(
+                f"{name}: runs with multi_label cannot be compared by their accuracy; train one at a time"
+            )
+        other = folders.setdefault(_folder_name(name), name)
+        if other != name:
+            raise ConfigError(f"recipes {other} and {name}: both would be written to {_folder_name(name)}-seed"
+                              f"{config.seed}; rename one of the files")  # fmt: skip
 
 
 def _write(found: Sequence[RecipeResult], data: str, out: Path) -> None:
@@ -162,8 +175,6 @@ def _folder_name(recipe: str) -> str:
 
 def _result(name: str, results: Sequence[TrainResult]) -> RecipeResult:
     evaluations = [result.evaluation for result in results if result.evaluation is not None]
-    if len(evaluations) < len(results):
-        raise ConfigError(f"recipe {name}: no images are held back, so there is nothing to compare; set --val-split")
     return RecipeResult(
         recipe=name,
         accuracies=[evaluation.accuracy for evaluation in evaluations],

@@ -100,11 +100,17 @@ def calibrate(network: TrainedNetwork) -> Calibration:
 
 
 def evaluate_held_out(network: TrainedNetwork, calibration: Calibration) -> Evaluation | None:
-    """The network's answers to the held-out images; None where there are none."""
+    """The network's answers to the held-out images; None where there are none.
+
+    Raises:
+        CalibrationError: an answer is not a finite number.
+
+    """
     part, samples = network.setup.dataset.held_out()
     if not samples:
         return None
     answers = Answers(network.part(part).logits, labels_of(samples))
+    answers.check_finite()
     return Evaluation(part, answers, calibration.temperature if calibration.fitted else None)
 
 

@@ -21,6 +21,7 @@ from tl_train.run.spare_images import calibration_images
 from tl_train.run_folder.result import Tried
 from tl_train.setup import Setup, SharedSetup
 from tl_train.training.interpolation import Interpolated, copy_weights, keep_what_pays
+from tl_train.training.losses import check_weights
 from tl_train.training.partial.partial import HELD_BACK_SHARE, PartialFit, train_partial
 from tl_train.training.predict import predict
 from tl_train.training.processes import launch, shared
@@ -111,6 +112,7 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
         learned = of_head
     if not all(math.isfinite(row.train_loss) for row in learned.history.epochs):
         raise TrainingError(f"the loss is NaN or infinite: training diverged; lower --lr ({setup.config.steps.lr:g})")
+    check_weights(setup.network.module, setup.config.steps.lr)
     return learned
 
 

@@ -9,13 +9,14 @@ from tl_infer.model.contract import PreprocessSpec
 from tl_train.config import TrainConfig
 from tl_train.config.choices import TRAINS_STAGES
 from tl_train.data.dataset import fingerprint, load_dataset
-from tl_train.data.samples import targets_of
+from tl_train.data.samples import labels_of, targets_of
 from tl_train.data.sources.reading import read_source
 from tl_train.errors import WeightsError
 from tl_train.familiarity.unknowns import unknown_files
 from tl_train.head.features import BackboneFeatures
 from tl_train.head.fit_head import features_suffice
 from tl_train.head.label_heads import check_label_counts
+from tl_train.head.penalised import check_class_counts
 from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.network import Network, build_network
 from tl_train.models.published import unchecked
@@ -50,6 +51,8 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
     dataset = load_dataset(config, source, progress, features)
     if dataset.has_several:
         check_label_counts(targets_of(dataset.train, len(dataset.labels)), dataset.labels)
+    elif config.head.fit == "penalised":
+        check_class_counts(labels_of(dataset.train), dataset.labels, held_back=config.model.mode == "partial")
     return Setup(
         identity=Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads()),
         dataset=dataset,
@@ -116,13 +119,13 @@ def prior_for(
     wanted, weights = config.head.prior, config.model.weights
     if config.data.multi_label:
         if wanted == "auto":
-            progress.note("Prior: not used, each label's head is drawn to zero where images have several.")
+            progress.note("Prior: not used, each label's head is pulled towards zero where images have several.")
         return None
     if wanted == "auto" and weights == "none":
         progress.note("Prior: not used, random weights know no classes.")
         return None
     if wanted == "auto" and config.head.fit == "sgd":
-        progress.note("Prior: not used, only the penalised head is drawn to one (--head-fit penalised).")
+        progress.note("Prior: not used, only the penalised head is pulled towards one (--head-fit penalised).")
         return None
     if wanted == "auto" and pretrained_head is None:
         progress.note("Prior: not used, the weights come without a head, so they know no classes.")

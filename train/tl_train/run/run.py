@@ -72,7 +72,7 @@ def train(
     if compared:
         save_compared(place.work.architectures_file, compared)
 
-    with with_others(config.steps.devices):
+    with place.held(), with_others(config.steps.devices):
         return_freed_memory()
         started = time.perf_counter()
         learned = learn(setup, place.work.path, progress, deadline)
@@ -115,17 +115,16 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
 
     """
     progress = progress or Progress()
+    place = None if out is None else Workplace.at(out)
+    if place is not None:
+        place.check(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
     unknown_files(config.data.unknown)
     source = read_source(config, progress)
     check_network(config, len(source.labels))
     findings = preflight(load_dataset(config.changed(skip_bad=True), source, progress))
-    if out is None:
-        _report_preflight(findings, None, progress)
-        return findings
-    place = Workplace.at(out)
-    place.check(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
-    place.start(config)
-    _report_preflight(findings, place.work, progress)
+    if place is not None:
+        place.start(config)
+    _report_preflight(findings, None if place is None else place.work, progress)
     return findings
 
 
@@ -136,6 +135,9 @@ def _begin(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
         _report_preflight(setup.findings, place.work, progress)
         _report_fixes(setup, place.work, progress)
     progress.note(_opening(setup))
+    if (use := config.steps.use_of_validation) and setup.dataset.val and not setup.dataset.test:
+        progress.note(f"Warning: no test images; the validation images {use}, so the accuracy will be too high; "
+                      "set --test-split")  # fmt: skip
     if resume:
         _go_on(config, setup, place, progress)
 
@@ -150,7 +152,9 @@ def _judged(
     """Calibrate what was learned, and see how good it is."""
     setup, learned = network.setup, network.learned
     calibration = calibrate(network)
+    return_freed_memory()  # what the network was run in for the calibration; here it is run in onnxruntime
     familiarity = fit_and_try(network, progress)
+    return_freed_memory()
     for note in filter(None, (*calibration.notes, familiarity.note)):
         progress.note(note)
     return TrainResult(

@@ -129,6 +129,7 @@ def _page(
         label_check=check_labels(setup.dataset, result.label_errors, setup.findings),
         config=config.to_toml(),
         versions=setup.identity.versions,
+        use_of_validation=config.steps.use_of_validation,
         warnings=setup.findings.warnings,
         notes=result.prior.describe() if result.prior else (),
         command=command,

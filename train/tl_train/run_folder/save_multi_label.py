@@ -106,6 +106,7 @@ def _page(result: TrainResult, several: SeveralLabels, setup: Setup, files: Sequ
         evaluation=several.evaluation,
         names=list(map(str, files)),
         load=lambda index: held_out[index].load(),
+        use_of_validation=setup.config.steps.use_of_validation,
         warnings=setup.findings.warnings,
         config=setup.config.to_toml(),
         versions=setup.identity.versions,

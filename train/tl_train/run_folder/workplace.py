@@ -1,12 +1,16 @@
 """Where a run is written: its folder, or beside the finished run in that folder until it is complete itself."""
 
+import contextlib
 import dataclasses
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from tl_infer.errors import first_line
-from tl_infer.system.temporaries import is_temporary, remove_stale
+from tl_infer.system.temporaries import is_temporary, lock, remove_stale
 from tl_train.config import TrainConfig
+from tl_train.data.sources.reading import BUILT_IN
 from tl_train.errors import RunError
 from tl_train.run_folder.folder import RunFolder
 
@@ -39,15 +43,37 @@ class Workplace:
         """The run that `--resume` continues."""
         return self.work if self.work.config_file.is_file() else self.run
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from running in the folder, which is there, until the block ends.
+
+        Raises:
+            RunError: another one does.
+
+        """
+        descriptor = os.open(self.run.path, os.O_RDONLY)
+        try:
+            try:
+                lock(descriptor)
+            except BlockingIOError as error:
+                raise RunError(
+                    f"{self.run}: another tl-train is running in this folder; wait for it, or choose another --out"
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
     def check(self, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
         """Say at once whether a run can be written here; nothing is changed.
 
         Raises:
-            RunError: the folder holds another run (unless `overwrite`), holds other files, or cannot be used; with
-                `resume`, it holds no unfinished run of the same configuration.
+            RunError: the folder holds another run (unless `overwrite`), holds other files, is in use, or cannot be
+                used; with `resume`, it holds no unfinished run of the same configuration.
 
         """
         run, existing = self.run, _existing(self.run)
+        self._check_unused()
+        _check_beside_images(run, config)
         if resume:
             _check_resumable(self.before, config)
             return
@@ -64,10 +90,11 @@ class Workplace:
         """Make the folder, clear it of an unfinished run, and write config.toml. Files that no run wrote stay.
 
         Raises:
-            RunError: the folder cannot be made or cleared.
+            RunError: the folder cannot be made or cleared, or another run has begun in it since `check`.
             OutputPathError: config.toml cannot be written.
 
         """
+        self._check_unused()
         try:
             self.work.path.mkdir(parents=True, exist_ok=True)
             _clear(self.work)
@@ -101,6 +128,11 @@ class Workplace:
         """
         if self.work != self.run:
             _take_over(self.run, self.work)
+
+    def _check_unused(self) -> None:
+        if self.run.path.is_dir():
+            with self.held():
+                pass
 
 
 def _take_over(run: RunFolder, complete: RunFolder) -> None:
@@ -146,6 +178,18 @@ def _existing(run: RunFolder) -> list[str]:
     except OSError as error:
         raise RunError(f"{run}: cannot be used as the run's folder: {first_line(error)}") from error
     raise RunError(f"{run}: is a file; expected the folder of a run")
+
+
+def _check_beside_images(run: RunFolder, config: TrainConfig) -> None:
+    """A run among the images would be a class, or part of one, for whoever reads them next: --resume, for one."""
+    source = config.data.source
+    if source in BUILT_IN or not os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises where the name is too long
+        return
+    images, folder = Path(source).resolve(), run.path.resolve()
+    inside = folder.relative_to(images).parts if folder.is_relative_to(images) else ()
+    if inside and not any(name.startswith(".") for name in inside):  # which no search for images enters
+        raise RunError(f"{run}: lies in the images' folder {source}, where it would be read as a class; choose another "
+                       "--out")  # fmt: skip
 
 
 def _check_resumable(run: RunFolder, config: TrainConfig) -> None:

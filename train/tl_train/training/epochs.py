@@ -1,6 +1,8 @@
 """`train_epochs`: a training run from its first epoch (or where a crash left it) to the weights that are kept."""
 
+import copy
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +77,7 @@ class _State:
         val_loss = self.history[-1].val_loss
         if patience is None or val_loss is None:
             return
+        val_loss = math.inf if math.isnan(val_loss) else val_loss  # no number is less than NaN
         if self.best is None or val_loss < self.best[0]:
             weights = {name: tensor.cpu().clone() for name, tensor in self.judged.state_dict().items()}
             self.best = (val_loss, len(self.history), weights)
@@ -122,11 +125,13 @@ def train_epochs(
 def checkpoint_finished(setup: SharedSetup, weights: Weights, history: list[Epoch], out: Path) -> None:
     """Write a checkpoint from which a finished run goes on: its weights, with an optimizer that starts anew.
 
+    The network of the setup stays as it is: the head is fitted on it once more, and what is trained begins there.
+
     Raises:
         OutputPathError: the checkpoint cannot be written.
 
     """
-    module, steps = setup.network.module, setup.config.steps
+    module, steps = copy.deepcopy(setup.network.module), setup.config.steps
     module.load_state_dict(dict(weights))
     state = _State(module, make_optimizer(module, steps), make_average(module, steps.ema), history)
     save_checkpoint(out, len(history), setup.identity, state.to_checkpoint())

@@ -70,7 +70,7 @@ class Interpolated:
     def __str__(self) -> str:
         losses = ", ".join(f"{one.alpha:g}: {one.log_loss:.3f}" for one in self.tried)
         kept = f"weights interpolated, alpha {self.alpha:g}" if self.alpha else "keeping the head alone (alpha 0)"
-        return f"Log-loss on held-back images by alpha: {losses}; {kept}"
+        return f"Log-loss on held-back images by alpha (0 the head alone, 1 all that was trained): {losses}; {kept}"
 
     @staticmethod
     def of(tried: AlphasTried, truth: Ints) -> "Interpolated":
@@ -139,7 +139,8 @@ def _is_worse(one: AlphaTried, best: AlphaTried) -> bool:
 def interpolate(module: nn.Module, start: Weights, end: Weights, alpha: float) -> None:
     """Put the weights at `alpha` of the way from `start` to `end` into the module; counters are those of the start."""
     module.load_state_dict({
-        name: torch.lerp(tensor, end[name], alpha) if tensor.is_floating_point() else tensor
+        # No way at all to weights that are NaN or infinite is the start, too.
+        name: torch.lerp(tensor, end[name], alpha) if alpha and tensor.is_floating_point() else tensor
         for name, tensor in start.items()
     })  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import math
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tl_train.errors import TrainingError
@@ -50,3 +50,15 @@ def check_finite(epoch: int, loss: float, rate: float) -> None:
     """
     if not math.isfinite(loss):
         raise TrainingError(f"epoch {epoch}: the loss is {loss}, training has diverged; lower --lr ({rate:g})")
+
+
+def check_weights(module: nn.Module, rate: float) -> None:
+    """See that the weights after the last step are numbers: the loss of an epoch is that before its steps.
+
+    Raises:
+        TrainingError: they are not; names one, and the learning rate.
+
+    """
+    for name, tensor in module.state_dict().items():
+        if not tensor.isfinite().all():
+            raise TrainingError(f"{name} is NaN or infinite, training has diverged; lower --lr ({rate:g})")

@@ -109,14 +109,14 @@ def _cached_trial(setup: Setup, usual: StepForm, device: torch.device, progress:
     """What an earlier trial found on this machine, or a trial."""
     if setup.config.data.no_cache:
         return _trial(setup, usual, device, progress)
+    form: StepForm | None = None
     with contextlib.suppress(OutputPathError):
         path = cache_subfolder(_SUBFOLDER) / f"{_key(setup, device)}.json"
         with contextlib.suppress(RunError):
             return _read(path)
         form = _trial(setup, usual, device, progress)
         write_text(path, json.dumps(dataclasses.asdict(form)))
-        return form
-    return _trial(setup, usual, device, progress)
+    return form or _trial(setup, usual, device, progress)
 
 
 def _key(setup: Setup, device: torch.device) -> str:

@@ -230,3 +230,16 @@ def test_a_list_of_two_parts_keeps_the_second_for_the_figures(tmp_path):
     rows = [(f"{i}.png", "ab"[i % 2], "Valid" if i > 3 else "TRAIN") for i in range(8)]
     dataset = load(write_csv(tmp_path / "l.csv", [("path", "label", "split"), *rows]), mode="head")
     assert [len(part) for part in (dataset.train, dataset.val, dataset.test)] == [4, 0, 4]
+
+
+def test_a_column_means_one_thing_only(tmp_path, shapes):
+    rows = [(f"{shapes}/circle/circle{i}.png", "ab"[i % 2]) for i in range(8)]
+    path = write_csv(tmp_path / "list.csv", [("path", "label"), *rows])
+    with pytest.raises(DataError, match="row 1: column 'path' cannot hold the images and the labels; expected a col"):
+        load(path, csv_columns="label=path")
+
+
+def test_a_group_of_blanks_is_none(tmp_path, shapes):
+    rows = [(f"{shapes}/circle/circle{i}.png", "ab"[i % 2], " ") for i in range(8)]
+    dataset = load(write_csv(tmp_path / "list.csv", [("path", "label", "group"), *rows]))
+    assert {sample.group for sample in (*dataset.train, *dataset.val, *dataset.test)} == {None}

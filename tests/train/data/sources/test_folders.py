@@ -9,7 +9,7 @@ from support.loading import BY_STEPS, Notes, load, load_with
 from support.pictures import draw, draw_shape
 from tl_train.config import TrainConfig
 from tl_train.data.sources.reading import read_source
-from tl_train.errors import DataError
+from tl_train.errors import ConfigError, DataError
 from tl_train.preflight.preflight import preflight
 from tl_train.progress import Progress
 
@@ -196,3 +196,17 @@ def test_two_folders_named_like_parts_are_never_classes(tmp_path_factory, names)
             read_source(TrainConfig.of(str(root)), Progress())
     else:
         assert read_source(TrainConfig.of(str(root)), Progress()).labels == ("a", "b")
+
+
+def test_a_broken_link_among_the_images_of_a_class_is_an_image_that_cannot_be_read(shapes, tmp_path):
+    shutil.copytree(shapes, tmp_path / "data")
+    (tmp_path / "data" / "cross" / "gone.png").symlink_to(tmp_path / "absent.png")
+    with pytest.raises(DataError, match=r"gone\.png: .*--skip-bad"):
+        load(tmp_path / "data")
+    assert len(load(tmp_path / "data", skip_bad=True).broken) == 1
+
+
+def test_an_empty_name_is_not_the_current_folder(shapes, monkeypatch):
+    monkeypatch.chdir(shapes)
+    with pytest.raises(ConfigError, match="data: found nothing, expected a folder, a file or"):
+        load("")

@@ -172,6 +172,12 @@ def _places_of_roles(
             raise DataError(f"{where}: row 1: {_ambiguous(role, [header[place] for place in found])}")
         if not found and role in given:
             raise DataError(f"{where}: row 1: no column '{given[role]}' (--csv-columns); found {_shown(header)}")
+        same = [other for other, place in places.items() if found and place == found[0]]
+        if same:
+            raise DataError(
+                f"{where}: row 1: column '{header[found[0]]}' cannot hold {_CALLED[same[0]]} and {_CALLED[role]}; "
+                f"expected a column for each, say which with --csv-columns"
+            )
         places[role] = found[0] if found else None
     return places
 

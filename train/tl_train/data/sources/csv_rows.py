@@ -96,7 +96,7 @@ def read_rows(
                 "of which --multi-label allows several"
             )
         listed[image] = number
-        group = (columns.group is not None and cells[columns.group]) or None
+        group = None if columns.group is None or not cells[columns.group].strip() else cells[columns.group]
         rows.append(ListedRow(number, image, labels, part, group))
     return rows
 

@@ -69,7 +69,7 @@ def _parts_among(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
 
 def _holds_classes(folder: Path) -> bool:
     """Whether a folder looks like a part of the data: folders in it, and no images of its own."""
-    return len(_sub_folders(folder)) > 1 and not images_in(folder)
+    return len(_sub_folders(folder, strict=False)) > 1 and not images_in(folder)
 
 
 def _read_classes(root: Path, folders: Sequence[Path], progress: Progress) -> Source:
@@ -179,7 +179,7 @@ def _loose(folder: Path, beside: str) -> Iterator[str]:
 
 def _alike_inside(folders: Sequence[Path]) -> Iterator[str]:
     """What to say of class folders that hold the same folders, as parts of unusual names do."""
-    names = [[normal_name(inside.name) for inside in _sub_folders(folder)] for folder in folders]
+    names = [[normal_name(inside.name) for inside in _sub_folders(folder, strict=False)] for folder in folders]
     if len(names[0]) > 1 and all(inside == names[0] for inside in names) and not any(map(images_in, folders)):
         yield (
             f"the class folders {and_more([folder.name for folder in folders], _NAMED)} all hold the same folders "
@@ -187,8 +187,12 @@ def _alike_inside(folders: Sequence[Path]) -> Iterator[str]:
         )
 
 
-def _sub_folders(root: Path) -> list[Path]:
+def _sub_folders(root: Path, *, strict: bool = True) -> list[Path]:
     """Sub-folders in natural order of their names, hidden ones left out.
+
+    Args:
+        root: the folder.
+        strict: refuse broken symlinks, which may stand for folders; in a class folder they are unreadable images.
 
     Raises:
         DataError: the folder cannot be listed, or a symlink in it is broken.
@@ -197,7 +201,7 @@ def _sub_folders(root: Path) -> list[Path]:
     try:
         entries = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
         for entry in entries:
-            if entry.is_symlink() and not entry.exists():
+            if strict and entry.is_symlink() and not entry.exists():
                 raise DataError(f"{entry}: broken symlink; fix or remove it")
         folders = [entry for entry in entries if entry.is_dir()]
     except OSError as error:

@@ -35,7 +35,5 @@ def source_of(
     named = dict(parts)
     if "test" not in named and "val" in named:
         named["test"] = named.pop("val")
-        progress.note(
-            "The validation images are kept whole for the final figures (test): there are no others for them."
-        )
+        progress.note("The validation images are kept whole for the final figures, as there is no test part.")
     return Source(labels, named["train"], named.get("val"), named.get("test"), tuple(remarks))

@@ -29,6 +29,7 @@ from tl_train.models.weight_files import Weights
 from tl_train.progress import Progress
 from tl_train.setup import Setup
 from tl_train.training.interpolation import AlphaTried, Interpolated, copy_weights, interpolate, try_alphas
+from tl_train.training.losses import check_weights
 from tl_train.training.optim import class_weights
 from tl_train.training.partial.activation_store import ActivationCache, keep_activations
 from tl_train.training.partial.activations import FrozenStages, StreamedActivations
@@ -96,7 +97,7 @@ def train_partial(
         DataError: a class has too few images to hold one back.
         RunError: the checkpoint in `out` belongs to other data, another configuration or other versions.
         OutputPathError: the disk has no room for the activations, or a file cannot be written.
-        TrainingError: the loss is no longer a finite number, or activations are too large for float16.
+        TrainingError: the loss or a weight is no longer a finite number, or activations are too large for float16.
 
     """
     network, dataset = setup.network, setup.dataset
@@ -115,7 +116,7 @@ def train_partial(
         weights = class_weights(wanted, dataset.train, len(dataset.labels), fabric.device)
         training = StageTraining(fabric, setup.identity, out, progress, weights)
         done, chosen = _train(training, stages, held_back, given, _epochs(setup, stages, limit_s))
-        network.module.cpu()
+        check_weights(network.module.cpu(), setup.config.steps.lr)
         difference = _largest_difference(setup, stages, held_back[:_COMPARED])
     history = History(done.history, len(done.history))
     unseen = held_back if len(stages.labels) > TRAINED_AGAIN else held_back[:0]
@@ -216,7 +217,7 @@ def _epochs(setup: Setup, stages: LastStages, limit_s: float | None) -> int:
     if limit_s is None:
         return epochs
     trainings = 2 if images <= TRAINED_AGAIN else 1
-    return min(epochs, int(limit_s * stages.images_per_s(steps.batch_size) / (trainings * images)))
+    return int(min(epochs, limit_s * stages.images_per_s(steps.batch_size) / (trainings * images)))
 
 
 def _largest_difference(setup: Setup, stages: LastStages, images: Ints) -> float:
