@@ -100,7 +100,7 @@ def test_the_same_run_gives_the_same_bytes(run, halved, int8, tmp_path):
     arguments = [sys.executable, "-m", "tl_export", str(run), "--out", str(out), "--int8", "--gate", "none"]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    assert " MB, int8; " in done.stdout
+    assert " MB, int8, outputs " in done.stdout
     assert out.read_bytes() == int8.path.read_bytes()
     done = CliRunner().invoke(command, [str(run), "--out", str(out), "--overwrite", "--fp16-weights"])
     assert done.exit_code == 0, done.output

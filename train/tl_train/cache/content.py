@@ -67,11 +67,7 @@ def _open(path: Path) -> sqlite3.Connection | None:
     for _ in range(2):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute(_SCHEMA)
-            path.touch()  # when it was last used
+            return _connected(path)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):  # locked, read-only, no room: not the file's fault
                 return None
@@ -79,9 +75,21 @@ def _open(path: Path) -> sqlite3.Connection | None:
                 damaged.unlink(missing_ok=True)
         except OSError:
             return None
-        else:
-            return connection
     return None
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection to a file that has the table; where that fails, none is left open."""
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(_SCHEMA)
+        path.touch()  # when it was last used
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _files_of(path: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import sys
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def download(url: str) -> Weights:
     cached = _torch_cache(url)
     _check_cached(cached)
     try:
-        with _socket_timeout():
+        with _connecting():
             loaded = torch.hub.load_state_dict_from_url(
                 url, map_location="cpu", progress=sys.stderr.isatty(), check_hash=True, weights_only=True
             )
@@ -90,7 +91,7 @@ def timm_weights(timm_name: str, classes: int, size: tuple[int, int] | None = No
     try:
         if config.hf_hub_id and not cached:
             _check_hub_answers()
-        with _socket_timeout():
+        with _connecting():
             model = timm.create_model(timm_name, pretrained=True, num_classes=classes, **options)
     except Exception as error:
         if size is not None and isinstance(error, RuntimeError):  # of torch, for tensors of another shape
@@ -187,12 +188,15 @@ def _check_hub_answers() -> None:
 
 
 @contextlib.contextmanager
-def _socket_timeout() -> Iterator[None]:
+def _connecting() -> Iterator[None]:
     """A server that does not answer ends the download; torch and timm set no limit of their own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:
         yield
+    except urllib.error.HTTPError as error:
+        error.close()  # it is the server's answer, too, and holds the connection
+        raise
     finally:
         socket.setdefaulttimeout(before)
 
