@@ -6,12 +6,14 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from support.loading import Notes
 from support.program import rows_of
 from tl_train import TrainConfig, compare, dry_run, train
 from tl_train.errors import ConfigError, DataError
 from tl_train.evaluation.multi_label import LabelAnswers, LabelEvaluation
+from tl_train.run.judge import CROSS_FITTED
 from tl_train.run_folder.folder import RunFolder
 
 TINY = {"multi_label": True, "arch": "timm:test_efficientnet", "weights": "none", "size": 64}
@@ -85,6 +87,32 @@ def test_all_parameters_can_be_trained(several_shapes, tmp_path, mode):
     assert result.several.decisions.source == "validation images"
     assert result.several.evaluation.mean_average_precision > 0.5
     assert rows_of(tmp_path / "run" / "history.csv")[1]["epoch"] == "2"
+
+
+def test_training_that_harms_leaves_the_heads(several_shapes, tmp_path):
+    progress, steps = Notes(), {"mode": "full", "epochs": 2, "lr": 1.0, "val_split": 0.3}
+    result = train(TrainConfig.of(str(several_shapes), **TINY, **steps), tmp_path / "run", progress=progress)
+    assert any(line.endswith("keeping the head alone (alpha 0)") for line in progress.lines)
+    assert [way.kept for way in result.tried] == [True, False]
+    assert (result.kept_epoch, result.several.decisions.source) == (0, CROSS_FITTED)
+    facts = RunFolder(tmp_path / "run").metrics()["run"]
+    assert facts["training"] == "head fitted at once, with a penalty"
+    assert "the head, on a frozen backbone: log-loss" in facts["tried"]
+    head = TrainConfig.of(str(several_shapes), **TINY, val_split=0.3)
+    train(head, tmp_path / "head")
+    expected, found = (RunFolder(tmp_path / name).weights() for name in ("head", "run"))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_training_that_helps_is_kept_and_calibrated_by_images_without_a_part_in_that(several_shapes, tmp_path):
+    steps = {"mode": "gradual", "epochs": 12, "head_epochs": 0, "finetune_lr": 3e-3, "schedule": "cosine"}
+    result = train(TrainConfig.of(str(several_shapes), **TINY, **steps, val_split=0.3), tmp_path / "run")
+    head, trained = result.tried
+    assert trained.kept
+    assert trained.judged[0] < head.judged[0]
+    assert result.kept_epoch == 12
+    assert (result.several.decisions.source, result.several.decisions.images) == ("validation images", 32)
+    assert "the head, on a frozen backbone" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_an_interrupted_run_goes_on_where_it_was(several_shapes, tmp_path):

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from tl_train.evaluation.answers import Answers
+from tl_train.evaluation.label_decisions import fit_label_temperatures
+from tl_train.evaluation.multi_label import LabelAnswers, LabelEvaluation
 from tl_train.training.interpolation import (
     ALPHAS,
     AlphaTried,
@@ -82,7 +83,7 @@ def test_weights_that_are_no_numbers_leave_the_start():
 
     def answer():
         with torch.inference_mode():
-            return Answers(module(inputs).numpy(), truth)
+            return module(inputs).numpy()
 
     assert keep_what_pays(module, start, answer, truth).alpha == 0.0
     assert all(torch.equal(tensor, start[name]) for name, tensor in module.state_dict().items())
@@ -96,13 +97,13 @@ def test_trying_leaves_the_end_in_place_and_ignores_the_temperature():
 
     def answers(scale=1.0):
         with torch.inference_mode():
-            return Answers(scale * module(inputs).numpy(), truth)
+            return scale * module(inputs).numpy()
 
-    found = try_alphas(module, start, answers)
+    found = try_alphas(module, start, answers, truth)
     assert [one.alpha for one in found] == list(ALPHAS)
     assert all(torch.equal(tensor, end[name]) for name, tensor in module.state_dict().items())
-    assert found[-1].accuracy == (answers().logits.argmax(axis=1) == truth).mean()
-    sharper = AlphaTried.of(1.0, answers(scale=2.0))
+    assert found[-1].accuracy == (answers().argmax(axis=1) == truth).mean()
+    sharper = AlphaTried.of(1.0, answers(scale=2.0), truth)
     assert sharper.log_loss == pytest.approx(found[-1].log_loss, abs=0.01)
 
 
@@ -115,7 +116,27 @@ def test_no_image_has_a_part_in_the_weights_that_answer_it():
     for alpha in ALPHAS:
         scale = np.where(half == 0, alpha, 1 - alpha)[:, np.newaxis]
         logits = (np.eye(2)[truth] * 4 * scale + random.normal(0, 0.5, (80, 2))).astype(np.float32)
-        rows.append(AlphaTried.of(alpha, Answers(logits, truth)))
+        rows.append(AlphaTried.of(alpha, logits, truth))
     answers = cross_chosen(rows, truth)
-    np.testing.assert_array_equal(answers.logits[half == 0], rows[0].logits[half == 0])
-    np.testing.assert_array_equal(answers.truth, truth)
+    np.testing.assert_array_equal(answers[half == 0], rows[0].logits[half == 0])
+
+
+def test_several_labels_are_judged_by_those_that_are_known():
+    random = np.random.default_rng(0)
+    targets = random.integers(0, 2, (60, 3)).astype(np.float32)
+    logits = (3 * targets - 1.5 + random.normal(size=targets.shape)).astype(np.float32)
+    unknown = random.random(targets.shape) < 0.3
+    targets[unknown] = np.nan
+    found = AlphaTried.of(0.5, logits, targets)
+    answers = LabelAnswers(logits, targets)
+    whole = LabelEvaluation("val", answers, fit_label_temperatures(answers), np.full(3, 0.5))
+    known = ~unknown
+    losses = np.log1p(np.exp(np.where(targets == 1, -1, 1) * logits / whole.temperatures))
+    assert found.losses.shape == (60,)
+    assert found.log_loss == pytest.approx(losses[known].mean())
+    assert found.log_loss == pytest.approx(whole.log_loss)
+    assert found.accuracy == ((logits > 0) == (targets == 1))[known].mean()
+    logits[unknown] = 9
+    np.testing.assert_array_equal(AlphaTried.of(0.5, logits, targets).losses, found.losses)
+    logits[0, 0] = np.inf
+    assert choose_alpha([found, AlphaTried.of(1.0, logits, targets)]) == 0.5, "the first"

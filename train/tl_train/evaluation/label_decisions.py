@@ -59,16 +59,16 @@ def fit_decisions(
         may_sharpen: whether a temperature below 1 is taken; see `tl_train.evaluation.calibration.fit_calibration`.
 
     """
-    temperatures = np.ones(len(labels))
+    temperatures = fit_label_temperatures(answers)
+    if not may_sharpen:
+        temperatures = np.maximum(1.0, temperatures)
     thresholds = np.full(len(labels), _DEFAULT_THRESHOLD)
     too_few, out_of_reach = [], []
     for place, label in enumerate(labels):
         logits, truth = answers.of_label(place)
-        if min(truth.sum(), (~truth).sum()) < MIN_OF_EACH:
+        if not _suffices(truth):
             too_few.append(label)
             continue
-        fitted = fit_label_temperature(logits, truth)
-        temperatures[place] = fitted if may_sharpen else max(1.0, fitted)
         probabilities = 1 / (1 + np.exp(-logits / temperatures[place]))
         reaching = None if precision is None else precision_threshold(probabilities, truth, precision)
         if precision is not None and reaching is None:
@@ -86,6 +86,21 @@ def fit_decisions(
             f"{and_more(out_of_reach, _NAMED)}."
         )
     return LabelDecisions(temperatures, thresholds, len(answers), source, tuple(notes))
+
+
+def fit_label_temperatures(answers: LabelAnswers) -> Floats:
+    """The temperature of each label, float (C,); 1 where too few images tell it."""
+    temperatures = np.ones(answers.logits.shape[1])
+    for place in range(len(temperatures)):
+        logits, truth = answers.of_label(place)
+        if _suffices(truth):
+            temperatures[place] = fit_label_temperature(logits, truth)
+    return temperatures
+
+
+def _suffices(truth: Bools) -> bool:
+    """Whether there are images enough that have a label, and that have it not."""
+    return bool(min(truth.sum(), (~truth).sum()) >= MIN_OF_EACH)
 
 
 def fit_label_temperature(logits: Floats, truth: Bools) -> float:

@@ -50,6 +50,12 @@ class LabelAnswers:
         probabilities: Floats = expit(self.logits.astype(np.float64) / temperatures)
         return probabilities
 
+    def log_losses(self, temperatures: Floats) -> Floats:
+        """Each image's part in the mean binary cross-entropy over all known labels: (N,), nats, with that mean."""
+        losses = binary_losses(self.logits / temperatures, self.targets == 1)
+        parts: Floats = np.where(self.known, losses, 0.0).sum(axis=1) * (len(self) / self.known.sum())
+        return parts
+
     def of_label(self, place: int) -> tuple[Floats, Bools]:
         """Logits and truth of one label, of the images where it is known: float64 (n,) and bool (n,)."""
         known = self.known[:, place]
@@ -144,8 +150,7 @@ class LabelEvaluation:
     @property
     def log_loss(self) -> float:
         """Mean binary cross-entropy over all known labels of all images, nats."""
-        losses = binary_losses(self.answers.logits / self.temperatures, self.present)
-        return float(losses[self.answers.known].mean())
+        return float(self.answers.log_losses(self.temperatures).mean())
 
     def co_occurrence(self) -> npt.NDArray[np.int64]:
         """How many images have both labels: (C, C); on the diagonal, how many have the label."""

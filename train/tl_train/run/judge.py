@@ -87,14 +87,11 @@ def calibrate(network: TrainedNetwork) -> Calibration:
     if learned.backbone_is_frozen and cross_fitted is not None and len(samples) < MIN_IMAGES <= len(dataset.train):
         return fit_calibration(Answers(cross_fitted, labels_of(dataset.train)), source=CROSS_FITTED, may_sharpen=False)
     if (whole := learned.whole) is not None:
-        return fit_calibration(whole.answers, source=source)
+        return fit_calibration(Answers(whole.logits, whole.truth), source=source)
     stages = learned.stages
-    if (
-        stages is not None
-        and not learned.backbone_is_frozen
-        and len(samples) < MIN_IMAGES <= len(stages.chosen.answers)
-    ):
-        return fit_calibration(stages.chosen.answers, source="training images, held back from a first training")
+    if stages is not None and not learned.backbone_is_frozen and len(samples) < MIN_IMAGES <= len(stages.chosen.truth):
+        held_back = Answers(stages.chosen.logits, stages.chosen.truth)
+        return fit_calibration(held_back, source="training images, held back from a first training")
     logits = network.part("val").logits if samples else np.zeros((0, 2), np.float32)
     return fit_calibration(Answers(logits, labels_of(samples)), source=source)
 

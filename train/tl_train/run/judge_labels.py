@@ -30,6 +30,7 @@ def judged_labels(network: TrainedNetwork, out: Path, seconds: float, progress: 
         seconds=seconds,
         kept_epoch=learned.history.kept_epoch,
         parameters=setup.network.count_parameters(),
+        tried=learned.tried(),
         step_form="" if learned.form is None else str(learned.form),
         several=several,
     )
@@ -46,6 +47,8 @@ def _decide(network: TrainedNetwork) -> LabelDecisions:
         answers = LabelAnswers(learned.head.cross_fitted, targets_of(setup.dataset.train, len(labels)))
         return fit_decisions(answers, labels, source=CROSS_FITTED, precision=precision, may_sharpen=False)
     samples, source = calibration_images(setup.config, setup.dataset)
+    if (whole := learned.whole) is not None:
+        return fit_decisions(LabelAnswers(whole.logits, whole.truth), labels, source=source, precision=precision)
     samples = samples if len(samples) >= MIN_IMAGES else ()
     logits = network.part("val").logits if samples else np.zeros((0, len(labels)), np.float32)
     answers = LabelAnswers(logits, targets_of(samples, len(labels)))

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from tl_infer.errors import TlError
 from tl_train.config.choices import TRAINS_STAGES
-from tl_train.data.samples import labels_of
+from tl_train.data.samples import truth_of
 from tl_train.errors import RunError, TrainingError
-from tl_train.evaluation.answers import Answers
 from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.head.fit_head import FittedHead, features_suffice, fit_head, fit_head_on
 from tl_train.head.fit_multi_label import fit_multi_label_head
@@ -145,15 +144,11 @@ def _learn_all(setup: Setup, of_head: Learned, out: Path, progress: Progress) ->
     history = _epochs(setup, form, out, progress)
     learned = dataclasses.replace(of_head, history=history, form=form)
     spare, _ = calibration_images(setup.config, setup.dataset)
-    if not of_head.head.epochs or setup.dataset.has_several or len(spare) < MIN_IMAGES:
+    if not of_head.head.epochs or len(spare) < MIN_IMAGES:
         return learned
     judges = spare[:: math.ceil(len(spare) / _MOST_JUDGES)]
-    truth = labels_of(judges)
-
-    def answer() -> Answers:
-        return Answers(predict(module, judges, setup.preprocessor, progress), truth)
-
-    whole = keep_what_pays(module, start, answer, truth)
+    answer = functools.partial(predict, module, judges, setup.preprocessor, progress)
+    whole = keep_what_pays(module, start, answer, truth_of(judges))
     progress.note(str(whole))
     trained_s = time.perf_counter() - started
     return dataclasses.replace(learned, history=_as_kept(history, whole), whole=whole, trained_s=trained_s)

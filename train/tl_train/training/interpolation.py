@@ -5,17 +5,23 @@ Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022 (Wi
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from tl_train.evaluation.answers import Answers, Floats, Ints
+from tl_train.evaluation.answers import Answers, Floats
 from tl_train.evaluation.calibration import fit_temperature
+from tl_train.evaluation.label_decisions import fit_label_temperatures
+from tl_train.evaluation.multi_label import LabelAnswers
 from tl_train.models.weight_files import Weights
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+Logits = npt.NDArray[np.float32]
+Truth = npt.NDArray[Any]  # as `tl_train.data.samples.truth_of` has it: a class each, or the targets of several labels
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -24,9 +30,9 @@ class AlphaTried:
 
     Attributes:
         alpha: 0..1.
-        losses: log-loss of each image, (N,), nats, at the temperature that suits these weights best: a temperature is
-            fitted anyway, and label smoothing would otherwise count as a mistake.
-        accuracy: share of correct answers.
+        losses: log-loss of each image, (N,), nats, at the temperatures that suit these weights best: those are fitted
+            anyway, and label smoothing would otherwise count as a mistake. NaN where the weights overflow.
+        accuracy: share of correct answers; of several labels, of those that are known.
         logits: (N, C), float32.
 
     """
@@ -34,14 +40,21 @@ class AlphaTried:
     alpha: float
     losses: Floats
     accuracy: float
-    logits: npt.NDArray[np.float32]
+    logits: Logits
 
     @staticmethod
-    def of(alpha: float, answers: Answers) -> "AlphaTried":
-        """From the answers to the held-back images."""
-        losses = answers.log_losses(fit_temperature(answers))
-        accuracy = float((answers.logits.argmax(axis=1) == answers.truth).mean())
-        return AlphaTried(alpha, losses, accuracy, answers.logits.astype(np.float32))
+    def of(alpha: float, logits: npt.NDArray[np.floating], truth: Truth) -> "AlphaTried":
+        """From the answers to the held-back images, and what is true of these."""
+        if not np.isfinite(logits).all():
+            losses, right = np.full(len(truth), np.nan), np.zeros(1)
+        elif truth.ndim == 1:
+            answers = Answers(logits, truth)
+            losses, right = answers.log_losses(fit_temperature(answers)), logits.argmax(axis=1) == truth
+        else:
+            several = LabelAnswers(logits, truth)
+            losses = several.log_losses(fit_label_temperatures(several))
+            right = ((logits > 0) == (truth == 1))[several.known]
+        return AlphaTried(alpha, losses, float(right.mean()), logits.astype(np.float32))
 
     @property
     def log_loss(self) -> float:
@@ -59,13 +72,15 @@ class Interpolated:
     Attributes:
         tried: what the held-back images say of the weights between the start (alpha 0) and the end (alpha 1).
         alpha: which of these were kept.
-        answers: to the held-back images, of weights that they had no part in.
+        logits: answers to the held-back images, (N, C), of weights that they had no part in.
+        truth: what is true of these images.
 
     """
 
     tried: AlphasTried
     alpha: float
-    answers: Answers
+    logits: Logits
+    truth: Truth
 
     def __str__(self) -> str:
         losses = ", ".join(f"{one.alpha:g}: {one.log_loss:.3f}" for one in self.tried)
@@ -73,33 +88,34 @@ class Interpolated:
         return f"Log-loss on held-back images by alpha (0 the head alone, 1 all that was trained): {losses}; {kept}"
 
     @staticmethod
-    def of(tried: AlphasTried, truth: Ints) -> "Interpolated":
-        """What the held-back images, whose labels are `truth`, say and choose."""
-        return Interpolated(tried, choose_alpha(tried), cross_chosen(tried, truth))
+    def of(tried: AlphasTried, truth: Truth) -> "Interpolated":
+        """What the held-back images, of which `truth` is true, say and choose."""
+        return Interpolated(tried, choose_alpha(tried), cross_chosen(tried, truth), truth)
 
 
-def keep_what_pays(module: nn.Module, start: Weights, answer: Callable[[], Answers], truth: Ints) -> Interpolated:
+def keep_what_pays(module: nn.Module, start: Weights, answer: Callable[[], Logits], truth: Truth) -> Interpolated:
     """Put the weights that held-back images choose into a network that was trained; see `try_alphas`."""
     end = copy_weights(module)
-    chosen = Interpolated.of(try_alphas(module, start, answer), truth)
+    chosen = Interpolated.of(try_alphas(module, start, answer, truth), truth)
     interpolate(module, start, end, chosen.alpha)
     return chosen
 
 
-def try_alphas(module: nn.Module, start: Weights, answer: Callable[[], Answers]) -> AlphasTried:
+def try_alphas(module: nn.Module, start: Weights, answer: Callable[[], Logits], truth: Truth) -> AlphasTried:
     """Judge the weights at each of `ALPHAS`.
 
     Args:
         module: the network, or the part of it that was trained; its weights are the end, and are back afterwards.
         start: its weights before the training.
-        answer: what `module` says of the held-back images.
+        answer: the logits of `module` for the held-back images.
+        truth: what is true of these.
 
     """
     end = copy_weights(module)
     tried = []
     for alpha in ALPHAS:
         interpolate(module, start, end, alpha)
-        tried.append(AlphaTried.of(alpha, answer()))
+        tried.append(AlphaTried.of(alpha, answer(), truth))
     interpolate(module, start, end, 1.0)
     return tuple(tried)
 
@@ -118,15 +134,15 @@ def choose_alpha(tried: Sequence[AlphaTried]) -> float:
     return min(equals, key=lambda alpha: (abs(alpha - 0.5), alpha))
 
 
-def cross_chosen(tried: Sequence[AlphaTried], truth: Ints) -> Answers:
+def cross_chosen(tried: Sequence[AlphaTried], truth: Truth) -> Logits:
     """Answers to the held-back images, none of which had a part in its own: to each half at the alpha of the other."""
     half = np.arange(len(truth)) % 2
     logits = np.empty_like(tried[0].logits)
     for here in (0, 1):
-        others = [AlphaTried.of(one.alpha, Answers(one.logits[half != here], truth[half != here])) for one in tried]
+        others = [AlphaTried.of(one.alpha, one.logits[half != here], truth[half != here]) for one in tried]
         place = [one.alpha for one in tried].index(choose_alpha(others))
         logits[half == here] = tried[place].logits[half == here]
-    return Answers(logits, truth)
+    return logits
 
 
 def _is_worse(one: AlphaTried, best: AlphaTried) -> bool:

@@ -143,11 +143,11 @@ def _train(
 
     """
     again = len(stages.labels) <= TRAINED_AGAIN
-    done, tried = StagesTrained(given), training.tried
+    done, tried, labels = StagesTrained(given), training.tried, stages.labels[held_back]
     if tried is None:
         done = training.run(stages, epochs, trial=again)
-        tried = try_alphas(stages.module, done.start, lambda: stages.answers(held_back))
-    chosen = Interpolated.of(tried, stages.labels[held_back])
+        tried = try_alphas(stages.module, done.start, lambda: stages.answers(held_back).logits, labels)
+    chosen = Interpolated.of(tried, labels)
     if chosen.alpha == 0:
         stages.module.load_state_dict(given)
         return done, chosen
@@ -198,7 +198,8 @@ def _frozen(setup: Setup, trunk: nn.Module, cut: Cut, progress: Progress) -> Fro
 
 def _mirroring_is_harmless(stages: LastStages, images: Ints, progress: Progress) -> bool:
     """Whether the head alone tells mirrored images apart about as well; of digits or writing it does not."""
-    plain, mirrored = (AlphaTried.of(0.0, stages.answers(images, mirrored=mirrored)) for mirrored in (False, True))
+    both = (stages.answers(images, mirrored=mirrored) for mirrored in (False, True))
+    plain, mirrored = (AlphaTried.of(0.0, answers.logits, answers.truth) for answers in both)
     excess = mirrored.losses - plain.losses
     error = excess.std() / np.sqrt(len(excess))
     harmless = bool(excess.mean() <= max(_HARMLESS, 2 * error))
