@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tl_infer.cli.console import run_program, work_begins
-from tl_infer.cli.limit_options import BIT_DEPTH, COUNT, SECONDS, max_pixels, max_scans, max_side, take_limits
+from tl_infer.cli.limit_options import BIT_DEPTH, COUNT, SECONDS, SHARE, max_pixels, max_scans, max_side, take_limits
 from tl_infer.cli.options import Options
 from tl_infer.limits import DEFAULT_LIMITS, Limits, formats_named, parse_formats
 
@@ -124,9 +124,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--top-k", type=_TopK(), metavar="N|all", default=1, show_default=True, callback=_or_none,
               help="How many classes to name; all gives every probability, in CSV a column per class. "
                    "From 2 on, also for images the model abstains on.")  # fmt: skip
-@click.option("--threshold", type=click.FloatRange(0, 1),
-              help="Abstain as unsure below this probability; 0 never does.  [default: the model's own]")  # fmt: skip
-@click.option("--min-familiarity", type=click.FloatRange(0, 1),
+@click.option("--threshold", type=SHARE,
+              help="Abstain as unsure below this probability; 0 never does. Of several labels, give those that "
+                   "reach it.  [default: the model's own]")  # fmt: skip
+@click.option("--min-familiarity", type=SHARE,
               help="Abstain as unfamiliar below this familiarity, the share of training images that are less familiar; "
                    "0 never does.  [default: the model's own]")  # fmt: skip
 @click.option("--sort-into", metavar="DIR", type=_PATH,

@@ -1,14 +1,27 @@
-"""The options for what decoding an image may take, as far as `tl-infer` and `tl-infer serve` share them."""
+"""The options for what decoding an image may take, as far as `tl-infer` and `tl-infer serve` share them; ranges."""
 
 import dataclasses
+import math
 from typing import Any
 
 import click
 
 from tl_infer.limits import DEFAULT_LIMITS, FULL_DEPTH, MAX_SECONDS, MIN_DEPTH, Limits
 
+
+class _Within(click.FloatRange):
+    """A number within a range; NaN is outside of every one, but compares as if it were inside."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
 COUNT = click.IntRange(min=1)
-SECONDS = click.FloatRange(0, MAX_SECONDS, min_open=True)
+SECONDS = _Within(0, MAX_SECONDS, min_open=True)
+SHARE = _Within(0, 1)
 BIT_DEPTH = click.IntRange(MIN_DEPTH, FULL_DEPTH)
 
 # Option -> field of `Limits`, where the names differ.

@@ -55,7 +55,8 @@ def _classify(models: Sequence[str]) -> dict[str, Any]:
     about = {
         "model": "May be left out if there is one.",
         "top_k": "How many classes to name, or all.",
-        "threshold": "Abstain as unsure below this probability; the default is the model's own.",
+        "threshold": "Abstain as unsure below this probability; of several labels, give those that reach "
+        "it. The default is the model's own.",
         "min_familiarity": "Abstain as unfamiliar below this familiarity; the default is the model's own.",
     }
     parameters = [

@@ -185,6 +185,8 @@ def test_the_model_describes_and_tests_itself(model, tmp_path):
         (["-0"], 2, "-0 needs the PATH '-'"),
         (["--info"], 2, "take no PATH"),
         (["--threshold", "1.5"], 2, "not in the range"),
+        (["--threshold", "nan"], 2, "nan is not in the range"),
+        (["--isolate", "--max-seconds", "NaN"], 2, "NaN is not in the range"),
         (["--top-k", "many"], 2, "neither a number from 1 nor 'all'"),
         (["--sha256", "abc"], 2, "expected 64 hexadecimal digits"),
         (["--sha256", "0" * 64], 1, "this is not the file you pinned"),
