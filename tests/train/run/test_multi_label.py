@@ -150,3 +150,22 @@ def test_a_label_without_training_images_stops_before_training(several_shapes, t
 def test_a_dry_run_counts_labels(several_shapes):
     found = dry_run(TrainConfig.of(str(several_shapes), **TINY))
     assert found.counts["test"] == {"circle": 12, "cross": 12, "square": 10}
+    assert any(line.startswith("only 24 test images: each moves") for line in found.warnings), "24 images, 34 labels"
+
+
+def test_test_images_without_any_label_are_test_images(several_shapes):
+    rows = [re.sub(r",[01],[01],[01]?,test$", ",0,0,0,test", line) for line in several_shapes.read_text().splitlines()]
+    path = several_shapes.parent / "none.csv"
+    path.write_text("\n".join(rows))
+    found = dry_run(TrainConfig.of(str(path), **TINY))
+    assert any(line.startswith("only 24 test images") for line in found.warnings)
+
+
+def test_a_label_that_all_images_have_is_told_by_a_dry_run(several_shapes):
+    rows = [re.sub(r",[01]?,train$", ",1,train", line) for line in several_shapes.read_text().splitlines()]
+    path = several_shapes.parent / "all.csv"
+    path.write_text("\n".join(rows))
+    progress = Notes()
+    with pytest.raises(DataError, match=r"label 'square': 0 training image\(s\) are known not to have it"):
+        dry_run(TrainConfig.of(str(path), **TINY), progress=progress)
+    assert any(line.startswith("square") for line in progress.lines), "the counts are shown before"

@@ -35,7 +35,8 @@ def preflight(dataset: Dataset) -> Preflight:
         duplicates=tuple(Duplicates(tuple(images[i] for i in group), exact) for group, exact in groups),
     )
     depth = depth_warning([sample for _, sample in placed], looks)
-    return dataclasses.replace(findings, warnings=(*dataset.remarks, *depth, *find_warnings(findings)))
+    warnings = find_warnings(findings, {part: len(dataset.part(part)) for part in PARTS})
+    return dataclasses.replace(findings, warnings=(*dataset.remarks, *depth, *warnings))
 
 
 def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:

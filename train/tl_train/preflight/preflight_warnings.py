@@ -1,6 +1,6 @@
 """What of a preflight's findings deserves a warning, and what to do about it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tl_infer.errors import and_more
 from tl_train.data.sources.class_names import appearance, differ_only_in_case_or_spaces, difference
@@ -16,13 +16,13 @@ MAX_GRAY_DIFFERENCE = 0.5
 _MAX_EXAMPLES = 3
 
 
-def find_warnings(found: Preflight) -> Iterator[str]:
-    """The warnings, the gravest first."""
+def find_warnings(found: Preflight, images: Mapping[str, int]) -> Iterator[str]:
+    """The warnings, the gravest first; `images` is how many each part has, whatever labels they have."""
     yield from _duplicates(found.duplicates)
     yield from _broken(found)
     yield from _labels(list(found.counts["train"]))
     yield from _missing_classes(found)
-    yield from _few(found)
+    yield from _few(found, images)
     yield from _imbalance(found)
     yield from _gray(found)
 
@@ -92,7 +92,7 @@ def _missing_classes(found: Preflight) -> Iterator[str]:
             yield f"no {part} images of class '{absent[0]}' ({len(absent)} such): its accuracy is unknown; add some"
 
 
-def _few(found: Preflight) -> Iterator[str]:
+def _few(found: Preflight, images: Mapping[str, int]) -> Iterator[str]:
     few = {label: count for label, count in found.counts["train"].items() if count < MIN_TRAIN_IMAGES}
     if few:
         label = min(few, key=lambda name: few[name])
@@ -100,10 +100,10 @@ def _few(found: Preflight) -> Iterator[str]:
             f"{len(few)} class(es) with fewer than {MIN_TRAIN_IMAGES} training images, '{label}' has {few[label]}: "
             "add images"
         )
-    test, val = (sum(found.counts[part].values()) for part in ("test", "val"))
+    test = images["test"]
     if not test:
         measured = "the accuracy is that of the validation images, which are monitored during training"
-        consequence = measured if val else "there is no accuracy"
+        consequence = measured if images["val"] else "there is no accuracy"
         yield f"no test images, so {consequence}: set --test-split above 0, or add test images"
     elif test < MIN_HELD_OUT_IMAGES:
         yield f"only {test} test images: each moves the accuracy by {100 / test:.0f} percentage points; add some"

@@ -8,7 +8,7 @@ import torch
 from tl_infer.model.contract import PreprocessSpec
 from tl_train.config import TrainConfig
 from tl_train.config.choices import TRAINS_STAGES
-from tl_train.data.dataset import fingerprint, load_dataset
+from tl_train.data.dataset import Dataset, fingerprint, load_dataset
 from tl_train.data.samples import labels_of, targets_of
 from tl_train.data.sources.reading import read_source
 from tl_train.errors import WeightsError
@@ -49,10 +49,7 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
     preprocessor = Preprocessor(preprocess)
     features = BackboneFeatures.of(network, preprocessor, progress) if features_suffice(config) else None
     dataset = load_dataset(config, source, progress, features)
-    if dataset.has_several:
-        check_label_counts(targets_of(dataset.train, len(dataset.labels)), dataset.labels)
-    elif config.head.fit == "penalised":
-        check_class_counts(labels_of(dataset.train), dataset.labels, held_back=config.model.mode == "partial")
+    check_counts(config, dataset)
     return Setup(
         identity=Identity(config, fingerprint(dataset), _versions(), torch.get_num_threads()),
         dataset=dataset,
@@ -61,6 +58,19 @@ def prepare(config: TrainConfig, progress: Progress) -> Setup:
         network=network,
         prior=prior_for(config, network.pretrained_head, dataset.labels, progress),
     )
+
+
+def check_counts(config: TrainConfig, dataset: Dataset) -> None:
+    """See that the head can be learned from the training images.
+
+    Raises:
+        DataError: a class or label has too few; names it.
+
+    """
+    if dataset.has_several:
+        check_label_counts(targets_of(dataset.train, len(dataset.labels)), dataset.labels)
+    elif config.head.fit == "penalised":
+        check_class_counts(labels_of(dataset.train), dataset.labels, held_back=config.model.mode == "partial")
 
 
 def check_network(config: TrainConfig, classes: int) -> None:

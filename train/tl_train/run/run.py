@@ -19,7 +19,7 @@ from tl_train.run.familiarity import fit_and_try
 from tl_train.run.judge import TrainedNetwork, calibrate, evaluate_held_out, suspects
 from tl_train.run.judge_labels import judged_labels
 from tl_train.run.learn import learn, learn_along
-from tl_train.run.prepare import check_network, prepare
+from tl_train.run.prepare import check_counts, check_network, prepare
 from tl_train.run_folder.compared import ComparedArchitecture, load_compared, save_compared
 from tl_train.run_folder.folder import RunFolder
 from tl_train.run_folder.result import TrainResult
@@ -121,10 +121,12 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     unknown_files(config.data.unknown)
     source = read_source(config, progress)
     check_network(config, len(source.labels))
-    findings = preflight(load_dataset(config.changed(skip_bad=True), source, progress))
+    dataset = load_dataset(config.changed(skip_bad=True), source, progress)
+    findings = preflight(dataset)
     if place is not None:
         place.start(config)
     _report_preflight(findings, None if place is None else place.work, progress)
+    check_counts(config, dataset)
     return findings
 
 
