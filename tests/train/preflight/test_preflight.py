@@ -54,6 +54,14 @@ def with_parts(dataset: Dataset, **fields) -> Dataset:
     return dataset_of(*(fields.get(name, getattr(dataset, name)) for name in names))
 
 
+def test_an_unknown_label_is_not_called_absent():
+    """Whether two copies contradict each other is for a person to see."""
+    targets = [np.array(row, np.float32) for row in ([1, 0], [1, np.nan])]
+    same = [Sample(f"{i}", -1, pixels=picture(0), targets=row) for i, row in enumerate(targets)]
+    (warning,) = (text for text in preflight(dataset_of(("cat", "dog"), same)).warnings if "different labels" in text)
+    assert "0 (train, cat) = 1 (train, cat; unknown: dog): decide which label is right" in warning
+
+
 def test_clean_data_give_no_warning(clean):
     found = preflight(clean)
     assert found.warnings == ()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tl_infer.errors import and_more
 from tl_train.data.dataset import Dataset
 from tl_train.data.looks import Looks
 from tl_train.data.samples import PARTS, Sample
@@ -15,6 +16,8 @@ from tl_train.preflight.bit_depth import depth_warning
 from tl_train.preflight.duplicates import exact_groups, near_groups
 from tl_train.preflight.findings import Duplicates, PlacedImage, Preflight, Range
 from tl_train.preflight.preflight_warnings import find_warnings
+
+_NAMED = 3  # labels that a message names
 
 
 def preflight(dataset: Dataset) -> Preflight:
@@ -50,7 +53,11 @@ def _range(lengths: npt.NDArray[np.uint32]) -> Range:
 
 
 def _label_of(sample: Sample, labels: Sequence[str]) -> str:
-    return " | ".join(labels[place] for place in sample.present) or "no label"
+    present = " | ".join(labels[place] for place in sample.present) or "no label"
+    if sample.targets is None or np.isfinite(sample.targets).all():
+        return present
+    unknown = [labels[place] for place in np.flatnonzero(np.isnan(sample.targets)).tolist()]
+    return f"{present}; unknown: {and_more(unknown, _NAMED)}"
 
 
 def _gray_shares(samples: Sequence[Sample], labels: Sequence[str], looks: Looks) -> dict[str, float]:

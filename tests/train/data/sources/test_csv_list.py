@@ -51,6 +51,7 @@ def test_a_csv_with_parts_and_unused_columns(tmp_path):
         ("path,dx\n0.png,a\n", "row 1: no column for the labels; found path, dx, .* category or species, or --csv-col"),
         ("path,label,label\n", "row 1: column 'label' is there 2 times"),
         ("9.png,a\n0.png,b\n", "row 1: .*9.png: no such file; expected an image"),
+        ("path,labels\n0.png,a|b\n", "found path, labels, .*; if the images have several labels each, use --multi"),
         ("0.png,a,train\n", "found 0.png, a, train, .*only a list of two columns, images and labels, needs no header"),
         ("path,label\n", "no training images; expected training images of two or more classes"),
         ("path,label\n0.png,a\n", r"one class only \('a'\)"),

@@ -25,6 +25,7 @@ _ROLES = ("path", "label", "split", "group")  # of a list of images with one lab
 _IDS = ("image_id", "id")
 _CALLED = {"path": "the images", "label": "the labels", "labels": "the labels", "split": "the parts",
            "group": "the groups"}  # fmt: skip
+_HAS_SEVERAL = "; if the images have several labels each, use --multi-label"
 _FLAGS = frozenset(("0", "1", "0.0", "1.0", "true", "false"))
 _MOSTLY = 0.5  # a number of something has a zero or one here and there; a label has little else
 _NAMED = 5  # how many columns a message names
@@ -120,7 +121,8 @@ def find_columns(where: Path, header: Sequence[str], rows: Rows, given: Mapping[
     if path is None or label is None:
         if path is not None:
             _refuse_flags(where, header, rows, {place for place in places.values() if place is not None})
-        raise DataError(f"{where}: row 1: {_missing('path' if path is None else 'label', header)}")
+        hint = "" if path is None or not candidates("labels", header, {}) else _HAS_SEVERAL
+        raise DataError(f"{where}: row 1: {_missing('path' if path is None else 'label', header)}{hint}")
     return Columns(path, label, places["split"], places["group"])
 
 
