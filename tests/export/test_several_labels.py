@@ -141,6 +141,7 @@ def test_labels_that_differ_are_as_far_from_their_threshold():
     assert decision.reluctance(probabilities, ()) == pytest.approx(0.4)
     assert decision.reluctance(probabilities, ("a", "c", "d")) == 1
     assert decision.reluctance(np.array([0.9, 0.5, 0.3]), ("a", "c")) > 0, "on the threshold, but not the same"
+    assert Thresholded(("a",), (0.7,)).labels(np.array([0.7], np.float32)) == (), "float32 is below, as for the runtime"
     top = TopLabel(("a", "b", "c"))
     assert top.reluctance(probabilities, ("b",)) == pytest.approx(0.45)
     assert top.reluctance(probabilities, ("d",)) == 1

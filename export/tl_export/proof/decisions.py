@@ -53,7 +53,7 @@ class Thresholded:
     def labels(self, probabilities: Probabilities) -> tuple[str, ...]:
         """Those, in the order of the columns."""
         return tuple(
-            name for name, p, least in zip(self.names, probabilities, self.thresholds, strict=True) if p >= least
+            name for name, p, least in zip(self.names, probabilities, self.thresholds, strict=True) if float(p) >= least
         )
 
     def reluctance(self, probabilities: Probabilities, others: Sequence[str]) -> float:
