@@ -138,7 +138,7 @@ def summarise(
     for stage in STAGES:
         if stage not in measured[0][1]:
             continue
-        worst, gaps = max(measured, key=lambda image: _nan_last(image[1][stage]))
+        worst, gaps = max(measured, key=lambda image: nan_last(image[1][stage]))
         mean = math.fsum(gap[stage] for _, gap in measured) / len(measured)
         results.append(StageResult(stage, gaps[stage], mean, worst, tolerances.get(stage)))
     return results
@@ -149,7 +149,7 @@ def first_failure(results: Sequence[StageResult]) -> StageResult | None:
     return next((result for result in results if not result.passed), None)
 
 
-def _nan_last(gap: float) -> float:
+def nan_last(gap: float) -> float:
     """For sorting: nothing compares with NaN, so that one of a later image would be passed over."""
     return math.inf if math.isnan(gap) else gap
 
