@@ -29,8 +29,11 @@ from tl_infer.model.session import Session
 from tl_train.preprocess.onnx_builder import OPSET
 from tl_train.progress import Progress
 
-# Other processors have other instructions for int8.
+# Other processors have other instructions for int8. With the runtime's optimisations off, which stands for them, the
+# accuracy of 3 files (Lite0, 153 to 372 images) moved by up to 0.008, the log-loss by up to 0.0006; of few images one
+# or two weigh more.
 _OWN_METRICS_APART = 0.02
+_OWN_METRICS_IMAGES = 2
 
 
 def check(
@@ -102,7 +105,8 @@ def _check_own_metrics(spec: ModelSpec, opened: ModelFile, trained: Trained) -> 
     judged = held_out_answers(opened.data, held_out_pictures(trained.run), trained.route.limits).judged
     found = own_metrics(judged.metric, judged.score, float(judged.log_losses.mean()))
     said = {name: value for name, value in spec.metrics.items() if name.startswith(OF_INT8)}
-    near = said.keys() == found.keys() and all(abs(said[name] - found[name]) <= _OWN_METRICS_APART for name in said)
+    allowed = _OWN_METRICS_APART + _OWN_METRICS_IMAGES / len(judged)
+    near = said.keys() == found.keys() and all(abs(said[name] - found[name]) <= allowed for name in said)
     _expect(near, opened.where, f"metrics {said}", f"{found}, as on the run's held-out images here")
 
 

@@ -153,9 +153,9 @@ def test_what_an_int8_file_says_of_itself_comes_out_again(run, int8, tmp_path):
         return tmp_path / name
 
     said = int8.int8.int8
-    better = altered("better.onnx", int8_log_loss=said.log_loss - 0.1)
-    with pytest.raises(VerificationError, match=r"better.onnx: found metrics .*, as on the run's held-out images here"):
-        check(better, run)
+    worse = altered("worse.onnx", int8_log_loss=said.log_loss + 0.5)
+    with pytest.raises(VerificationError, match=r"worse.onnx: found metrics .*, as on the run's held-out images here"):
+        check(worse, run)
     with pytest.raises(VerificationError, match=r"more.onnx: found metrics .*int8_f1.*, expected \{'int8_accuracy'"):
         check(altered("more.onnx", int8_f1=0.5), run)
     file = onnx.load(altered("colder.onnx"))
