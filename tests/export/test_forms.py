@@ -27,7 +27,7 @@ from tl_export.proof.golden import golden_samples
 from tl_export.proof.precision import FP16_MAX_PROBABILITY_DIFFERENCE, RULES, precision_of
 from tl_export.proof.trained import Trained
 from tl_export.proof.verify import verify
-from tl_export.run_pictures import RunImages, held_out_pictures
+from tl_export.run_pictures import RunImages, held_out_pictures, run_dataset
 from tl_export.smaller.form import give_form
 from tl_export.smaller.gates import Allowance
 from tl_export.smaller.int8 import QuantizeSettings, quantize
@@ -248,6 +248,24 @@ def test_pictures_that_are_missing_are_named(run, plain, tmp_path):
     (tmp_path / "run" / "predictions.csv").write_text("path,label\n")
     with pytest.raises(ExportError, match=r"predictions.csv: no held-out images, so nothing to measure int8 on"):
         held_out_pictures(RunFolder(tmp_path / "run"))
+
+
+def test_of_changed_data_int8_learns_from_no_held_out_image(run, data, tmp_path):
+    """One image less, and the parts are drawn anew."""
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(data, tmp_path / "data")
+    for name in ("config.toml", "predictions.csv"):
+        path = tmp_path / "run" / name
+        path.write_text(path.read_text().replace(str(data), str(tmp_path / "data")))
+    (tmp_path / "data" / "circle" / "circle3.png").unlink()
+    folder = RunFolder(tmp_path / "run")
+    judging = {str(item.picture) for item in held_out_pictures(folder)}
+    drawn = run_dataset(folder, Progress())
+    assert judging.intersection(sample.where for sample in drawn.train)
+    images = RunImages.load(folder, folder.spec(), Progress())
+    assert not judging.intersection(sample.where for sample in images.dataset.train)
+    assert len(images.dataset.train) >= 15
+    assert images.dataset.val == ()
 
 
 def test_synthetic_golden_samples_hold_no_picture(run, plain, tmp_path):
