@@ -66,11 +66,13 @@ def int8(run, tmp_path_factory):
     return export(run, tmp_path_factory.mktemp("int8") / "model.onnx", INT8)
 
 
-def with_shifted_heatmap(file: onnx.ModelProto) -> onnx.ModelProto:
+def with_shifted(file: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """A copy that gives another value there, but computes with the right one."""
     copy = copy_of(file)
-    (node,) = [node for node in copy.graph.node if "heatmap" in node.output]
-    node.output[0] = "unshifted"
-    copy.graph.node.append(helper.make_node("Add", ["unshifted", "shift"], ["heatmap"]))
+    for node in copy.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["unshifted" if name == output else name for name in names]
+    copy.graph.node.append(helper.make_node("Add", ["unshifted", "shift"], [output]))
     copy.graph.initializer.append(numpy_helper.from_array(np.array(3, np.float32), "shift"))
     return copy
 
@@ -135,7 +137,9 @@ def test_faults_are_refused_in_every_form(run, halved, int8, precision, trained_
         prove(file, permuted)
     shown = {Precision.FP16: "first at stage 'heatmap'", Precision.INT8: "and the mean of its heatmap, allowed 0.05"}
     with pytest.raises(VerificationError, match=shown[precision]):
-        prove(with_shifted_heatmap(file))
+        prove(with_shifted(file, "heatmap"))
+    with pytest.raises(VerificationError, match="first at stage 'embedding'"):
+        prove(with_shifted(file, "embedding"))
     if precision is Precision.FP16:
         colder = dataclasses.replace(spec, temperature=spec.temperature * 3)
         with pytest.raises(VerificationError, match="first at stage 'probabilities'"):

@@ -27,7 +27,7 @@ class Rule:
         familiarity_tolerance: of the familiarity of the golden samples; a grey level here and there, or another
             instruction, may carry an image past a few hundredths of the held-back ones.
         heatmap_mean: how far the heatmap's mean may be from the logits, as a share of the largest of them or 1.
-        typical: stage -> the difference that half of the images must not exceed, as far as they can show that.
+        on_half: stage -> the difference that half of the images must not exceed, as far as they can show that.
 
     """
 
@@ -39,7 +39,7 @@ class Rule:
     noise_margin: int = 10
     familiarity_tolerance: float = 0.05
     heatmap_mean: float = TOLERANCES[HEATMAP]
-    typical: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    on_half: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def most_golden_tolerance(self) -> float:
@@ -79,7 +79,7 @@ _FP16_HEATMAP_MEAN = 0.01
 _INT8_MIN_AGREEMENT = 0.9
 # A network of 8 bits is still the run's. Of 24 int8 files (Lite0; cats-dogs, clothing, digits, hymenoptera) the means
 # over the images were up to 0.113 of the embedding, 0.035 of probability and 0.053 of familiarity: three times these.
-_INT8_TYPICAL = {EMBEDDING: 0.35, PROBABILITIES: 0.1, FAMILIARITY: 0.15}
+_INT8_ON_HALF = {EMBEDDING: 0.35, PROBABILITIES: 0.1, FAMILIARITY: 0.15}
 # An appended head has a linear layer in int8, which the heatmap has in float: 0.01 (Lite0 on cats-dogs).
 _INT8_HEATMAP_MEAN = 0.05
 # With the runtime's optimisations off int8 is computed in float32, which rounds some values the other way, by one of
@@ -88,7 +88,7 @@ _INT8_MAX_SELF_DIFFERENCE = 0.1
 # Other processors have other instructions for int8, so what this one does with the optimisations off stands for them.
 _INT8_GOLDEN_TOLERANCE = 0.05
 _INT8_NOISE_MARGIN = 3
-# Four times the mean that was seen between int8 and float32, see above; other processors are nearer than that.
+# Four times the largest mean between int8 and float32, see above; two processors' int8 should be nearer to each other.
 _INT8_FAMILIARITY_TOLERANCE = 0.2
 
 # One grey level on a few pixels moved a probability of a network with 1000 classes by up to 0.0125, so a machine that
@@ -115,7 +115,7 @@ RULES: Mapping[Precision, Rule] = {
         noise_margin=_INT8_NOISE_MARGIN,
         familiarity_tolerance=_INT8_FAMILIARITY_TOLERANCE,
         heatmap_mean=_INT8_HEATMAP_MEAN,
-        typical=_INT8_TYPICAL,
+        on_half=_INT8_ON_HALF,
     ),
 }
 

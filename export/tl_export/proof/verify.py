@@ -73,11 +73,11 @@ def verify(trained: Trained, file: bytes, progress: Progress, rule: Rule = RULES
         )
     coherence = Coherence(route.classifier.spec, rule)
     measured, independent, given = _measure(trained, route, progress, coherence)
-    stages = summarise(measured, _tolerances(trained, rule))
+    stages = summarise(measured, _tolerances(trained, rule), rule.on_half)
     agreeing = sum(gaps[LABEL] == 0 for _, gaps in measured)
     _check_answers(stages, agreeing, len(measured), trained.spec.task)
     _check_agreement(given, rule)
-    _check_typical(measured, rule)
+    _check_on_half(measured, rule)
     _check_metadata(route.classifier, trained, rule)
     if route.classifier.labels != labels:
         raise VerificationError(
@@ -146,9 +146,9 @@ def _measure(
     return measured, independent.result(), given
 
 
-def _check_typical(measured: Measured, rule: Rule) -> None:
+def _check_on_half(measured: Measured, rule: Rule) -> None:
     """Whether half of the images can have differences as small as the rule says; fewer than four cannot deny it."""
-    for stage, allowed in rule.typical.items():
+    for stage, allowed in rule.on_half.items():
         gaps = [gaps[stage] for _, gaps in measured if stage in gaps]
         over = sum(not gap <= allowed for gap in gaps)
         if gaps and wilson_interval(over, len(gaps), CONFIDENCE).low > 0.5:
