@@ -68,7 +68,8 @@ class RunImages:
 
     Attributes:
         config: of the run.
-        dataset: its images; `train` are those that the run learned from.
+        dataset: its images; `train` are those that the run learned from, or of data that changed since, those that
+            it might have.
         held_out: the images that it was evaluated on.
 
     """
@@ -87,7 +88,8 @@ class RunImages:
             progress: shows what goes on.
 
         Raises:
-            TlError: the data can no longer be read or have other classes, or the run held no images out.
+            TlError: the data can no longer be read, have other classes, or changed and are not files that could be told
+                from the held-out ones; or the run held no images out.
 
         """
         config, held_out = run.config(), held_out_pictures(run)
@@ -99,6 +101,7 @@ class RunImages:
             )
         if fingerprint(dataset) != spec.data_fingerprint:
             progress.note(f"{run}: the data changed since the training; calibrating int8 on what is there now")
+            dataset = _without_held_out(dataset, held_out, config.data.source)
         return RunImages(config, dataset, held_out)
 
     def training(self, count: int) -> list[Sample]:
@@ -113,6 +116,22 @@ class RunImages:
             by_class.setdefault(samples[place].label, []).append(int(place))
         turns = sorted((turn, label, place) for label, places in by_class.items() for turn, place in enumerate(places))
         return [samples[place] for _, _, place in turns[:count]]
+
+
+def _without_held_out(dataset: Dataset, held_out: Sequence[LabelledPicture], source: str) -> Dataset:
+    """Changed data for int8 to be made on: they are split anew, so that held-out images may be in any part.
+
+    None of them may be learned from, as they judge. Of the new validation images the network may have learned, so
+    nothing is calibrated on those.
+    """
+    judging = {str(item.picture) for item in held_out}
+    train = [sample for sample in dataset.train if sample.path is not None and sample.where not in judging]
+    if not train:
+        raise ExportError(
+            f"{source}: changed since the training, and which of its images were held out cannot be told; put the data "
+            "back as they were, or export without --int8"
+        )
+    return dataclasses.replace(dataset, train=train, val=())
 
 
 def held_out_pictures(run: RunFolder) -> list[LabelledPicture]:

@@ -8,22 +8,26 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
 from huggingface_hub import ModelCard
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from support.loading import train_on_shapes
 from tl_export import ExportError, ExportOptions, Precision, VerificationError, check, export
 from tl_export.cli import command
-from tl_export.graph.assemble import assemble
+from tl_export.graph.assemble import assemble, set_spec, set_temperature
 from tl_export.graph.network_part import copy_of
 from tl_export.pipeline import card_path, parity_path
 from tl_export.proof.faults import with_swapped_channels
+from tl_export.proof.golden import golden_samples
 from tl_export.proof.precision import FP16_MAX_PROBABILITY_DIFFERENCE, RULES, precision_of
+from tl_export.proof.trained import Trained
 from tl_export.proof.verify import verify
-from tl_export.run_pictures import RunImages, held_out_pictures
+from tl_export.run_pictures import RunImages, held_out_pictures, run_dataset
 from tl_export.smaller.form import give_form
 from tl_export.smaller.gates import Allowance
 from tl_export.smaller.int8 import QuantizeSettings, quantize
@@ -60,6 +64,17 @@ def halved(run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def int8(run, tmp_path_factory):
     return export(run, tmp_path_factory.mktemp("int8") / "model.onnx", INT8)
+
+
+def with_shifted(file: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """A copy that gives another value there, but computes with the right one."""
+    copy = copy_of(file)
+    for node in copy.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["unshifted" if name == output else name for name in names]
+    copy.graph.node.append(helper.make_node("Add", ["unshifted", "shift"], [output]))
+    copy.graph.initializer.append(numpy_helper.from_array(np.array(3, np.float32), "shift"))
+    return copy
 
 
 def nodes_before(model: onnx.ModelProto, prefix: str) -> list[bytes]:
@@ -120,10 +135,45 @@ def test_faults_are_refused_in_every_form(run, halved, int8, precision, trained_
     permuted = dataclasses.replace(spec, labels=(*spec.labels[1:], spec.labels[0]))
     with pytest.raises(VerificationError, match="first at stage 'label'"):
         prove(file, permuted)
+    shown = {Precision.FP16: "first at stage 'heatmap'", Precision.INT8: "and the mean of its heatmap, allowed 0.05"}
+    with pytest.raises(VerificationError, match=shown[precision]):
+        prove(with_shifted(file, "heatmap"))
+    with pytest.raises(VerificationError, match="first at stage 'embedding'"):
+        prove(with_shifted(file, "embedding"))
     if precision is Precision.FP16:
         colder = dataclasses.replace(spec, temperature=spec.temperature * 3)
         with pytest.raises(VerificationError, match="first at stage 'probabilities'"):
             prove(file, colder)
+
+
+def test_what_an_int8_file_says_of_itself_comes_out_again(run, int8, tmp_path):
+    """Its own metrics are in no run: the file's answers to the held-out images have to give them."""
+    assert check(int8.path, run).proof is not None
+
+    def altered(name, **metrics):
+        file, spec = onnx.load(int8.path), Classifier(int8.path).spec
+        set_spec(file, dataclasses.replace(spec, metrics={**spec.metrics, **metrics}), int8.golden.samples)
+        onnx.save(file, tmp_path / name)
+        return tmp_path / name
+
+    said = int8.int8.int8
+    worse = altered("worse.onnx", int8_log_loss=said.log_loss + 0.5)
+    with pytest.raises(VerificationError, match=r"worse.onnx: found metrics .*, as on the run's held-out images here"):
+        check(worse, run)
+    with pytest.raises(VerificationError, match=r"more.onnx: found metrics .*int8_f1.*, expected \{'int8_accuracy'"):
+        check(altered("more.onnx", int8_f1=0.5), run)
+    file = onnx.load(altered("colder.onnx"))
+    spec = dataclasses.replace(Classifier(int8.path).spec, temperature=4.0)
+    set_temperature(file, spec)
+    set_spec(file, spec)
+    trained = Trained.load(run)
+    golden = golden_samples(
+        file.SerializeToString(), trained, dataclasses.replace(RULES[Precision.INT8], tolerances={})
+    )
+    set_spec(file, spec, golden.samples)
+    onnx.save(file, tmp_path / "colder.onnx")
+    with pytest.raises(VerificationError, match=r"colder.onnx: found metrics|first at stage 'probabilities': by more"):
+        check(tmp_path / "colder.onnx", run)
 
 
 def test_another_network_is_refused(run, traced, trained_on):
@@ -202,6 +252,24 @@ def test_pictures_that_are_missing_are_named(run, plain, tmp_path):
     (tmp_path / "run" / "predictions.csv").write_text("path,label\n")
     with pytest.raises(ExportError, match=r"predictions.csv: no held-out images, so nothing to measure int8 on"):
         held_out_pictures(RunFolder(tmp_path / "run"))
+
+
+def test_of_changed_data_int8_learns_from_no_held_out_image(run, data, tmp_path):
+    """One image less, and the parts are drawn anew."""
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(data, tmp_path / "data")
+    for name in ("config.toml", "predictions.csv"):
+        path = tmp_path / "run" / name
+        path.write_text(path.read_text().replace(str(data), str(tmp_path / "data")))
+    (tmp_path / "data" / "circle" / "circle3.png").unlink()
+    folder = RunFolder(tmp_path / "run")
+    judging = {str(item.picture) for item in held_out_pictures(folder)}
+    drawn = run_dataset(folder, Progress())
+    assert judging.intersection(sample.where for sample in drawn.train)
+    images = RunImages.load(folder, folder.spec(), Progress())
+    assert not judging.intersection(sample.where for sample in images.dataset.train)
+    assert len(images.dataset.train) >= 15
+    assert images.dataset.val == ()
 
 
 def test_synthetic_golden_samples_hold_no_picture(run, plain, tmp_path):

@@ -181,13 +181,12 @@ def other_depth(file):
     ("change", "message"),
     [
         (said(lambda spec: spec.update(abstain_below=0.999)), r"abstain_below: found 0.999, expected None"),
-        (said(lambda spec: spec.update(temperature=7.0)), r"temperature: found 7.0, expected 1"),
         (said(lambda spec: spec["preprocess"].update(fit="pad")), r"preprocess.fit: found 'pad', expected 'squash'"),
         (said(lambda spec: spec["metrics"].update(test_accuracy=1.0)), r"metrics: found \{'test_accuracy': 1.0\}"),
         (said(lambda spec: spec.update(data_fingerprint="0" * 64)), r"data_fingerprint: found '0+\.\.\.0+', expected"),
         (other_depth, r"bit_depth: found 12, expected None"),
     ],
-    ids=["threshold", "temperature", "fit", "accuracy", "fingerprint", "bit depth"],
+    ids=["threshold", "fit", "accuracy", "fingerprint", "bit depth"],
 )
 def test_metadata_that_are_not_the_runs_are_found_where_no_answer_shows_them(
     tiny_model, tiny_run, tmp_path, change, message
@@ -195,6 +194,47 @@ def test_metadata_that_are_not_the_runs_are_found_where_no_answer_shows_them(
     path = changed(tiny_model, tmp_path / "changed.onnx", change)
     with pytest.raises(VerificationError, match=message):
         check(path, tiny_run, verify_count=1)
+
+
+def of_golden(**values):
+    def edit(file):
+        (entry,) = [entry for entry in file.metadata_props if entry.key == "tl.golden"]
+        entry.value = json.dumps({**json.loads(entry.value), **values})
+
+    return edit
+
+
+def shifted_heatmap(file):
+    (node,) = [node for node in file.graph.node if "heatmap" in node.output]
+    node.output[0] = "unshifted"
+    file.graph.node.append(helper.make_node("Add", ["unshifted", "shift"], ["heatmap"]))
+    file.graph.initializer.append(numpy_helper.from_array(np.array(0.1, np.float32), "shift"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (of_golden(tolerance=0.9), r"found tl.golden: tolerance 0.9, expected 0.01 or less"),
+        (
+            said(lambda spec: spec.update(temperature=7.0)),
+            r"contradicts itself: golden sample '.*at the temperature in",
+        ),
+        (shifted_heatmap, r"contradicts itself: golden sample '.*: 0\.[01]\d* of the largest logit or 1 between its"),
+    ],
+    ids=["tolerance", "temperature", "heatmap"],
+)
+def test_a_file_that_contradicts_itself_is_found_without_its_run(tiny_model, tmp_path, change, message):
+    path = changed(tiny_model, tmp_path / "changed.onnx", change)
+    assert Classifier(path).self_test().max_difference < 1e-6
+    with pytest.raises(VerificationError, match=message) as error:
+        check(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_metrics_of_int8_are_not_those_of_another_file(tiny_model, tiny_run, tmp_path):
+    claim = said(lambda spec: spec["metrics"].update(int8_accuracy=1.0))
+    with pytest.raises(VerificationError, match=r"metadata are not the run's: metrics: found .*'int8_accuracy': 1.0"):
+        check(changed(tiny_model, tmp_path / "changed.onnx", claim), tiny_run)
 
 
 def test_nodes_that_no_output_depends_on_do_not_make_a_file_int8_or_fp16(tiny_model):

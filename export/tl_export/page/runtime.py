@@ -1,9 +1,11 @@
 """The runtime for browsers: onnxruntime-web from npm, beside this module if it was built so, else in the cache.
 
-npm checks its digest, which `package-lock.json` has.
+npm checks the digest of the package, which `package-lock.json` has; what is used is checked each time, as a cache may
+have been changed since.
 """
 
 import dataclasses
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +22,10 @@ VERSION = "1.30.0"
 _BESIDE = Path(__file__).parent
 _MAX_BYTES = 200_000_000
 _LOADER, _WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
+_SHA256 = {
+    _LOADER: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+    _WASM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+}
 
 LICENCE = f"""onnxruntime-web {VERSION}, https://github.com/microsoft/onnxruntime
 
@@ -58,7 +64,7 @@ def browser_runtime(progress: Progress) -> BrowserRuntime:
     """The runtime, fetched with npm when it is wanted for the first time.
 
     Raises:
-        ExportError: npm is missing or fails.
+        ExportError: npm is missing or fails, or the files are not those of this version.
         OutputPathError: the cache cannot be written.
 
     """
@@ -99,11 +105,19 @@ def fetch(to: Path) -> None:
 
 def _read(folder: Path) -> BrowserRuntime:
     try:
-        return BrowserRuntime(read_bytes(folder / _LOADER, _MAX_BYTES), read_bytes(folder / _WASM, _MAX_BYTES))
+        runtime = BrowserRuntime(*(read_bytes(folder / name, _MAX_BYTES) for name in (_LOADER, _WASM)))
     except OSError as error:
         raise ExportError(
             f"{folder}: cannot be read: {first_line(error)}; remove it, and it is fetched again"
         ) from error
+    for name, data in ((_LOADER, runtime.loader), (_WASM, runtime.wasm)):
+        found = hashlib.sha256(data).hexdigest()
+        if found != _SHA256[name]:
+            raise ExportError(
+                f"{folder / name}: has SHA-256 {found}, expected {_SHA256[name]}, that of onnxruntime-web {VERSION}; "
+                f"remove {folder}, and it is fetched again"
+            )
+    return runtime
 
 
 def _last_line(text: str) -> str:

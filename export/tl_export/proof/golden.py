@@ -27,8 +27,6 @@ _FAULT_MARGIN = 4  # the tolerance is at most this part of what the weakest faul
 # network for digits by 2.1e-4 so. A fault that does less than this is named as missed.
 _SMALLEST_TOLERANCE = 5e-4
 _CANDIDATES = 24
-# A grey level here and there, or another instruction, may carry an image past a few hundredths of the held-back ones.
-_FAMILIARITY_TOLERANCES = {Precision.FP32: 0.05, Precision.FP16: 0.05, Precision.INT8: 0.2}
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -102,7 +100,7 @@ def golden_samples(
         GoldenSample(name=name, png=png, probabilities=tuple(_rounded(row)), familiarity=familiarity)
         for (name, png), (row, familiarity) in zip(chosen, answers, strict=True)
     )
-    of_familiarity = None if classifier.spec.familiarity is None else _FAMILIARITY_TOLERANCES[rule.precision]
+    of_familiarity = None if classifier.spec.familiarity is None else rule.familiarity_tolerance
     tolerance = _tolerance(harmless, faults, rule)
     golden = GoldenSet(
         samples=samples, tolerance=tolerance, familiarity_tolerance=of_familiarity, task=classifier.spec.task

@@ -119,6 +119,7 @@ class Proof:
                     "largest": _short(result.largest),
                     "mean": _short(result.mean),
                     "tolerance": result.tolerance,
+                    "on_half": result.on_half,
                     "unit": result.unit,
                     "worst": _name(result.worst, run),
                 }

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,8 @@ class StageResult:
         stage: its name.
         largest, mean: of the images' differences, in `unit`.
         worst: the image with the largest.
-        tolerance: what is allowed; None where the difference is reported only.
+        tolerance: what is allowed of the largest; None where that is reported only.
+        on_half: what is allowed on half of the images; None where nothing is said of that.
 
     """
 
@@ -81,6 +83,7 @@ class StageResult:
     mean: float
     worst: Path
     tolerance: float | None
+    on_half: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -90,7 +93,9 @@ class StageResult:
     @property
     def allowed(self) -> str:
         """The tolerance, for people to read."""
-        return "-" if self.tolerance is None else f"{self.tolerance:.2g}"
+        if self.tolerance is None:
+            return "-" if self.on_half is None else f"{self.on_half:.2g} on half"
+        return f"{self.tolerance:.2g}"
 
     @property
     def unit(self) -> str:
@@ -131,16 +136,18 @@ def relative_to_all(measured: Sequence[tuple[Path, dict[str, float]]], largest: 
 
 
 def summarise(
-    measured: Sequence[tuple[Path, Mapping[str, float]]], tolerances: Mapping[str, float] = TOLERANCES
+    measured: Sequence[tuple[Path, Mapping[str, float]]],
+    tolerances: Mapping[str, float] = TOLERANCES,
+    on_half: Mapping[str, float] = MappingProxyType({}),
 ) -> list[StageResult]:
     """A row per stage, in order, from the differences on one or more images; stages without a tolerance too."""
     results = []
     for stage in STAGES:
         if stage not in measured[0][1]:
             continue
-        worst, gaps = max(measured, key=lambda image: _nan_last(image[1][stage]))
+        worst, gaps = max(measured, key=lambda image: nan_last(image[1][stage]))
         mean = math.fsum(gap[stage] for _, gap in measured) / len(measured)
-        results.append(StageResult(stage, gaps[stage], mean, worst, tolerances.get(stage)))
+        results.append(StageResult(stage, gaps[stage], mean, worst, tolerances.get(stage), on_half.get(stage)))
     return results
 
 
@@ -149,7 +156,7 @@ def first_failure(results: Sequence[StageResult]) -> StageResult | None:
     return next((result for result in results if not result.passed), None)
 
 
-def _nan_last(gap: float) -> float:
+def nan_last(gap: float) -> float:
     """For sorting: nothing compares with NaN, so that one of a later image would be passed over."""
     return math.inf if math.isnan(gap) else gap
 

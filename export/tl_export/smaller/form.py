@@ -15,6 +15,7 @@ from tl_export.smaller.fp16 import store_weights_as_fp16
 from tl_export.smaller.gates import Allowance
 from tl_export.smaller.int8 import QuantizeSettings, quantize
 from tl_export.smaller.int8_result import QuantizeResult
+from tl_export.smaller.judged import own_metrics
 from tl_infer.model.contract import ModelSpec
 from tl_train.progress import Progress
 from tl_train.run.head_again import head_problem_of
@@ -55,7 +56,7 @@ class Formed:
         if self.int8 is None or not self.int8.kept:
             return {}
         measured = self.int8.int8
-        return {f"int8_{measured.metric.key}": measured.score, "int8_log_loss": measured.log_loss}
+        return own_metrics(measured.metric, measured.score, measured.log_loss)
 
     def document(self) -> dict[str, object]:
         """What goes into the parity file."""

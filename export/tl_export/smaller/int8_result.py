@@ -48,8 +48,9 @@ class QuantizeResult:
         fp32: of the file that was given.
         int8: of the int8 file that was judged, whether it was kept or not.
         speedup: how many times faster int8 is.
-        loss: what int8 loses. The images judged one file and chose nothing.
+        loss: what int8 loses. The held-out images judged one file and chose nothing.
         pictures: how many held-out images were measured on; the others that judged are cross-fitted training images.
+            The head was fitted without each of these, but they had a part in the ranges and the layers left in float.
         head: what became of the head.
         excluded: names of the nodes that stayed float to save the accuracy.
         attempts: the int8 networks that were tried on training images, in order; one of them was judged.

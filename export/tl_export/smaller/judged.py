@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from tl_export.proof.precision import OF_INT8
 from tl_export.smaller.average_precision import average_precision_lost, mean_average_precision
 from tl_export.smaller.measure import Estimate, mean_estimate, paired_difference
 from tl_infer.model.contract import ModelSpec
@@ -167,6 +168,11 @@ class JudgedLabels:
     def lost(self, after: "JudgedLabels", progress: Progress) -> Estimate:
         """The mAP lost, with the interval of a paired bootstrap."""
         return average_precision_lost(self.probabilities, after.probabilities, self.targets, progress)
+
+
+def own_metrics(metric: Metric, score: float, log_loss: float) -> dict[str, float]:
+    """What the metadata of an int8 file say of itself, by name; their other metrics are float32's."""
+    return {f"{OF_INT8}{metric.key}": score, f"{OF_INT8}log_loss": log_loss}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

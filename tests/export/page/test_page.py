@@ -8,6 +8,7 @@ import base64
 import csv
 import dataclasses
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -85,6 +86,9 @@ def npm(tmp_path, monkeypatch):
     for name in ("package.json", "package-lock.json"):
         shutil.copy(Path(runtime.__file__).parent / name, beside)
     monkeypatch.setattr(runtime, "_BESIDE", beside)
+    digests = {"ort.wasm.bundle.min.mjs": b"loader", "ort-wasm-simd-threaded.wasm": b"wasm"}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in digests.items()}
+    monkeypatch.setattr(runtime, "_SHA256", digests)  # of what that program writes
     monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
@@ -112,7 +116,11 @@ def test_the_runtime_is_fetched_once(npm):
     npm("echo first >&2; echo 'npm error code ENOTFOUND' >&2; exit 1")
     with pytest.raises(ExportError, match=rf"npm could not install .* {VERSION}: npm error code ENOTFOUND$"):
         browser_runtime(Progress())
-    (cache / "ort-wasm-simd-threaded.wasm").touch()
+    (cache / "ort-wasm-simd-threaded.wasm").write_bytes(b"was")
+    with pytest.raises(
+        ExportError, match=rf"{cache}/ort-wasm-.*: has SHA-256 .*, expected .*; remove {cache}, and it is"
+    ):
+        browser_runtime(Progress())
     os.truncate(cache / "ort-wasm-simd-threaded.wasm", 200_000_001)  # a file with a hole: it takes no room
     with pytest.raises(ExportError, match=rf"{cache}: cannot be read: .*; remove it, and it is fetched again"):
         browser_runtime(Progress())
@@ -161,10 +169,10 @@ def hostile(tmp_path_factory, photos) -> dict[Path, str]:
     """Files that must not be answered for, and what the page says of them."""
     folder = tmp_path_factory.mktemp("hostile")
     image = Image.open(photos[0]).convert("RGB")
-    whole = {suffix: io.BytesIO() for suffix in ("JPEG", "PNG", "WEBP")}
+    whole = {suffix: io.BytesIO() for suffix in ("JPEG", "PNG", "WEBP", "GIF", "BMP")}
     for suffix, buffer in whole.items():
         image.save(buffer, suffix)
-    jpeg, png, webp = (buffer.getvalue() for buffer in whole.values())
+    jpeg, png, webp, gif, bmp = (buffer.getvalue() for buffer in whole.values())
     small = io.BytesIO()
     image.resize((64, 48)).save(small, "JPEG")
     exif = b"Exif\0\0II*\0" + (8).to_bytes(4, "little") + bytes(6) + small.getvalue()  # as a camera's thumbnail lies
@@ -176,6 +184,10 @@ def hostile(tmp_path_factory, photos) -> dict[Path, str]:
         "half-thumbnail.jpg": (jpeg[:2] + app1 + jpeg[2 : len(jpeg) // 2], "truncated"),
         "half.png": (png[: len(png) // 2], "truncated"),
         "half.webp": (webp[: len(webp) // 2], "truncated"),
+        "half.gif": (gif[: len(gif) // 2], "truncated"),
+        "half.bmp": (bmp[: len(bmp) // 2], "truncated"),
+        "nearly.gif": (gif[:-3], "truncated"),
+        "nearly.bmp": (bmp[:-1], "truncated"),
         "bomb.png": (bytes(bomb), "pixels; the limit is 50 million"),
         "zero.png": (png[:16] + bytes(8) + png[24:], "does not say its size"),
         "noise.png": (png[:60] + bytes(reversed(png[60:-12])) + png[-12:], "truncated"),
@@ -194,6 +206,12 @@ def test_the_page_answers_as_the_classifier_and_sends_nothing(tiny_model, photos
     rng = np.random.default_rng(0)
     Image.open(photos[1]).convert("RGB").save(tmp_path / "exact.png")
     Image.fromarray(rng.integers(0, 256, (61, 43, 3), dtype=np.uint8)).save(tmp_path / "noise.png")
+    for suffix in ("gif", "bmp"):
+        Image.open(photos[1]).convert("L").save(tmp_path / f"gray.{suffix}")
+    Image.open(photos[1]).convert("RGB").save(tmp_path / "color.bmp")
+    Image.open(photos[1]).convert("P").save(
+        tmp_path / "animated.gif", save_all=True, append_images=[Image.new("P", (9, 9))]
+    )
     Image.open(photos[2]).convert("RGB").resize((4000, 3000)).save(tmp_path / "large.jpg")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -209,7 +227,7 @@ def test_the_page_answers_as_the_classifier_and_sends_nothing(tiny_model, photos
     assert list(rows[0]) == [name for name in columns if name != "ms"]
     for path, row in zip(good, rows, strict=False):
         expected = classifier.classify(path, top_k=len(classifier.labels))
-        tolerance = LOSSLESS if path.suffix == ".png" else LOSSY
+        tolerance = LOSSLESS if path.suffix in (".png", ".gif", ".bmp") else LOSSY
         for score in expected.top:
             assert float(row[f"p({score.label})"]) == pytest.approx(score.probability, abs=tolerance), path.name
         assert row["abstained"] == str(expected.label is None).lower()

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch import nn
 
 from tl_export import VerificationError
@@ -57,6 +57,18 @@ def test_every_stage_of_a_good_file_is_measured(tiny_run, assembled, photos):
         assert summary.stages.keys() == summary.tolerances.keys() == set(_STAGES)
         table = "\n".join(proof_lines(proof))
         assert all(stage in table for stage in _STAGES)
+
+
+def test_a_graph_that_mixes_images_shows_with_one_image(tiny_run, assembled):
+    file = assembled()
+    (place,) = [place for place, node in enumerate(file.graph.node) if node.name == "calibrate"]
+    file.graph.node[place].input[0] = "mixed"
+    # The logits themselves, of an image alone.
+    file.graph.node.insert(place, helper.make_node("Mean", ["logits", "of all"], ["mixed"]))
+    file.graph.node.insert(place, helper.make_node("ReduceMean", ["logits", "axis 0"], ["of all"], keepdims=1))
+    file.graph.initializer.append(numpy_helper.from_array(np.array([0]), "axis 0"))
+    with pytest.raises(VerificationError, match="inconsistent results: check 'batch' differs by"):
+        prove(tiny_run, file, RunFolder(tiny_run).held_out_files()[:1])
 
 
 def test_a_wrong_mean_shows_in_the_tensor(tiny_run, assembled, traced):

@@ -125,9 +125,9 @@ const ascii = (bytes, from, to) => String.fromCharCode(...bytes.subarray(from, t
 const FORMATS = [
   { is: (b) => b[0] === 0xff && b[1] === 0xd8, size: jpegSize, whole: jpegIsWhole },
   { name: "PNG", is: (b) => ascii(b, 1, 4) === "PNG", size: (b, v) => [v.getUint32(16), v.getUint32(20)], whole: pngIsWhole },
-  { is: (b) => ascii(b, 0, 4) === "GIF8", size: (b, v) => [v.getUint16(6, true), v.getUint16(8, true)] },
+  { is: (b) => ascii(b, 0, 4) === "GIF8", size: (b, v) => [v.getUint16(6, true), v.getUint16(8, true)], whole: gifIsWhole },
   { is: (b) => ascii(b, 0, 4) === "RIFF" && ascii(b, 8, 12) === "WEBP", size: webpSize, whole: riffIsWhole },
-  { is: (b) => ascii(b, 0, 2) === "BM", size: (b, v) => [v.getInt32(18, true), Math.abs(v.getInt32(22, true))] },
+  { is: (b) => ascii(b, 0, 2) === "BM", size: bmpSize, whole: bmpIsWhole },
 ];
 
 // Where the first segment of a JPEG lies whose marker is wanted; beyond the end if there is none.
@@ -152,6 +152,12 @@ function webpSize(bytes, view) {
   return [view.getUint16(26, true) & 0x3fff, view.getUint16(28, true) & 0x3fff];
 }
 
+// Negative heights run from the top down; the oldest headers, of 12 bytes, have 16 bits a side.
+function bmpSize(bytes, view) {
+  if (view.getUint32(14, true) === 12) return [view.getUint16(18, true), view.getUint16(20, true)];
+  return [view.getInt32(18, true), Math.abs(view.getInt32(22, true))];
+}
+
 // Browsers draw what there is of a truncated file; half an image is not the image.
 function jpegIsWhole(bytes, view) {
   const coded = jpegSegment(bytes, view, (marker) => marker === 0xda); // before it a thumbnail may have an end of its own
@@ -168,6 +174,27 @@ function pngIsWhole(bytes, view) {
 
 function riffIsWhole(bytes, view) {
   return view.getUint32(4, true) + 8 <= bytes.length;
+}
+
+// Up to the end of the first image, which is the one that is drawn.
+function gifIsWhole(bytes) {
+  const colors = (packed) => (packed & 0x80 ? 3 << ((packed & 7) + 1) : 0);
+  const behindBlocks = (at) => {
+    while (bytes[at] > 0) at += 1 + bytes[at];
+    return at + 1;
+  };
+  let at = 13 + colors(bytes[10]);
+  while (bytes[at] === 0x21) at = behindBlocks(at + 2); // extensions, as the time of an image in an animation
+  return bytes[at] === 0x2c && behindBlocks(at + 11 + colors(bytes[at + 9])) <= bytes.length;
+}
+
+function bmpIsWhole(bytes, view) {
+  const [width, height] = bmpSize(bytes, view);
+  const oldest = view.getUint32(14, true) === 12;
+  const packed = !oldest && [1, 2].includes(view.getUint32(30, true)); // run lengths; then the header has their size
+  const bits = view.getUint16(oldest ? 24 : 28, true);
+  const size = packed ? view.getUint32(34, true) : 4 * Math.ceil((width * bits) / 32) * height;
+  return view.getUint32(10, true) + size <= bytes.length;
 }
 
 function checkFile(bytes) {
