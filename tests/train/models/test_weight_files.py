@@ -147,6 +147,49 @@ def test_a_prefix_that_only_some_names_have_stays(tmp_path, tensors):
         build_network(TINY, str(tmp_path / "w.pth"), 3)
 
 
+def test_saved_parameters_load_like_tensors(tmp_path, tensors):
+    """`dict(model.named_parameters())` and `state_dict(keep_vars=True)` hold parameters, which have gradients."""
+    torch.save({name: torch.nn.Parameter(value) if value.is_floating_point() else value
+                for name, value in tensors.items()}, tmp_path / "w.pth")  # fmt: skip
+    network = build_network(TINY, str(tmp_path / "w.pth"), 3)
+    assert network.pretrained_head is not None
+    np.testing.assert_array_equal(network.pretrained_head[0], tensors["classifier.weight"].numpy())
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda tensor: (tensor * 50).to(torch.int8), "is int8"),
+        (lambda tensor: tensor > 0, "is bool"),
+        (lambda tensor: tensor.to(torch.complex64), "is complex64"),
+        (lambda tensor: tensor.to("meta"), "has no values"),
+        (lambda tensor: tensor / 0, "has NaN or infinity"),
+    ],
+)
+def test_a_tensor_that_is_no_weight_is_named(change, fault, tmp_path, tensors):
+    """torch copies the first three without a word, as 0 and 1, as steps of 8 bits, without the imaginary part."""
+    torch.save({**tensors, "conv_stem.weight": change(tensors["conv_stem.weight"])}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=rf"w.pth: cannot be used: conv_stem.weight {fault}; expected finite"):
+        build_network(TINY, str(tmp_path / "w.pth"), 3)
+
+
+@pytest.mark.parametrize("shape", [(1000,), (1000, 7), (1000, 256, 1, 1)])
+def test_a_head_of_another_form_is_not_taken_for_one(shape, tmp_path, tensors):
+    torch.save({**tensors, "classifier.weight": torch.zeros(shape)}, tmp_path / "w.pth")
+    network = build_network(TINY, str(tmp_path / "w.pth"), 3)
+    assert network.pretrained_head is None
+    assert network.loaded.unused == ("classifier.weight", "classifier.bias")
+
+
+@pytest.mark.parametrize("kept", [20_000, 400_000])
+def test_a_checkpoint_that_was_cut_short_is_called_so(kept, tmp_path, tensors):
+    path = tmp_path / "w.pth"
+    torch.save(tensors, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(WeightsError, match=r"w.pth: is cut short or damaged; copy or download it again"):
+        read_weights(path)
+
+
 def test_what_is_missing_under_the_nearest_prefix_is_named(tmp_path, tensors):
     named = {f"net.{name}": tensor for name, tensor in tensors.items() if name != "bn1.bias"}
     torch.save(named, tmp_path / "w.pth")

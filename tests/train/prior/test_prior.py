@@ -145,7 +145,7 @@ def test_the_head_is_the_mean_of_the_rows():
         ({"multi_label": True}, "Prior: not used, each label's head is pulled towards zero where images have several."),
         ({"weights": "none"}, "Prior: not used, random weights know no classes."),
         ({"head_fit": "sgd"}, "Prior: not used, only the penalised head is pulled towards one (--head-fit penalised)."),
-        ({}, "Prior: not used, the weights come without a head, so they know no classes."),
+        ({}, "Prior: not used, the weights come without a head that fits, so they know no classes."),
     ],
 )
 def test_why_no_prior_is_used_is_told(fields, note):

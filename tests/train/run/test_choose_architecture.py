@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tl_train import TrainConfig, train
+from tl_train import TrainConfig, dry_run, train
 from tl_train.errors import ConfigError, RunError
 from tl_train.progress import Progress
 from tl_train.run.candidates import is_permissive
@@ -138,14 +138,16 @@ def test_one_that_cannot_be_used_is_left_out(shapes):
     [
         ({"arch": "auto", "weights": "none"}, "weights: found none, expected default with arch auto"),
         ({"arch": "a,b", "weights": "w.pth"}, "weights: found w.pth, expected default or none with arch a,b"),
+        ({"arch": " , "}, "arch: found  , , expected a name, several with commas between them, or auto"),
     ],
 )
-def test_weights_must_suit_several(fields, message):
+def test_names_and_weights_must_suit_several(fields, message):
     with pytest.raises(ConfigError, match=message):
         TrainConfig.of("photos", **fields)
 
 
 def test_an_unknown_name_in_a_list_is_told_at_once(shapes):
     config = TrainConfig.of(str(shapes), arch="efficientnet_lite0,efficientnet_lite9", **FIELDS)
-    with pytest.raises(ConfigError, match="unknown architecture 'efficientnet_lite9'"):
-        compare_architectures(config, Progress())
+    for attempt in (compare_architectures, dry_run):
+        with pytest.raises(ConfigError, match="unknown architecture 'efficientnet_lite9'"):
+            attempt(config, progress=Progress())

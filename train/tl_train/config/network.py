@@ -112,6 +112,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
+        named = any(name.strip() for name in self.arch.split(","))
+        check(named, "arch", self.arch, "a name, several with commas between them, or auto")
         allowed = ("default",) if self.arch == "auto" else ("default", "none")
         comparable = not self.compares or self.weights in allowed
         check(comparable, "weights", self.weights, f"{' or '.join(allowed)} with arch {self.arch}")

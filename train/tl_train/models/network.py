@@ -25,7 +25,7 @@ class Network:
         module: normalised images (N, 3, h, w) -> logits (N, C); the only part that training changes.
         architecture: what it is.
         loaded: what became of its starting weights.
-        pretrained_head: the head that came with these, weight (K, D) and bias (K,); None where there was none.
+        pretrained_head: the head that came with these, weight (K, D) and bias (K,); None where there was none to use.
 
     """
 
@@ -92,14 +92,15 @@ def build_network(architecture: Architecture, weights: str, classes: int, head: 
             `append` puts it behind the original head.
 
     Raises:
-        WeightsError: no such file, unreadable, or a tensor missing, unknown or of the wrong shape.
+        WeightsError: no such file, unreadable, or a tensor missing, unknown, of the wrong shape or without numbers.
 
     """
     module = architecture.build()
     starting = StartingWeights.read(weights, architecture, module)
     loaded = starting.load_into(module, with_head=head == "append")
+    pretrained_head = starting.head(new_head(module, architecture).in_features)
     put_new_head(module, architecture, classes, head)
-    return Network(module.to(memory_format=memory_layout(module)), architecture, loaded, starting.head())
+    return Network(module.to(memory_format=memory_layout(module)), architecture, loaded, pretrained_head)
 
 
 def keep_statistics(module: nn.Module) -> None:

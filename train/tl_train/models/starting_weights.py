@@ -1,10 +1,12 @@
 """The weights that a network starts from: what `--weights` names, fitted to the network tensor by tensor."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from tl_infer.errors import and_more
@@ -98,7 +100,7 @@ class StartingWeights:
             with_head: load the original head too, which must be there then.
 
         Raises:
-            WeightsError: a tensor is missing, unknown or of the wrong shape.
+            WeightsError: a tensor is missing, unknown, of the wrong shape, or holds no numbers that a network can have.
 
         """
         if self.given == "none":
@@ -115,17 +117,23 @@ class StartingWeights:
         wanted = {name: tensor for name, tensor in module.state_dict().items()
                   if with_head or not name.startswith(prefix)}  # fmt: skip
         _check_fit(wanted, offered, f"weights {self.given}: do not fit {self.architecture.name}")
+        _check_values([name for name, _ in module.named_parameters()], offered, f"weights {self.given}")
         module.load_state_dict(offered, strict=False)
         source = self.architecture.source if self.given == "default" else self.given
         return LoadedWeights(source, len(offered), unused, missing_head=not in_head, prefix=self.prefix)
 
-    def head(self) -> WeightAndBias | None:
-        """The head that came with them, which transfer learning replaces; None where they came without."""
+    def head(self, width: int) -> WeightAndBias | None:
+        """The head that came with them, which transfer learning replaces; None where none came that can be used.
+
+        Args:
+            width: D, features that a head of this network sees.
+
+        """
         names = (f"{self.architecture.head}.weight", f"{self.architecture.head}.bias")
-        if any(name not in self.tensors for name in names):
+        if any(name not in self.tensors or _fault(self.tensors[name]) for name in names):
             return None
         weight, bias = (self.tensors[name].float().cpu().numpy() for name in names)
-        return weight, bias
+        return (weight, bias) if weight.shape[1:] == (width,) and bias.ndim == 1 else None
 
 
 def _check_fit(wanted: Weights, offered: Weights, where: str) -> None:
@@ -146,6 +154,26 @@ def _check_fit(wanted: Weights, offered: Weights, where: str) -> None:
     ]
     if misshapen:
         raise WeightsError(f"{where}: {and_more(misshapen, _NAMED, '; ')}")
+
+
+def _check_values(parameters: Iterable[str], offered: Weights, where: str) -> None:
+    """Every parameter must be numbers to compute with; torch would copy some others, as a mask or 8-bit steps."""
+    faults = [f"{name} {fault}" for name in parameters if name in offered and (fault := _fault(offered[name]))]
+    if faults:
+        raise WeightsError(
+            f"{where}: cannot be used: {and_more(faults, _NAMED, '; ')}; expected finite floating-point values"
+        )
+
+
+def _fault(tensor: torch.Tensor) -> str:
+    """Why a tensor cannot be a parameter; "" where it can."""
+    if tensor.is_meta:
+        return "has no values"
+    if tensor.is_quantized or tensor.layout != torch.strided:
+        return "is quantized" if tensor.is_quantized else "is sparse"
+    if not tensor.is_floating_point():
+        return f"is {str(tensor.dtype).removeprefix('torch.')}"
+    return "" if tensor.float().isfinite().all() else "has NaN or infinity"
 
 
 def _required(wanted: Weights) -> list[str]:

@@ -17,6 +17,8 @@ Weights = Mapping[str, torch.Tensor]
 
 MAX_WEIGHTS_BYTES = 50_000_000_000
 _MOST_NESTED = 8
+# Of torch's reader of archives, of its seeking in one, and of safetensors.
+_CUT_SHORT = r"failed finding central directory|^\[Errno 22\] Invalid argument$|incomplete metadata"
 
 
 def read_weights(path: Path) -> Weights:
@@ -59,7 +61,7 @@ def _named(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, torch.Ten
             if not isinstance(name, str):
                 continue
             if isinstance(item, torch.Tensor):
-                yield prefix + name, item
+                yield prefix + name, item.detach()  # a saved parameter has a gradient, which numpy() refuses
             else:
                 yield from _named(item, f"{prefix}{name}.", depth - 1)
 
@@ -93,6 +95,8 @@ def _in_words(error: Exception, path: Path) -> str:
             "is a TorchScript program; save its state dict alone, once: "
             f'python -c "import torch; torch.save(torch.jit.load({script}).state_dict(), {target})", and give that file'
         )
+    if re.search(_CUT_SHORT, str(error)):
+        return "is cut short or damaged; copy or download it again"
     if isinstance(error, pickle.UnpicklingError | EOFError | LookupError | ValueError):  # of bytes that are no pickle
         return "cannot be read as weights: neither a torch checkpoint nor a .safetensors file"
     return f"cannot be read as weights: {first_line(error)}"

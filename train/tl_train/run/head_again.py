@@ -8,6 +8,7 @@ from tl_infer.errors import TlError
 from tl_train.data.dataset import Dataset
 from tl_train.head.problem import HeadProblem, LabelHeadProblem, folding_of, head_loss, towards
 from tl_train.models.architectures import Architecture
+from tl_train.models.new_head import new_head
 from tl_train.models.starting_weights import StartingWeights
 from tl_train.progress import Progress
 from tl_train.run.prepare import prior_for
@@ -37,12 +38,13 @@ def head_problem_of(
         return None
     try:
         trained = run.weights()
-        starting = StartingWeights.read(config.model.weights, architecture, architecture.build())
+        module = architecture.build()
+        starting = StartingWeights.read(config.model.weights, architecture, module)
         if not _is_frozen(trained, starting.tensors, f"{architecture.head}."):
             return None
         if dataset.has_several:
             return LabelHeadProblem(folding_of(config, dataset))
-        pretrained = starting.head()
+        pretrained = starting.head(new_head(module, architecture).in_features)
         prior = prior_for(config, pretrained, dataset.labels, Progress())
     except TlError as error:
         progress.note(f"The head cannot be fitted again as it was: {error}")

@@ -27,6 +27,7 @@ from tl_train.preflight.preflight import preflight
 from tl_train.preprocess.graph import Preprocessor, spec_for
 from tl_train.prior.prior import Prior, find_prior
 from tl_train.progress import Progress
+from tl_train.run.candidates import candidates
 from tl_train.setup import Identity, Setup
 
 _LIBRARIES = ("tl-toolkit", "torch", "torchvision", "timm", "onnxruntime", "numpy", "pillow")
@@ -74,7 +75,7 @@ def check_counts(config: TrainConfig, dataset: Dataset) -> None:
 
 
 def check_network(config: TrainConfig, classes: int) -> None:
-    """Try what the configuration says of the network, with nothing downloaded; of several to compare, nothing.
+    """Try what the configuration says of the network, with nothing downloaded; of several, their names and sizes.
 
     Raises:
         TlError: there is no such architecture, or not for that size; a file of weights does not fit it; it has no
@@ -82,6 +83,8 @@ def check_network(config: TrainConfig, classes: int) -> None:
 
     """
     if config.model.compares:
+        if config.model.arch != "auto":
+            candidates(config.model, config.input.size_px, Progress())
         return
     architecture, preprocess = architecture_and_input(config)
     weights = "none" if config.model.weights == "default" else config.model.weights
@@ -138,14 +141,14 @@ def prior_for(
         progress.note("Prior: not used, only the penalised head is pulled towards one (--head-fit penalised).")
         return None
     if wanted == "auto" and pretrained_head is None:
-        progress.note("Prior: not used, the weights come without a head, so they know no classes.")
+        progress.note("Prior: not used, the weights come without a head that fits, so they know no classes.")
         return None
     finding = find_prior(wanted, labels)
     for line in finding.notes:
         progress.note(line)
     if finding.prior is not None:
         if pretrained_head is None:
-            raise WeightsError(f"weights {weights}: no pretrained head, so they know no classes; use --prior none")
+            raise WeightsError(f"weights {weights}: no pretrained head, or none that fits; use --prior none")
         finding.prior.check_head(pretrained_head)
     return finding.prior
 
