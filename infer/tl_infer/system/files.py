@@ -137,11 +137,20 @@ def open_to_append(path: str | os.PathLike[str]) -> FileIO:
     try:
         _check_regular(os.fstat(file.fileno()), path)
         lock(file)
+        if not _is_named(file, path):  # whoever had it locked has renamed it meanwhile
+            raise BlockingIOError
     except OSError as error:
         file.close()
         reason = "another program is writing to it" if isinstance(error, BlockingIOError) else first_line(error)
         raise OutputPathError(f"{path}: cannot be written: {reason}") from error
     return file
+
+
+def _is_named(file: FileIO, path: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), Path(path).lstat())
+    except FileNotFoundError:
+        return False
 
 
 def write_all(file: FileIO, data: bytes) -> None:
