@@ -228,16 +228,42 @@ def test_a_second_run_leaves_the_journal_of_the_first_alone(tmp_path):
         opened.write(row)
 
 
+def move_into_a_full_disk(out: Path, columns: Columns, row: Row, target: Path) -> None:
+    with open_out(out, columns, {}) as opened:
+        opened.intend(Intent("move", target.with_name("x"), target, row))
+        target.touch()
+        raise OSError(28, "No space left on device")
+
+
 def test_a_moved_file_whose_row_the_disk_did_not_take_is_not_forgotten(tmp_path):
     out, columns, row = tmp_path / "r.csv", Columns(("a", "b")), Row(path="x", label="a", probability=1.0)
-    with pytest.raises(OutputPathError, match="No space left"), open_out(out, columns, {}) as opened:
-        opened.intend(Intent("move", tmp_path / "x", tmp_path / "y", row))
-        (tmp_path / "y").touch()
-        raise OSError(28, "No space left on device")
+    with pytest.raises(OutputPathError, match="No space left"):
+        move_into_a_full_disk(out, columns, row, tmp_path / "y")
     with pytest.raises(OutputPathError, match="the rows of an interrupted run"), open_out(out, columns, {}):
         pass
     with open_out(out, columns, {}, resume=True) as opened:
         assert opened.earlier.tally.files == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("count", range(1, 5))
+def test_a_signal_before_the_first_image_or_after_the_last_leaves_whole_files(model, photos, tmp_path, number, count):
+    """Each file is flushed as it is opened, or at the end; the signal comes then."""
+    out, embeddings = tmp_path / "r.csv", tmp_path / "e.npy"
+    arguments = [model, photos, "--out", out, "--embeddings", embeddings]
+    program = KILLED_AFTER.replace("signal.SIGKILL", str(int(number))) + MAIN
+    command = [sys.executable, "-c", program, "os", "fsync", str(count), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    if done.returncode:
+        assert done.returncode == 128 + number
+        assert done.stderr.split() == [{signal.SIGINT: "Interrupted.", signal.SIGTERM: "Terminated."}[number]]
+        assert not out.exists()
+        assert not embeddings.exists()
+    else:
+        assert len(rows_of(out)) == 3
+    assert (done.returncode == 0) == (count > 2)
+    assert not left_over(tmp_path)
 
 
 def write_until_full(out: Path, columns: Columns, row: Row, written: list[Row]) -> None:
