@@ -13,7 +13,7 @@ import pytest
 
 from tl_export import ExportError, export
 from tl_export.pipeline import card_path, parity_path
-from tl_infer import Classifier
+from tl_infer import Classifier, OutputPathError
 from tl_train.errors import RunError
 
 TL_EXPORT = [sys.executable, "-m", "tl_export"]
@@ -52,6 +52,16 @@ def test_an_incomplete_run_is_named(run, tmp_path, name):
     (run / name).unlink()
     with pytest.raises(RunError, match=f"{name} is missing; expected a finished run of tl-train"):
         export(run, tmp_path / "model.onnx")
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_run_is_read(run, tmp_path):
+    (tmp_path / "link.onnx").symlink_to("/proc/self/model.onnx")
+    (run / "spec.json").write_text("{")
+    for out, page in [("/proc/self/model.onnx", None), (tmp_path / "link.onnx", None),
+                      (tmp_path / "model.onnx", "/proc/self/page.html")]:  # fmt: skip
+        with pytest.raises(OutputPathError, match=r"/proc/.*: cannot be written to: No such file"):
+            export(run, out, page=page)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.onnx", "run"]
 
 
 def spec_with(run: Path, **fields) -> None:

@@ -182,6 +182,42 @@ def make_folder(path: str | os.PathLike[str], *, parents: bool = True) -> None:
         raise OutputPathError(f"{path}: cannot be created: {first_line(error)}") from error
 
 
+def try_folder(path: str | os.PathLike[str]) -> None:
+    """Say early that a folder cannot be written to, where that would only show after minutes of work.
+
+    Raises:
+        OutputPathError: no file can be made in it.
+
+    """
+    try:
+        temporary, file = create_temporary(Path(path))
+        with file:
+            temporary.unlink()
+    except OSError as error:
+        raise OutputPathError(f"{path}: cannot be written to: {first_line(error)}") from error
+
+
+def hold_folder(path: str | os.PathLike[str]) -> contextlib.ExitStack:
+    """Keep other processes from holding a folder until what is returned is closed, as a `with` block does.
+
+    Raises:
+        BlockingIOError: another one holds it.
+
+    """
+    held = contextlib.ExitStack()
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # closed to us, or folders cannot be opened here: who writes to it will be told
+        return held
+    held.callback(os.close, descriptor)
+    try:
+        lock(descriptor)
+    except BlockingIOError:
+        held.close()
+        raise
+    return held
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a whole file; see `replacing`.
 
