@@ -1,6 +1,7 @@
 """`train(config, out)`: one training run from images to a folder with the model, its figures and its report."""
 
 import collections
+import contextlib
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tl_train.config.choices import size_in_words
 from tl_train.data.dataset import load_dataset
 from tl_train.data.sources.reading import read_source
 from tl_train.familiarity.unknowns import unknown_files
+from tl_train.history import History
 from tl_train.models.weight_files import read_weights
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
@@ -67,12 +69,12 @@ def train(
     place.check(config, overwrite=overwrite, resume=resume)
     compared = _compare(config, place, progress, stored=resume)
     setup = prepare(with_chosen(config, compared) if compared else config, progress)
-    # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
-    _begin(config, setup, place, progress, resume=resume)
-    if compared:
-        save_compared(place.work.architectures_file, compared)
 
     with place.held(), with_others(config.steps.devices):
+        # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
+        _begin(config, setup, place, progress, resume=resume)
+        if compared:
+            save_compared(place.work.architectures_file, compared)
         return_freed_memory()
         started = time.perf_counter()
         learned = learn(setup, place.work.path, progress, deadline)
@@ -122,9 +124,10 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     source = read_source(config, progress)
     check_network(config, len(source.labels))
     findings = preflight(load_dataset(config.changed(skip_bad=True), source, progress))
-    if place is not None:
-        place.start(config)
-    _report_preflight(findings, None if place is None else place.work, progress)
+    with contextlib.nullcontext() if place is None else place.held():
+        if place is not None:
+            place.start(config)
+        _report_preflight(findings, None if place is None else place.work, progress)
     return findings
 
 
@@ -194,7 +197,8 @@ def _go_on(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
     if now == before:
         return
     is_finished = run.is_finished()
-    begins_anew = is_finished and run.kept_head_alone()
+    history = run.kept_history() if is_finished else History([], 0)
+    begins_anew = is_finished and not history.kept_epoch
     progress.note(f"{now} epochs instead of {before}" + (
         f", from the first one on: {run} kept its head, and nothing of its epochs"
         if begins_anew
@@ -208,7 +212,7 @@ def _go_on(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
     if is_finished and not begins_anew:
         from tl_train.training.epochs import checkpoint_finished  # which imports lightning
 
-        checkpoint_finished(setup, read_weights(run.weights_file), run.history(), place.work.path)
+        checkpoint_finished(setup, read_weights(run.weights_file), history, place.work.path)
 
 
 def _report_fixes(setup: Setup, run: RunFolder, progress: Progress) -> None:
