@@ -143,6 +143,10 @@ def _begin(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
                       "set --test-split")  # fmt: skip
     if resume:
         _go_on(config, setup, place, progress)
+        # Also where nothing is new: the run may have been killed before it wrote them.
+        _save_preflight(setup.findings, place.work)
+        if setup.dataset.fixes:
+            write_fixes(place.work.fixes_file, setup.dataset)
 
 
 def _judged(
@@ -187,7 +191,9 @@ def _compare(
     """What the architectures compared came to, if several are; a run that goes on chooses nothing anew."""
     if not config.model.compares:
         return ()
-    return load_compared(place.before.architectures_file) if stored else compare_architectures(config, progress)
+    before = place.before.architectures_file
+    # A run that was killed before it wrote them has learned nothing either.
+    return load_compared(before) if stored and before.exists() else compare_architectures(config, progress)
 
 
 def _go_on(config: TrainConfig, setup: Setup, place: Workplace, progress: Progress) -> None:
@@ -206,9 +212,6 @@ def _go_on(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
         f"a run that was begun with {now}"
     ))  # fmt: skip
     place.go_on(config)
-    _save_preflight(setup.findings, place.work)
-    if setup.dataset.fixes:
-        write_fixes(place.work.fixes_file, setup.dataset)
     if is_finished and not begins_anew:
         from tl_train.training.epochs import checkpoint_finished  # which imports lightning
 
