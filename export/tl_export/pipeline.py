@@ -28,7 +28,7 @@ from tl_infer.errors import first_line
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, HEATMAP, LOGITS, PROBABILITIES, ModelSpec
 from tl_infer.model.selftest import run_self_test
 from tl_infer.model.session import Session
-from tl_infer.system.files import replacing
+from tl_infer.system.files import replacing, try_folder
 from tl_infer.system.temporaries import remove_stale
 from tl_infer.text.safetext import printable
 from tl_train.errors import TracingError
@@ -173,6 +173,8 @@ def _check_names(out: Path, page: Path | None, overwrite: bool) -> None:
         raise ExportError(f"{page}: the model has this name, too; name one of them otherwise")
     for path in (out, parity_path(out), card_path(out), *pages):
         _check_name(path, overwrite)
+    for folder in {Path(os.path.realpath(path)).parent for path in (out, *pages)}:  # of a link, where it leads
+        try_folder(folder)
 
 
 def _check_name(path: Path, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tl_export import ExportError, export
+from tl_export import ExportError, ExportOptions, export
 from tl_export.pipeline import card_path, parity_path
-from tl_infer import Classifier
+from tl_infer import Classifier, OutputPathError
 from tl_train.errors import RunError
 
 TL_EXPORT = [sys.executable, "-m", "tl_export"]
@@ -52,6 +53,34 @@ def test_an_incomplete_run_is_named(run, tmp_path, name):
     (run / name).unlink()
     with pytest.raises(RunError, match=f"{name} is missing; expected a finished run of tl-train"):
         export(run, tmp_path / "model.onnx")
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_run_is_read(run, tmp_path):
+    (tmp_path / "link.onnx").symlink_to("/proc/self/model.onnx")
+    (run / "spec.json").write_text("{")
+    for out, page in [("/proc/self/model.onnx", None), (tmp_path / "link.onnx", None),
+                      (tmp_path / "model.onnx", "/proc/self/page.html")]:  # fmt: skip
+        with pytest.raises(OutputPathError, match=r"/proc/.*: cannot be written to: No such file"):
+            export(run, out, page=page)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.onnx", "run"]
+
+
+class AfterARun(os.PathLike):
+    """Images that are named once tl-train has put another run into the folder."""
+
+    def __init__(self, run: Path, images: Path) -> None:
+        self._run, self._images = run, images
+
+    def __fspath__(self) -> str:
+        shutil.copy(self._run / "metrics.json", self._run / "new.json")
+        (self._run / "new.json").replace(self._run / "metrics.json")
+        return str(self._images)
+
+
+def test_a_run_that_is_replaced_while_it_is_read_is_not_mixed_with_the_other(run, shapes, tmp_path):
+    with pytest.raises(ExportError, match="run: tl-train has just replaced this run by another one; export again"):
+        export(run, tmp_path / "model.onnx", ExportOptions(images=(AfterARun(run, shapes),)))
+    assert not (tmp_path / "model.onnx").exists()
 
 
 def spec_with(run: Path, **fields) -> None:

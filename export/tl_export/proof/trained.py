@@ -1,5 +1,6 @@
 """The trained side of a proof: a finished run, read once."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -48,12 +49,14 @@ class Trained:
 
         Raises:
             TypeError: `images` is a single path, not a list of them.
-            TlError: not a finished run, a path in `images` does not exist, or no image was held out.
+            TlError: not a finished run, or replaced by another one meanwhile; a path in `images` does not exist, or no
+                image was held out.
 
         """
         if isinstance(images, str | os.PathLike):
             raise TypeError(f"images: found {os.fspath(images)!r}, expected a list of paths")
         folder = RunFolder(run)
+        begun = _finished(folder)
         model = folder.load_model()  # first, as it tells what a run lacks
         try:
             limits = folder.config().data.limits
@@ -61,4 +64,15 @@ class Trained:
             raise ExportError(f"{error}; it may be of another version of tl-train: train again") from error
         limits = dataclasses.replace(limits, formats=tuple(dict.fromkeys((*limits.formats, *formats))))
         route = TorchRoute(*model, limits, folder.familiarity())
-        return Trained(folder, route, evenly(find_files(images) if images else folder.held_out_files(), count))
+        pictures = evenly(find_files(images) if images else folder.held_out_files(), count)
+        if _finished(folder) != begun:
+            raise ExportError(f"{run}: tl-train has just replaced this run by another one; export again")
+        return Trained(folder, route, pictures)
+
+
+def _finished(run: RunFolder) -> tuple[int, int] | None:
+    """Which run was finished there: where another takes its place, metrics.json goes first and comes last."""
+    with contextlib.suppress(OSError):
+        status = run.metrics_file.stat()
+        return status.st_ino, status.st_mtime_ns
+    return None

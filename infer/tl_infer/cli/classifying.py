@@ -38,6 +38,7 @@ def classify(classifier: Classifier, options: Options) -> int:
     try:
         outcome = job.run(_printer(classifier.labels), progress.advance)
     except Stopped as stopped:  # before the first image
+        click.echo(f"{_word(stopped.signal)}.", err=True)
         return _exit_code(stopped.signal)
     finally:
         progress.close()
@@ -51,6 +52,10 @@ def classify(classifier: Classifier, options: Options) -> int:
 
 def _exit_code(number: int) -> int:
     return EXIT_TERMINATED if number == signal.SIGTERM else EXIT_INTERRUPTED
+
+
+def _word(number: int) -> str:
+    return "Terminated" if number == signal.SIGTERM else "Interrupted"
 
 
 def _printer(labels: tuple[str, ...]) -> Callable[[Row], None]:
@@ -86,6 +91,5 @@ def _summarise(count: int | None, outcome: Outcome, seconds: float, out: Path | 
     if out is not None:
         click.echo(f"Results: {printable(str(out))}", err=True)
     if outcome.stopped is not None:
-        word = "Terminated" if outcome.stopped == signal.SIGTERM else "Interrupted"
         remedy = "; --resume continues" if out is not None else ""
-        click.echo(f"{word}: the results end at the last file classified{remedy}.", err=True)
+        click.echo(f"{_word(outcome.stopped)}: the results end at the last file classified{remedy}.", err=True)

@@ -1,5 +1,6 @@
 """`--engine ray`: files classified on a cluster, rows as parquet files in a folder, which `--resume` continues."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -17,8 +18,8 @@ from tl_infer.cli.options import Options
 from tl_infer.cli.output.rows import Row, Tally
 from tl_infer.cli.progress import Progress
 from tl_infer.errors import OutputPathError, first_line
-from tl_infer.model.modelfile import read_model
-from tl_infer.system.files import make_folder, open_regular, read_text, replacing, write_text
+from tl_infer.model.modelfile import ModelFile, read_model
+from tl_infer.system.files import hold_folder, make_folder, open_regular, read_text, replacing, write_text
 from tl_infer.system.temporaries import remove_stale
 from tl_infer.text.safetext import printable
 
@@ -37,9 +38,15 @@ def run_on_ray(options: Options) -> int:
     """
     require_extra("ray", ("ray", "pyarrow"))
     assert options.out is not None
-    tally, started = Tally(), time.perf_counter()
     model = read_model(options.model, options.sha256)
     folder = _Folder(options.out)
+    with folder.held():
+        return _continue(options, model, folder)
+
+
+def _continue(options: Options, model: ModelFile, folder: "_Folder") -> int:
+    tally, started = Tally(), time.perf_counter()
+    assert options.out is not None
     folder.prepare(_settings(options, model.sha256), resume=options.resume, overwrite=options.overwrite)
     skip = folder.paths()
     paths = [path for path in _paths(options) if path not in skip]
@@ -124,14 +131,28 @@ class _Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def held(self) -> contextlib.ExitStack:
+        """Make it, and keep other runs out of it while the block runs that this is for.
+
+        Raises:
+            OutputPathError: it cannot be made, or another run writes to it.
+
+        """
+        make_folder(self._path)
+        try:
+            return hold_folder(self._path)
+        except BlockingIOError as error:
+            raise OutputPathError(
+                f"{self._path}: another tl-infer is writing to this folder; wait for it, or choose another --out"
+            ) from error
+
     def prepare(self, settings: dict[str, object], *, resume: bool, overwrite: bool) -> None:
-        """Make it, or look whether it may be continued.
+        """Look whether it may be continued, and note what its rows depend on.
 
         Raises:
             OutputPathError: it has rows and nothing says what to do with them; they depend on something else.
 
         """
-        make_folder(self._path)
         remove_stale(self._path)
         parts = self._parts()
         if parts and not (resume or overwrite):

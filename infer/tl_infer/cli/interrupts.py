@@ -50,6 +50,10 @@ class Interrupts:
         if self._waiting is not None:
             self._stop(self._waiting)
 
+    def finishing(self) -> None:
+        """From now on a signal changes nothing: the work is done, and what is left must not end half way."""
+        self._stopping = True
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._whole:
             self._waiting = number

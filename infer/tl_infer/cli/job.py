@@ -108,6 +108,7 @@ class Job:
                             advance(1)
             except Stopped as stop:
                 stopped = stop.signal
+            interrupts.finishing()
         return Outcome(tally, done, stopped)
 
     def _answers(self, out: OutFile | None, advance: Callable[[int], None]) -> Answers | OrderedMap[Answer]:

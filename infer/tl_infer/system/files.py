@@ -137,11 +137,20 @@ def open_to_append(path: str | os.PathLike[str]) -> FileIO:
     try:
         _check_regular(os.fstat(file.fileno()), path)
         lock(file)
+        if not _is_named(file, path):  # whoever had it locked has renamed it meanwhile
+            raise BlockingIOError
     except OSError as error:
         file.close()
         reason = "another program is writing to it" if isinstance(error, BlockingIOError) else first_line(error)
         raise OutputPathError(f"{path}: cannot be written: {reason}") from error
     return file
+
+
+def _is_named(file: FileIO, path: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), Path(path).lstat())
+    except FileNotFoundError:
+        return False
 
 
 def write_all(file: FileIO, data: bytes) -> None:
@@ -171,6 +180,42 @@ def make_folder(path: str | os.PathLike[str], *, parents: bool = True) -> None:
         raise OutputPathError(f"{path}: the folder {Path(path).parent} does not exist; make it first") from error
     except OSError as error:
         raise OutputPathError(f"{path}: cannot be created: {first_line(error)}") from error
+
+
+def try_folder(path: str | os.PathLike[str]) -> None:
+    """Say early that a folder cannot be written to, where that would only show after minutes of work.
+
+    Raises:
+        OutputPathError: no file can be made in it.
+
+    """
+    try:
+        temporary, file = create_temporary(Path(path))
+        with file:
+            temporary.unlink()
+    except OSError as error:
+        raise OutputPathError(f"{path}: cannot be written to: {first_line(error)}") from error
+
+
+def hold_folder(path: str | os.PathLike[str]) -> contextlib.ExitStack:
+    """Keep other processes from holding a folder until what is returned is closed, as a `with` block does.
+
+    Raises:
+        BlockingIOError: another one holds it.
+
+    """
+    held = contextlib.ExitStack()
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # closed to us, or folders cannot be opened here: who writes to it will be told
+        return held
+    held.callback(os.close, descriptor)
+    try:
+        lock(descriptor)
+    except BlockingIOError:
+        held.close()
+        raise
+    return held
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

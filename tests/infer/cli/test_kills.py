@@ -14,6 +14,7 @@ from support import onnx_bytes
 from support.program import MAIN, TL_INFER, rows_of, run
 from tl_infer import OutputPathError
 from tl_infer.cli.output.formats import Columns
+from tl_infer.cli.output.journal import Intent
 from tl_infer.cli.output.outfile import open_out
 from tl_infer.cli.output.rows import Row
 
@@ -156,6 +157,113 @@ def test_the_first_of_slow_paths_is_answered_at_once(model, photos, tmp_path, ex
     process.stdin.close()
     assert process.wait(timeout=50) == 0
     process.stdout.close()
+
+
+@pytest.mark.parametrize("count", range(1, 5))
+@pytest.mark.parametrize("before", ["nothing", "rows to replace", "rows to continue"])
+def test_a_kill_between_two_changes_of_names_costs_no_row(model, photos, tmp_path, before, count):
+    """The first is of the settings beside the rows that begin, the others of the end; the last kill comes too late."""
+    out, first = tmp_path / "r.csv", photos / "0.png"
+    if before != "nothing":
+        run(model, first, "--out", out)
+    how = {"nothing": [], "rows to replace": ["--overwrite"], "rows to continue": ["--resume"]}[before]
+    arguments = [model, photos, "--out", out]
+    command = [sys.executable, "-c", KILLED_AFTER + MAIN, "Path", "replace", str(count), *map(str, arguments), *how]
+    killed = subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+    assert killed == (0 if count == 4 else -signal.SIGKILL)
+    done = run(*arguments, "--resume")
+    assert done.returncode == 0, done.stderr
+    if count > 1:
+        assert "3 files, 3 from before" in done.stderr
+    assert [row["label"] for row in rows_of(out)] == ["red", "green", "blue"]
+    assert not left_over(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 200, 1000])
+def test_a_copy_of_finished_rows_that_was_cut_off_is_begun_again(model, photos, tmp_path, kept):
+    out, partial = tmp_path / "r.csv", tmp_path / "r.csv.partial"
+    run(model, *[photos / "0.png"] * 20, "--out", out)
+    partial.write_bytes(out.read_bytes()[:kept])
+    assert len(out.read_bytes()) > 1000
+    done = run(model, *[photos / "0.png"] * 20, photos / "1.png", "--out", out, "--resume")
+    assert "21 files, 20 from before" in done.stderr
+    assert not left_over(tmp_path)
+
+
+def test_a_full_disk_while_finished_rows_are_copied_loses_none(tmp_path):
+    out, columns, row = tmp_path / "r.csv", Columns(("a", "b")), Row(path="x" * 100, label="a", probability=1.0)
+    with open_out(out, columns, {}) as opened:
+        for _ in range(100):
+            opened.write(row)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+        with pytest.raises(OutputPathError, match="File too large"), open_out(out, columns, {}, resume=True):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with open_out(out, columns, {}, resume=True) as opened:
+        assert opened.earlier.tally.files == 100
+
+
+def test_a_run_killed_in_its_header_blocks_nothing(model, photos, tmp_path):
+    out = tmp_path / "r.csv"
+    run(model, photos, "--out", tmp_path / "whole.csv")
+    (tmp_path / "r.csv.partial").write_bytes((tmp_path / "whole.csv").read_bytes()[:15])
+    done = run(model, photos, "--out", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert len(rows_of(out)) == 3
+
+
+def test_a_second_run_leaves_the_journal_of_the_first_alone(tmp_path):
+    out, columns, row = tmp_path / "r.csv", Columns(("a", "b")), Row(path="x", label="a", probability=1.0)
+    with open_out(out, columns, {}) as opened:
+        opened.intend(Intent("move", tmp_path / "x", tmp_path / "a" / "x", row))
+        with (
+            pytest.raises(OutputPathError, match="another program is writing to it"),
+            open_out(out, columns, {}, overwrite=True),
+        ):
+            pass
+        assert (tmp_path / "r.csv.partial.journal").stat().st_size
+        opened.write(row)
+
+
+def move_into_a_full_disk(out: Path, columns: Columns, row: Row, target: Path) -> None:
+    with open_out(out, columns, {}) as opened:
+        opened.intend(Intent("move", target.with_name("x"), target, row))
+        target.touch()
+        raise OSError(28, "No space left on device")
+
+
+def test_a_moved_file_whose_row_the_disk_did_not_take_is_not_forgotten(tmp_path):
+    out, columns, row = tmp_path / "r.csv", Columns(("a", "b")), Row(path="x", label="a", probability=1.0)
+    with pytest.raises(OutputPathError, match="No space left"):
+        move_into_a_full_disk(out, columns, row, tmp_path / "y")
+    with pytest.raises(OutputPathError, match="the rows of an interrupted run"), open_out(out, columns, {}):
+        pass
+    with open_out(out, columns, {}, resume=True) as opened:
+        assert opened.earlier.tally.files == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("count", range(1, 5))
+def test_a_signal_before_the_first_image_or_after_the_last_leaves_whole_files(model, photos, tmp_path, number, count):
+    """Each file is flushed as it is opened, or at the end; the signal comes then."""
+    out, embeddings = tmp_path / "r.csv", tmp_path / "e.npy"
+    arguments = [model, photos, "--out", out, "--embeddings", embeddings]
+    program = KILLED_AFTER.replace("signal.SIGKILL", str(int(number))) + MAIN
+    command = [sys.executable, "-c", program, "os", "fsync", str(count), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    if done.returncode:
+        assert done.returncode == 128 + number
+        assert done.stderr.split() == [{signal.SIGINT: "Interrupted.", signal.SIGTERM: "Terminated."}[number]]
+        assert not out.exists()
+        assert not embeddings.exists()
+    else:
+        assert len(rows_of(out)) == 3
+    assert (done.returncode == 0) == (count > 2)
+    assert not left_over(tmp_path)
 
 
 def write_until_full(out: Path, columns: Columns, row: Row, written: list[Row]) -> None:

@@ -23,6 +23,7 @@ from pyarrow import parquet  # noqa: E402
 import tl_infer  # noqa: E402
 from tl_infer.ray import Wanted  # noqa: E402
 from tl_infer.ray.stores import fetched, list_images  # noqa: E402
+from tl_infer.system.files import hold_folder  # noqa: E402
 
 # Ray's own code, of which the tests would else fail: it leaves sockets and files to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -192,6 +193,15 @@ def test_the_program_writes_parquet_and_continues_it(model, images, tmp_path):
     assert found(rows) == want
     again = program(model, images, "--engine", "ray", "--out", out, "--resume")
     assert "122 files, 122 from before, 0 errors, " in again.stderr
+
+
+def test_two_runs_do_not_write_to_one_folder(model, images, tmp_path):
+    (tmp_path / "rows").mkdir()
+    with hold_folder(tmp_path / "rows"):
+        for how in ((), ("--resume",), ("--overwrite",)):
+            done = program(model, images, "--engine", "ray", "--out", tmp_path / "rows", *how, code=1)
+            assert "another tl-infer is writing to this folder; wait for it, or choose another --out" in done.stderr
+    assert not any((tmp_path / "rows").iterdir())
 
 
 def test_the_code_of_the_page_runs(model, images, tmp_path):

@@ -12,6 +12,7 @@ from tl_train.progress import Progress
 from tl_train.run.candidates import is_permissive
 from tl_train.run.choose_architecture import choose, compare_architectures, with_chosen
 from tl_train.run_folder.compared import ComparedArchitecture, load_compared, save_compared, table_lines
+from tl_train.run_folder.workplace import Workplace
 
 TINY = ("timm:test_efficientnet", "timm:test_vit")
 FIELDS = {"weights": "none", "size": 64, "prior": "none", "mode": "head", "val_split": 0.0}
@@ -112,6 +113,16 @@ def test_a_run_that_goes_on_makes_no_other_choice(shapes, tmp_path):
     save_compared(path, other)  # as if it had been the other one
     with pytest.raises(RunError, match=r"arch was timm:test_.*, is timm:test_"):
         train(TrainConfig.of(str(shapes), **fields), tmp_path / "run", resume=True)
+
+
+def test_a_run_killed_as_it_began_is_resumed_with_all_its_files(shapes, tmp_path, compared_run):
+    """config.toml is the first file, and the one that says that there is a run to resume."""
+    config, place = TrainConfig.of(str(shapes), arch=", ".join(TINY), **FIELDS), Workplace.at(tmp_path / "run")
+    place.start(config)
+    train(config, tmp_path / "run", resume=True)
+    files = [sorted(path.name for path in out.iterdir()) for out in (tmp_path / "run", compared_run.out)]
+    assert files[0] == files[1]
+    assert "preflight.json" in files[0]
 
 
 def test_without_time_only_the_first_is_judged(shapes):

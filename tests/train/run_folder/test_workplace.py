@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.loading import BY_STEPS
+from tl_infer.system.files import hold_folder
 from tl_train import train
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError
@@ -140,3 +141,32 @@ def test_two_runs_do_not_write_to_one_folder(shapes, tmp_path):
     assert len(started.errors) == 3
     assert all("another tl-train is running in this folder; wait for it, or" in error for error in started.errors)
     train(config, tmp_path / "run", overwrite=True)
+
+
+def test_a_run_that_is_taking_its_place_is_left_to_do_so(tmp_path):
+    run, new = old_and_new(tmp_path / "run")
+    before = content(run.path)
+    with hold_folder(run.path), pytest.raises(RunError, match="another tl-train is running in this folder"):
+        Workplace.at(run.path)
+    assert content(run.path) == before
+    Workplace.at(run.path)
+    assert not new.path.exists()
+
+
+def test_a_run_that_was_finished_meanwhile_is_not_cleared(shapes, tmp_path):
+    first, second = Workplace.at(tmp_path / "run"), Workplace.at(tmp_path / "run")
+    config = TrainConfig.of(str(shapes))
+    for place in (first, second):
+        place.check(config, overwrite=False, resume=False)
+    with first.held():
+        first.start(config)
+        first.run.save_metrics({})
+    with pytest.raises(RunError, match="another tl-train has finished a run here meanwhile; choose another --out"):
+        second.held()
+    assert first.run.is_finished()
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed(shapes):
+    place = Workplace.at(Path("/proc/self/run"))
+    with pytest.raises(RunError, match="/proc/self/run: cannot be used as the run's folder: /proc/self: cannot be wri"):
+        place.check(TrainConfig.of(str(shapes)), overwrite=False, resume=False)

@@ -1,3 +1,4 @@
+import csv
 import hashlib
 import io
 import math
@@ -154,6 +155,24 @@ def test_a_finished_run_goes_on_with_more_epochs(shapes, tmp_path):
     assert TrainConfig.load(tmp_path / "run" / "config.toml").steps.epochs == 3
     with pytest.raises(RunError, match="the run is finished"):
         train(config.changed(epochs=4, lr=0.01), tmp_path / "run", resume=True)
+
+
+def test_a_run_that_goes_on_keeps_its_best_epoch_unless_a_later_one_is_better(shapes, tmp_path):
+    out, fields = tmp_path / "run", {"arch": "timm:test_efficientnet", "weights": "none", "size": 32, "patience": 1}
+    config = TrainConfig.of(str(shapes), epochs=2, **fields, **BY_STEPS)
+    kept = train(config, out).kept_epoch
+    before = weights_of(out)
+    with (out / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    rows[kept - 1]["val_loss"] = "0.0"  # which no epoch can better
+    with (out / "history.csv").open("w") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    more = train(config.changed(epochs=9), out, resume=True)
+    assert len(more.history) == len(rows) + 1  # patience counts from where it went on
+    assert more.kept_epoch == kept
+    assert_same_weights(weights_of(out), before)
 
 
 DAMAGE = {

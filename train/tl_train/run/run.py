@@ -1,6 +1,7 @@
 """`train(config, out)`: one training run from images to a folder with the model, its figures and its report."""
 
 import collections
+import contextlib
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tl_train.config.choices import size_in_words
 from tl_train.data.dataset import load_dataset
 from tl_train.data.sources.reading import read_source
 from tl_train.familiarity.unknowns import unknown_files
+from tl_train.history import History
 from tl_train.models.weight_files import read_weights
 from tl_train.preflight.findings import Preflight
 from tl_train.preflight.preflight import preflight
@@ -67,12 +69,12 @@ def train(
     place.check(config, overwrite=overwrite, resume=resume)
     compared = _compare(config, place, progress, stored=resume)
     setup = prepare(with_chosen(config, compared) if compared else config, progress)
-    # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
-    _begin(config, setup, place, progress, resume=resume)
-    if compared:
-        save_compared(place.work.architectures_file, compared)
 
     with place.held(), with_others(config.steps.devices):
+        # Nothing of an earlier run is touched before everything that the user could have got wrong has been tried.
+        _begin(config, setup, place, progress, resume=resume)
+        if compared:
+            save_compared(place.work.architectures_file, compared)
         return_freed_memory()
         started = time.perf_counter()
         learned = learn(setup, place.work.path, progress, deadline)
@@ -123,9 +125,10 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
     check_network(config, len(source.labels))
     dataset = load_dataset(config.changed(skip_bad=True), source, progress)
     findings = preflight(dataset)
-    if place is not None:
-        place.start(config)
-    _report_preflight(findings, None if place is None else place.work, progress)
+    with contextlib.nullcontext() if place is None else place.held():
+        if place is not None:
+            place.start(config)
+        _report_preflight(findings, None if place is None else place.work, progress)
     check_counts(config, dataset)
     return findings
 
@@ -142,6 +145,10 @@ def _begin(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
                       "set --test-split")  # fmt: skip
     if resume:
         _go_on(config, setup, place, progress)
+        # Also where nothing is new: the run may have been killed before it wrote them.
+        _save_preflight(setup.findings, place.work)
+        if setup.dataset.fixes:
+            write_fixes(place.work.fixes_file, setup.dataset)
 
 
 def _judged(
@@ -186,7 +193,9 @@ def _compare(
     """What the architectures compared came to, if several are; a run that goes on chooses nothing anew."""
     if not config.model.compares:
         return ()
-    return load_compared(place.before.architectures_file) if stored else compare_architectures(config, progress)
+    before = place.before.architectures_file
+    # A run that was killed before it wrote them has learned nothing either.
+    return load_compared(before) if stored and before.exists() else compare_architectures(config, progress)
 
 
 def _go_on(config: TrainConfig, setup: Setup, place: Workplace, progress: Progress) -> None:
@@ -196,7 +205,8 @@ def _go_on(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
     if now == before:
         return
     is_finished = run.is_finished()
-    begins_anew = is_finished and run.kept_head_alone()
+    history = run.kept_history() if is_finished else History([], 0)
+    begins_anew = is_finished and not history.kept_epoch
     progress.note(f"{now} epochs instead of {before}" + (
         f", from the first one on: {run} kept its head, and nothing of its epochs"
         if begins_anew
@@ -204,13 +214,10 @@ def _go_on(config: TrainConfig, setup: Setup, place: Workplace, progress: Progre
         f"a run that was begun with {now}"
     ))  # fmt: skip
     place.go_on(config)
-    _save_preflight(setup.findings, place.work)
-    if setup.dataset.fixes:
-        write_fixes(place.work.fixes_file, setup.dataset)
     if is_finished and not begins_anew:
         from tl_train.training.epochs import checkpoint_finished  # which imports lightning
 
-        checkpoint_finished(setup, read_weights(run.weights_file), run.history(), place.work.path)
+        checkpoint_finished(setup, read_weights(run.weights_file), history, place.work.path)
 
 
 def _report_fixes(setup: Setup, run: RunFolder, progress: Progress) -> None:

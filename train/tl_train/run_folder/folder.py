@@ -17,7 +17,7 @@ from tl_infer.system.files import read_bytes, read_text, write_bytes, write_text
 from tl_train.config import TrainConfig
 from tl_train.errors import RunError, WeightsError
 from tl_train.familiarity.score import Familiarity
-from tl_train.history import Epoch
+from tl_train.history import Epoch, History
 from tl_train.models.architectures import Architecture, find_architecture
 from tl_train.models.new_head import head_kind_of, put_new_head
 from tl_train.models.weight_files import read_weights
@@ -257,15 +257,6 @@ class RunFolder:
         """Whether a run was carried through here."""
         return self.metrics_file.is_file()
 
-    def kept_head_alone(self) -> bool:
-        """Whether the finished run trained more than its head, and kept none of that.
-
-        Raises:
-            RunError: as `metrics`.
-
-        """
-        return self.metrics()["run"].get("kept_epoch") == 0
-
     def check_finished(self) -> None:
         """Check that tl-train finished a run here.
 
@@ -290,6 +281,21 @@ class RunFolder:
             return [Epoch.from_row(row) for row in read_csv(self.history_file)]
         except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise RunError(f"{self.history_file}: cannot be read: {first_line(error)}; train again") from error
+
+    def kept_history(self) -> History:
+        """The epochs of a finished run, and whose weights it kept.
+
+        Raises:
+            RunError: history.csv or metrics.json is missing or damaged.
+
+        """
+        epochs, kept = self.history(), self.metrics()["run"].get("kept_epoch")
+        if type(kept) is not int or not 0 <= kept <= len(epochs):
+            raise RunError(
+                f"{self.metrics_file}: kept_epoch: found {kept!r}, expected one of the {len(epochs)} epochs in "
+                f"{self.history_file.name}, or 0; train again"
+            )
+        return History(epochs, kept)
 
     @contextlib.contextmanager
     def _damage_explained(self) -> Iterator[None]:

@@ -4,11 +4,11 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-from tl_infer.errors import first_line
-from tl_infer.system.temporaries import is_temporary, lock, remove_stale
+from tl_infer.errors import OutputPathError, first_line
+from tl_infer.system.files import hold_folder, try_folder
+from tl_infer.system.temporaries import is_temporary, remove_stale
 from tl_train.config import TrainConfig
 from tl_train.data.sources.reading import BUILT_IN
 from tl_train.errors import RunError
@@ -32,10 +32,17 @@ class Workplace:
 
     @staticmethod
     def at(out: Path) -> "Workplace":
-        """The place of a run in `out`; nothing is changed, unless a complete run was about to take its place."""
+        """The place of a run in `out`; nothing is changed, unless a complete run was about to take its place.
+
+        Raises:
+            RunError: another process is running in the folder, or what it left cannot be put into its place.
+
+        """
         run, replacement = RunFolder(out), RunFolder(out / FOLDER)
         if replacement.is_finished():
-            _take_over(run, replacement)
+            with Workplace(run, replacement).held():
+                if replacement.is_finished():  # else that process has done it
+                    _take_over(run, replacement)
         return Workplace(run, replacement if run.is_finished() else run)
 
     @property
@@ -43,25 +50,26 @@ class Workplace:
         """The run that `--resume` continues."""
         return self.work if self.work.config_file.is_file() else self.run
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes from running in the folder, which is there, until the block ends.
+    def held(self) -> contextlib.ExitStack:
+        """Keep other processes from running in the folder, which is made where it is not there, while the block runs.
 
         Raises:
-            RunError: another one does.
+            RunError: another one does, or has finished a run since `at`; the folder cannot be made.
 
         """
-        descriptor = os.open(self.run.path, os.O_RDONLY)
         try:
-            try:
-                lock(descriptor)
-            except BlockingIOError as error:
-                raise RunError(
-                    f"{self.run}: another tl-train is running in this folder; wait for it, or choose another --out"
-                ) from error
-            yield
-        finally:
-            os.close(descriptor)
+            self.run.path.mkdir(parents=True, exist_ok=True)
+            held = hold_folder(self.run.path)
+        except BlockingIOError as error:
+            raise RunError(
+                f"{self.run}: another tl-train is running in this folder; wait for it, or choose another --out"
+            ) from error
+        except OSError as error:
+            raise RunError(f"{self.run}: cannot be used as the run's folder: {first_line(error)}") from error
+        if self.work == self.run and self.run.is_finished():
+            held.close()
+            raise RunError(f"{self.run}: another tl-train has finished a run here meanwhile; choose another --out")
+        return held
 
     def check(self, config: TrainConfig, *, overwrite: bool, resume: bool) -> None:
         """Say at once whether a run can be written here; nothing is changed.
@@ -72,7 +80,9 @@ class Workplace:
 
         """
         run, existing = self.run, _existing(self.run)
-        self._check_unused()
+        if run.path.is_dir():
+            self.held().close()
+        _check_writable(run)
         _check_beside_images(run, config)
         if resume:
             _check_resumable(self.before, config)
@@ -89,12 +99,13 @@ class Workplace:
     def start(self, config: TrainConfig) -> None:
         """Make the folder, clear it of an unfinished run, and write config.toml. Files that no run wrote stay.
 
+        The folder is to be held, from here to the end of the run.
+
         Raises:
-            RunError: the folder cannot be made or cleared, or another run has begun in it since `check`.
+            RunError: the folder cannot be made or cleared.
             OutputPathError: config.toml cannot be written.
 
         """
-        self._check_unused()
         try:
             self.work.path.mkdir(parents=True, exist_ok=True)
             _clear(self.work)
@@ -128,11 +139,6 @@ class Workplace:
         """
         if self.work != self.run:
             _take_over(self.run, self.work)
-
-    def _check_unused(self) -> None:
-        if self.run.path.is_dir():
-            with self.held():
-                pass
 
 
 def _take_over(run: RunFolder, complete: RunFolder) -> None:
@@ -178,6 +184,14 @@ def _existing(run: RunFolder) -> list[str]:
     except OSError as error:
         raise RunError(f"{run}: cannot be used as the run's folder: {first_line(error)}") from error
     raise RunError(f"{run}: is a file; expected the folder of a run")
+
+
+def _check_writable(run: RunFolder) -> None:
+    """Try the folder, or where it is to be made; nothing stays there."""
+    try:
+        try_folder(next(folder for folder in (run.path, *run.path.absolute().parents) if folder.is_dir()))
+    except OutputPathError as error:
+        raise RunError(f"{run}: cannot be used as the run's folder: {error}") from error
 
 
 def _check_beside_images(run: RunFolder, config: TrainConfig) -> None:

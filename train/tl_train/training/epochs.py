@@ -37,7 +37,8 @@ from tl_train.training.processes import processes_here, shared
 class _State:
     """What changes from epoch to epoch, all of it in a checkpoint.
 
-    `best` is the lowest validation loss so far with its epoch and weights; kept only with early stopping.
+    `best` is the lowest validation loss so far with its epoch and weights; kept only with early stopping. `begun_after`
+    are the epochs of the finished run that this one goes on from; patience counts from there.
     """
 
     module: nn.Module
@@ -45,6 +46,7 @@ class _State:
     average: AveragedModel | None
     history: list[Epoch]
     best: tuple[float, int, dict[str, torch.Tensor]] | None = None
+    begun_after: int = 0
 
     @property
     def judged(self) -> nn.Module:
@@ -58,6 +60,7 @@ class _State:
             "average": None if self.average is None else self.average.state_dict(),
             "history": [dataclasses.astuple(row) for row in self.history],
             "best": self.best,
+            "begun_after": self.begun_after,
         }
 
     def restore(self, stored: dict[str, Any]) -> None:
@@ -71,6 +74,7 @@ class _State:
         if stored["best"] is not None:
             loss, epoch, weights = stored["best"]
             self.best = float(loss), int(epoch), dict(weights)
+        self.begun_after = int(stored.get("begun_after", 0))
 
     def remember_best(self, patience: int | None) -> None:
         """Keep the weights of the epoch just done, if early stopping is on and it is the best so far."""
@@ -122,10 +126,11 @@ def train_epochs(
     return _finish(state)
 
 
-def checkpoint_finished(setup: SharedSetup, weights: Weights, history: list[Epoch], out: Path) -> None:
+def checkpoint_finished(setup: SharedSetup, weights: Weights, history: History, out: Path) -> None:
     """Write a checkpoint from which a finished run goes on: its weights, with an optimizer that starts anew.
 
-    The network of the setup stays as it is: the head is fitted on it once more, and what is trained begins there.
+    The network of the setup stays as it is: the head is fitted on it once more, and what is trained begins there. With
+    early stopping, a later epoch is kept only if it is better than the one that was.
 
     Raises:
         OutputPathError: the checkpoint cannot be written.
@@ -133,8 +138,13 @@ def checkpoint_finished(setup: SharedSetup, weights: Weights, history: list[Epoc
     """
     module, steps = copy.deepcopy(setup.network.module), setup.config.steps
     module.load_state_dict(dict(weights))
-    state = _State(module, make_optimizer(module, steps), make_average(module, steps.ema), history)
-    save_checkpoint(out, len(history), setup.identity, state.to_checkpoint())
+    done = len(history.epochs)
+    state = _State(module, make_optimizer(module, steps), make_average(module, steps.ema), history.epochs)
+    state.begun_after = done
+    kept_loss = history.epochs[history.kept_epoch - 1].val_loss
+    if steps.patience is not None and kept_loss is not None:
+        state.best = kept_loss, history.kept_epoch, dict(weights)
+    save_checkpoint(out, done, setup.identity, state.to_checkpoint())
 
 
 def _first_state(fabric: Fabric, setup: SharedSetup, steps: StepsConfig) -> _State:
@@ -215,7 +225,7 @@ def _stopped(state: _State, patience: int | None) -> bool:
     """Whether early stopping ends the run."""
     if patience is None or state.best is None:
         return False
-    return len(state.history) - state.best[1] >= patience
+    return len(state.history) - max(state.best[1], state.begun_after) >= patience
 
 
 def _finish(state: _State) -> History:

@@ -68,6 +68,14 @@ class Journal:
         self._file.truncate(0)
         write_all(self._file, json.dumps(entry).encode())
 
+    @property
+    def has_entry(self) -> bool:
+        """Whether something was about to be made, here or in an earlier run, and its row is not written."""
+        try:
+            return self._path.stat().st_size > 0
+        except OSError:
+            return False
+
     def clear(self) -> None:
         """Forget the entry: its row is written."""
         if self._file is not None:

@@ -1,17 +1,20 @@
 """`--out`: the file of rows, and continuing one that is not finished.
 
 Rows go to `NAME.partial` one by one and stay there if the process is killed; at the end, or after Ctrl-C, that file
-replaces `NAME`. `NAME.run.json` says what the rows depend on, so that rows of other settings are never mixed in.
+replaces `NAME`. `NAME.run.json` says what the rows depend on, so that rows of other settings are never mixed in;
+`NAME.partial.run.json` is there from before the first row of a run until `NAME.partial` has its name.
 `NAME.partial.journal` says which file is being moved, copied, linked or drawn for the next row.
 """
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from tl_infer.cli.output.earlier import Earlier, parse_row, read_earlier
 from tl_infer.cli.output.formats import Columns, row_formatter
@@ -75,15 +78,19 @@ def open_out(
         _refuse_existing(out, partial, overwrite)
     remove_stale(target.parent)
     journal = Journal(_beside(partial, ".journal"), line_of)
-    if not resume:
-        _beside(partial, ".journal").unlink(missing_ok=True)
+    told = json.dumps(settings, ensure_ascii=False, indent=2) + "\n"
     with open_to_append(partial) as file, contextlib.closing(journal):
         try:
-            earlier = _earlier(target, file, partial, columns, settings) if resume else Earlier()
+            earlier = Earlier()
+            if resume:
+                earlier = _earlier(_source(target, file, partial, header), target, file, columns, settings)
+            else:  # only now, as another run had them until the file was ours
+                _beside(partial, ".journal").unlink(missing_ok=True)
+                _beside(partial, ".run.json").unlink(missing_ok=True)
             _begin(file, earlier, header)
             if resume:
                 _settle(file, _beside(partial, ".journal"), earlier, columns)
-            write_text(_beside(partial, ".run.json"), json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
+            write_text(_beside(partial, ".run.json"), told)
 
             def write(row: Row) -> None:
                 write_all(file, line_of(row).encode())
@@ -91,10 +98,12 @@ def open_out(
 
             yield OutFile(journal.intend, write, earlier)
             os.fsync(file.fileno())
-            _beside(partial, ".run.json").replace(_beside(target, ".run.json"))
+            # A kill between any two of these leaves rows with what they depend on.
+            write_text(_beside(target, ".run.json"), told)
             partial.replace(target)
+            _beside(partial, ".run.json").unlink(missing_ok=True)
         except BaseException as error:
-            if os.fstat(file.fileno()).st_size <= len(header.encode()):
+            if os.fstat(file.fileno()).st_size <= len(header.encode()) and not journal.has_entry:
                 _beside(partial, ".run.json").unlink(missing_ok=True)
                 partial.unlink(missing_ok=True)
             if isinstance(error, OSError) and not isinstance(error, TlError):
@@ -139,9 +148,36 @@ def _refuse_existing(out: Path, partial: Path, overwrite: bool) -> None:
         )
 
 
-def _earlier(target: Path, file: FileIO, partial: Path, columns: Columns, settings: Settings) -> Earlier:
-    """The rows to continue, which are in `partial` afterwards."""
-    source = partial if os.fstat(file.fileno()).st_size else target
+def _source(target: Path, file: FileIO, partial: Path, header: str) -> Path:
+    """Which of the two has the rows to continue."""
+    size = os.fstat(file.fileno()).st_size
+    if size and (_beside(partial, ".run.json").exists() or not _has_only_begun(file, target, header)):
+        return partial
+    # What an earlier run left, or it would say of a copy that is cut off that it is whole.
+    _beside(partial, ".run.json").unlink(missing_ok=True)
+    file.truncate(0)
+    return target
+
+
+def _has_only_begun(file: FileIO, target: Path, header: str) -> bool:
+    """Whether a run was killed before it had rows of its own: in its header, or while it copied those of `target`."""
+    if _begins(io.BytesIO(header.encode()), file):
+        return True
+    try:
+        with open_regular(target) as whole:
+            return _begins(whole, file)
+    except OSError:
+        return False
+
+
+def _begins(whole: BinaryIO, file: FileIO) -> bool:
+    """Whether `whole` begins with all of `file`."""
+    file.seek(0)
+    return all(whole.read(len(part)) == part for part in iter(lambda: file.read(1 << 20), b""))
+
+
+def _earlier(source: Path, target: Path, file: FileIO, columns: Columns, settings: Settings) -> Earlier:
+    """The rows to continue, which are in `file` afterwards."""
     if not source.exists():
         return Earlier(suffix=target.suffix.lower())
     _check_settings(source, settings)
