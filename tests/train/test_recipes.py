@@ -106,7 +106,7 @@ def test_two_recipes_over_two_seeds_are_compared(shapes, tmp_path):
 
 def test_one_seed_has_no_standard_deviation(shapes, tmp_path):
     config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=32, mode="head")
-    found = compare({"one": config}, 1, tmp_path / "c")
+    found = compare({"one": config}, 1, str(tmp_path / "c"))
     assert as_text(found).splitlines()[-1].split()[:3] == ["one", f"{found[0].accuracy:.2%}", "-"]
     with (tmp_path / "c" / "comparison.csv").open() as file:
         assert [row["accuracy_stdev"] for row in csv.DictReader(file)] == [""]

@@ -78,7 +78,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(tiny_run):
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(shapes, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train(TrainConfig.of(str(shapes), seed=seed, **TINY), tmp_path / name)
+        train(TrainConfig.of(str(shapes), seed=seed, **TINY), str(tmp_path / name))
     first, again, other = (weights_of(tmp_path / name) for name in "abc")
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])

@@ -172,7 +172,7 @@ def test_a_dry_run_finds_everything_changes_nothing_and_lets_the_run_follow(shap
     shutil.copytree(shapes, root)
     (root / "circle" / "bad.png").write_text("no picture")
     before = {path: path.read_bytes() for path in root.rglob("*.png")}
-    found = dry_run(TrainConfig.of(str(root), **TINY), tmp_path / "run")
+    found = dry_run(TrainConfig.of(str(root), **TINY), str(tmp_path / "run"))
     assert "bad.png" in found.broken[0]
     assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.toml", "preflight.json"]

@@ -1,6 +1,7 @@
 """Several recipes over several seeds on the same data: run all, and a table of their accuracy and its deviation."""
 
 import dataclasses
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ class RecipeResult:
 def compare(
     recipes: Mapping[str, TrainConfig],
     seeds: int,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     overwrite: bool = False,
     tensorboard: bool = False,
@@ -101,7 +102,7 @@ def compare(
 
     """
     _check_comparable(recipes)
-    progress, is_first = progress or Progress(), is_first_process()
+    out, progress, is_first = Path(out), progress or Progress(), is_first_process()
     found: list[RecipeResult] = []
     for name, config in recipes.items():
         results = []

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from tl_train.training.processes import check_processes, is_first_process, wait_
 
 def train(
     config: TrainConfig,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -61,7 +62,7 @@ def train(
         TlError: anything the user can put right: data, weights, options, the output folder.
 
     """
-    progress, deadline = progress or Progress(), time.monotonic() + 60 * config.model.time_limit
+    out, progress, deadline = Path(out), progress or Progress(), time.monotonic() + 60 * config.model.time_limit
     check_processes(config.steps.devices)
     if not is_first_process():
         return _train_along(config, out)
@@ -102,7 +103,9 @@ def _train_along(config: TrainConfig, out: Path) -> TrainResult:
         return TrainResult.of_steps(out, history, seconds)
 
 
-def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress | None = None) -> Preflight:
+def dry_run(
+    config: TrainConfig, out: str | os.PathLike[str] | None = None, *, progress: Progress | None = None
+) -> Preflight:
     """Look at the images as `train` would, and stop there.
 
     Unreadable images are findings here, whether or not `skip_bad` is set.
@@ -117,7 +120,7 @@ def dry_run(config: TrainConfig, out: Path | None = None, *, progress: Progress 
 
     """
     progress = progress or Progress()
-    place = None if out is None else Workplace.at(out)
+    place = None if out is None else Workplace.at(Path(out))
     if place is not None:
         place.check(config, overwrite=False, resume=False)  # nothing here is worth an earlier run
     unknown_files(config.data.unknown)
