@@ -77,9 +77,15 @@ def wait_until(is_so):
         time.sleep(0.02)
 
 
-def trains(out):
-    """Whether an epoch is behind it."""
-    return any((out / "resume").glob("epoch-*.pt"))
+def wait_for_an_epoch(process, out):
+    """Wait until an epoch of a run is behind it; a run that comes to no epoch is ended, and what it said is shown."""
+    deadline = time.monotonic() + 120
+    while not any((out / "resume").glob("epoch-*.pt")):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            output, errors = process.communicate()
+            pytest.fail(f"no epoch; exit code {process.returncode}\n{output}\n{errors}")
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +149,7 @@ def test_each_process_decodes_its_share_and_comes_to_the_same_epochs(shapes, tmp
 def test_an_interrupted_run_ends_all_processes_and_goes_on_to_the_same_weights(shapes, two, tmp_path):
     out = tmp_path / "run"
     process = tl_train(shapes, out)
-    wait_until(lambda: trains(out))
+    wait_for_an_epoch(process, out)
     others = others_of(process)
     process.send_signal(signal.SIGINT)
     _, errors = finish(process, 130)
@@ -158,7 +164,7 @@ def test_an_interrupted_run_ends_all_processes_and_goes_on_to_the_same_weights(s
 def test_where_another_process_ends_the_first_one_says_so(shapes, tmp_path):
     out = tmp_path / "run"
     process = tl_train(shapes, out, "--epochs", "500")
-    wait_until(lambda: trains(out))
+    wait_for_an_epoch(process, out)
     os.kill(others_of(process)[0], signal.SIGKILL)
     _, errors = finish(process, 1)
     assert errors.splitlines()[-1].startswith("Error: another process of this run has ended")
