@@ -89,6 +89,7 @@ def _tables(options: Options, model: bytes, paths: list[str]) -> Iterator[Any]:
     ray.init(options.ray_address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
     work_begins()  # Ray handles signals too
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # which has been set up when it was imported
     wanted = Wanted(
         top_k=options.top_k, threshold=options.threshold, min_familiarity=options.min_familiarity,
         limits=options.limits, threads=options.threads or 1,

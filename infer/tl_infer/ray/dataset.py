@@ -101,7 +101,7 @@ def classify(
         batch_format="pyarrow",
         fn_constructor_args=(ray.put(data), wanted),
         num_cpus=wanted.threads,
-        concurrency=actors or (1, room),
+        compute=_pool(actors or (1, room)),
     )
 
 
@@ -125,6 +125,13 @@ def blocks(paths: Sequence[str]) -> list[Any]:
     size = min(_BLOCK, max(1, math.ceil(len(paths) / _BLOCKS)))
     schema = pa.schema([("path", pa.string())])
     return [pa.table({"path": paths[start : start + size]}, schema) for start in range(0, max(1, len(paths)), size)]
+
+
+def _pool(actors: int | tuple[int, int]) -> Any:
+    from ray.data import ActorPoolStrategy
+
+    least, most = (actors, actors) if isinstance(actors, int) else actors
+    return ActorPoolStrategy(min_size=least, max_size=most)
 
 
 class _Actor:
