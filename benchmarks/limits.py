@@ -35,7 +35,7 @@ from tl_train.progress import Progress
 from tl_train.run.prepare import prepare
 from tl_train.setup import Setup
 from tl_train.training.memory import keep_freed_memory
-from tl_train.training.waiting import wait_without_spinning
+from tl_train.training.waiting import wait_briefly
 from turns import Run, Worker, in_turn
 
 BATCH = 32
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--programs", action="store_true")
     options = parser.parse_args()
-    wait_without_spinning()
+    wait_briefly()
     setup = prepare(CONFIG.changed(data=options.folder), Progress())
     dataset = setup.dataset
     samples = [*dataset.train, *dataset.val, *dataset.test]

@@ -28,7 +28,7 @@ from tl_train.training.augment import make_augmentation
 from tl_train.training.loop import Step, train_one_epoch
 from tl_train.training.memory import keep_freed_memory
 from tl_train.training.optim import make_optimizer
-from tl_train.training.waiting import wait_without_spinning
+from tl_train.training.waiting import wait_briefly
 from turns import Run, Worker, in_turn
 
 CLASSES = 2
@@ -37,7 +37,6 @@ CLASSES = 2
 def epoch(photos: list[Path], fields: dict[str, Any], in_memory: bool) -> Run:
     """An epoch over the photos; returns its mean loss."""
     keep_freed_memory()
-    wait_without_spinning()
     config = TrainConfig.of("photos", mode="full", **fields)
     architecture = find_architecture(config.model.arch)
     torch.manual_seed(0)
@@ -76,6 +75,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    wait_briefly()  # in the processes that are started
     fields = {"augment": options.augment, "batch_size": options.batch_size}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -225,9 +225,9 @@ def command(**given: Any) -> None:
     line = _CommandLine(**given)
     options = line.export_options()
     require_extra("export", _MODULES)
-    from tl_train.training.waiting import wait_without_spinning  # no part of it is needed for --help
+    from tl_train.training.waiting import wait_briefly  # no part of it is needed for --help
 
-    wait_without_spinning()
+    wait_briefly()
     if line.check is None:
         _export(line, options)
     else:

@@ -20,7 +20,7 @@ from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
 from tl_train.config.options import Option
 from tl_train.config.train_config import all_options
 from tl_train.recipes import DEFAULT_RECIPE, load_recipe, recipe_names, recipe_summary
-from tl_train.training.waiting import wait_without_spinning
+from tl_train.training.waiting import wait_briefly
 
 if TYPE_CHECKING:
     from tl_train import TrainConfig, TrainResult
@@ -213,7 +213,7 @@ def _config(recipe: str, given: dict[str, Any]) -> TrainConfig:
 
 def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str]) -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written does no harm
-    wait_without_spinning()
+    wait_briefly()
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
     with loading():
         import tl_train.run.comparison  # noqa: F401 - and with it all that a run needs, before signals may raise
