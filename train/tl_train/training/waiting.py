@@ -3,8 +3,8 @@
 import os
 
 # Rounds of GNU OpenMP's waiting loop, about half a millisecond here. Training the last stages of Lite0 at 96 px
-# (digits, batches of 32, two cores) a step took 193 ms with none, 151 with 4000, 135 with these, 129 with 30,000; with another
-# program busy on one of the cores 261, 317, 401 and 562.
+# (digits, batches of 32, two cores) a step took 193 ms with none, 151 with 4000, 135 with these, 129 with 30,000;
+# with another program busy on one of the cores 261, 317, 401 and 562.
 _ROUNDS = 10_000
 
 
