@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from tl_train.recipes import DEFAULT_RECIPE, load_recipe, recipe_names, recipe_s
 from tl_train.training.waiting import wait_briefly
 
 if TYPE_CHECKING:
-    from tl_train import TrainConfig, TrainResult
+    from tl_train import TrainConfig
     from tl_train.progress import Progress
 
 _EPILOG = """\b
@@ -257,6 +257,7 @@ def _train(job: _Job, config: TrainConfig, progress: Progress) -> None:
     """Run one configuration."""
     from tl_train import train
     from tl_train.run_folder.workplace import Workplace
+    from tl_train.summary import result_lines
     from tl_train.tensorboard import TensorBoardProgress
     from tl_train.training.processes import is_first_process
 
@@ -268,35 +269,10 @@ def _train(job: _Job, config: TrainConfig, progress: Progress) -> None:
     result = train(config, job.out, overwrite=job.overwrite, resume=job.resume, progress=progress, command=typed)
     if is_first:
         with summary():
-            _print_result(result)
+            for line in result_lines(result):
+                click.echo(line)
     if result.interrupted:
         raise KeyboardInterrupt  # the run is complete, and the exit code says that it was cut short
-
-
-def _print_result(result: TrainResult) -> None:
-    from tl_train.run_folder.compared import table_lines
-
-    for line in table_lines(result.architectures) if result.architectures else ():
-        click.echo(line)
-    for line in _label_lines(result):
-        click.echo(line)
-    if (found := result.evaluation) is not None:
-        between = f"95% interval {found.interval.low:.1%} to {found.interval.high:.1%}"
-        counted = f"{found.correct} of {len(found.truth)}, {between}"
-        click.echo(f"{found.part.capitalize()} accuracy: {found.accuracy:.2%} ({counted})")
-    click.echo(f"Report: {printable(str(result.out / 'report.html'))}")
-    click.echo(f"Next: tl-export {printable(str(result.out))}")
-
-
-def _label_lines(result: TrainResult) -> Iterator[str]:
-    """What was measured where images may have several labels."""
-    found = None if result.several is None else result.several.evaluation
-    if found is None:
-        return
-    values = {"mAP": found.mean_average_precision, "micro F1": found.micro_f1, "macro F1": found.macro_f1}
-    shown = ", ".join(f"{name} {'-' if value is None else format(value, '.3f')}" for name, value in values.items())
-    images = len(found.answers)
-    yield f"{found.part.capitalize()} images: {shown}; all labels right on {found.exact_matches} of {images}"
 
 
 def main() -> None:

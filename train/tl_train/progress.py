@@ -28,7 +28,8 @@ Item = TypeVar("Item")
 # How often a log file is told how far a long step is, seconds.
 PLAIN_INTERVAL_S = 10.0
 
-_STEP_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+_TEXT = TextColumn("{task.description}", markup=False)  # a name in brackets is no style
+_STEP_COLUMNS = (_TEXT, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def print_line(console: Console, text: str) -> None:
@@ -126,7 +127,7 @@ class TerminalProgress(Progress):
     def download(self, name: str) -> Iterator[DownloadBar]:
         """Show bytes, rate and remaining time."""
         self.note(f"Downloading {name}")
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (_TEXT, BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with self._bars(*columns) as bars:
             yield _RichBar(bars, bars.add_task(name, total=None))
 

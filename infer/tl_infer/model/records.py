@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tl_infer.errors import ModelFileError
+from tl_infer.text.safetext import is_unicode
 
 Record = TypeVar("Record")
 
@@ -118,7 +119,7 @@ def _read_document(kind: type[Record], text: str, key: str, newest: int) -> Reco
         raise ModelFileError(f"{key}: not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise ModelFileError(f"{key}: found {brief(document)}, expected an object")
-    if _SURROGATE.search(text) and not _is_text(document):
+    if _SURROGATE.search(text) and not is_unicode(json.dumps(document, ensure_ascii=False)):
         raise ModelFileError(f"{key}: found half of a surrogate pair, expected Unicode text")
     version = document.pop("version", None)
     known = range(1, newest + 1)
@@ -238,15 +239,6 @@ def _check(holds: bool, path: str, value: Any, expected: str) -> Any:
     if not holds:
         raise ValueError(f"{path}: found {brief(value)}, expected {expected}".removeprefix(": "))
     return value
-
-
-def _is_text(document: object) -> bool:
-    """Whether all strings can be written to a file."""
-    try:
-        json.dumps(document, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tl_infer.limits import DEFAULT_LIMITS, Limits
 from tl_infer.model.modelfile import read_model
 from tl_infer.ray.stores import fetched, list_images
 from tl_infer.results import Result, row_of
+from tl_infer.text.safetext import is_unicode
 
 # Ray reports to its maker unless this is set before it is loaded; a host program that has set it has decided itself.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -115,13 +116,11 @@ def blocks(paths: Sequence[str]) -> list[Any]:
     import pyarrow as pa
 
     for path in paths:
-        try:
-            path.encode()
-        except UnicodeEncodeError as error:
+        if not is_unicode(path):
             raise InputPathError(
                 f"{path}: a name that is not UTF-8, which rows of Ray cannot hold; rename the file, or classify it "
                 "without Ray"
-            ) from error
+            )
     size = min(_BLOCK, max(1, math.ceil(len(paths) / _BLOCKS)))
     schema = pa.schema([("path", pa.string())])
     return [pa.table({"path": paths[start : start + size]}, schema) for start in range(0, max(1, len(paths)), size)]

@@ -18,6 +18,7 @@ from tl_infer.serve.models import Model, Models
 from tl_infer.serve.refusals import RefusedError, bad_request, check_names
 from tl_infer.serve.tensors import HEADER_LENGTH, IMAGE, Tensor, input_images, split
 from tl_infer.text.label_sets import joined
+from tl_infer.text.safetext import is_unicode
 
 _PARAMETERS = ("threshold", "min_familiarity", "binary_data_output")
 _ON_REQUEST = ("embedding", "error")  # outputs that are not given unless they are asked for
@@ -91,14 +92,9 @@ class Inference:
 
 def _read(body: bytes, json_length: str | None, max_images: int) -> tuple[dict[str, Any], list[bytes]]:
     given, binary = split(body, json_length, max_images)
-    if "id" in given and not _is_text(given["id"]):
+    if "id" in given and not (isinstance(given["id"], str) and is_unicode(given["id"])):  # it is sent back
         raise bad_request("id", given["id"], "a string")
     return given, input_images(given, binary, max_images)
-
-
-def _is_text(value: object) -> bool:
-    """Whether it can be sent back: JSON may hold halves of surrogate pairs, which UTF-8 does not."""
-    return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
 def _parameters(given: Mapping[str, Any], where: str) -> dict[str, Any]:

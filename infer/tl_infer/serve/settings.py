@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from tl_infer.limits import Limits
+from tl_infer.text.safetext import is_unicode
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class Settings:
             raise ValueError("models: found none, expected one or more model files")
         names = [path.stem for path in self.models]
         for name in names:
-            if any(0xD800 <= ord(char) < 0xE000 for char in name):  # bytes that are no text, as Python has them
+            if not is_unicode(name):
                 raise ValueError(
                     f"models: the name of '{name}' is not UTF-8; rename it, since clients ask by that name"
                 )

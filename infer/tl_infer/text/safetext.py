@@ -19,6 +19,15 @@ _NOT_ASCII = "[\x7f-\U0010ffff]"
 _JOINERS = "\u200c\u200d"
 
 
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold it: bytes of a file name that are not UTF-8, and halves of surrogate pairs, it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def printable(text: str) -> str:
     r"""`text` with control characters escaped: a file name must not control the terminal.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tl_infer.model.records import read_value
+from tl_infer.text.safetext import is_unicode
 from tl_train.errors import ConfigError
 
 _KEY = "tl_train.option"
@@ -114,7 +115,7 @@ def check_types(group: Any) -> None:
         read_value(found.hint, value, found.name, ConfigError)
         if isinstance(value, int):
             check(-_LARGEST <= value < _LARGEST, found.name, value, "a number of at most 64 bits")
-        if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        if isinstance(value, str) and not is_unicode(value):
             raise ConfigError(f"{found.name}: found {value!r}, expected a name in UTF-8; rename the file or folder")
 
 

@@ -403,7 +403,7 @@ function draw(result) {
   const heated = $("heat").checked && result.heat;
   if (heated) drawHeat(context, result);
   const label = model.spec.labels[result.best];
-  canvas.setAttribute("aria-label", heated ? `${result.name}, with what speaks for ${label}` : result.name);
+  canvas.setAttribute("aria-label", heated ? `${result.name}, with what led to ${label} highlighted` : result.name);
 }
 
 function showProgress() {
