@@ -49,7 +49,6 @@ def test_a_run_with_several_labels_and_tensorboard_from_the_shell(several_shapes
         (["{shapes}", "--dry-run", "--weights", "w.pth"], 1, "w.pth: no such file"),
         (["{shapes}", "--dry-run", "--freeze-until", "block9"], 1, "found 'block9', expected a stage of efficientnet"),
         (["{shapes}", "--out", "run", "--freeze-until", "block9"], 1, "found 'block9', expected a stage of efficient"),
-        (["{shapes}", "--dry-run", "--recipe", "head", "--recipe", "auto"], 2, "--dry-run looks at one configuration"),
         (["{shapes}", "--out", "run", "--recipe", "head", "--recipe", "head"], 2, "--recipe head is given more than"),
         (["{shapes}", "--out", "{shapes}/run"], 1, "where it would be read as a class; choose another --out"),
         (["{shapes}", "--dry-run", "--out", "{shapes}/run"], 1, "where it would be read as a class; choose another"),
@@ -129,6 +128,14 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr == 'Error: torch is not installed; run: pip install "tl-toolkit[train]"\n'
+
+
+def test_a_dry_run_looks_at_each_recipe_and_writes_nothing_for_a_comparison(shapes, tmp_path):
+    done = run(shapes, "--dry-run", "--recipe", "head", "--recipe", "tutorial", "--out", "c", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stderr.index("Recipe head"), done.stderr.index("Recipe tutorial")
+    assert first < done.stderr.index("0 broken") < second < done.stderr.rindex("0 broken")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dry_run_stops_after_looking_at_the_pictures(shapes, tmp_path):

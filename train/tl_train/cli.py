@@ -184,8 +184,6 @@ def command(recipes: tuple[str, ...], **values: Any) -> None:
     if twice:
         raise click.UsageError(f"--recipe {twice[0]} is given more than once; --seeds repeats a recipe.")
     configs = _configs(recipes, given)
-    if job.dry_run and len(configs) > 1:
-        raise click.UsageError("--dry-run looks at one configuration; give one --recipe.")
     if job.resume and (len(configs) > 1 or job.seeds is not None):
         raise click.UsageError("--resume continues one run, not a comparison.")
     _carry_out(job, configs, given)
@@ -217,7 +215,6 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
     # Only now, so that a mistake in an option is told at once: importing torch takes seconds.
     with loading():
         import tl_train.run.comparison  # noqa: F401 - and with it all that a run needs, before signals may raise
-    from tl_train import dry_run
     from tl_train.progress import Progress, TerminalProgress
     from tl_train.training.memory import keep_freed_memory
     from tl_train.training.processes import is_first_process
@@ -230,11 +227,22 @@ def _carry_out(job: _Job, configs: dict[str, TrainConfig], given: Iterable[str])
         named = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         progress.note(f"No effect with mode {config.model.mode} and head_fit {config.head.fit}: {named}")
     if job.dry_run:
-        dry_run(config, job.out, progress=progress)
+        _dry_run(job, configs, progress)
     elif len(configs) > 1 or job.seeds is not None:
         _compare(job, configs, progress)
     else:
         _train(job, config, progress)
+
+
+def _dry_run(job: _Job, configs: dict[str, TrainConfig], progress: Progress) -> None:
+    """Look at what each configuration makes of the data; the folder of a comparison is that of no run."""
+    from tl_train import dry_run
+
+    is_comparison = len(configs) > 1 or job.seeds is not None
+    for name, config in configs.items():
+        if len(configs) > 1:
+            progress.note(f"Recipe {name}")
+        dry_run(config, None if is_comparison else job.out, progress=progress)
 
 
 def _compare(job: _Job, configs: dict[str, TrainConfig], progress: Progress) -> None:
