@@ -189,6 +189,19 @@ def test_searching_some_of_the_folds_chooses_alike(monkeypatch):
     assert accuracy == pytest.approx((expected.argmax(axis=1) == labels).mean(), abs=0.03)
 
 
+@pytest.mark.parametrize("apart", [0.1, 0.2, 0.4])
+def test_many_images_are_judged_with_rough_fits_that_choose_alike(monkeypatch, apart):
+    features, labels = clouds(classes=4, each=3000, width=60, apart=apart)
+    rough = fit_penalised_head(features, labels, LinearHead.zero(4, 60), Folding(0))
+    assert penalised.judging_tolerance(len(labels)) is penalised.ROUGH_TOLERANCE
+    monkeypatch.setattr(penalised, "ROUGH_TOLERANCE", penalised.TOLERANCE)
+    exact = fit_penalised_head(features, labels, LinearHead.zero(4, 60), Folding(0))
+    assert steps_apart(rough.strength, exact.strength) <= 1
+    found, expected = (row_of(fit.table, rough.strength) for fit in (rough, exact))
+    assert found.log_loss == pytest.approx(expected.log_loss, rel=0.01)
+    assert abs(found.log_loss - expected.log_loss) < expected.standard_error / 5
+
+
 def test_the_table_is_that_of_the_cross_fitted_logits():
     features, labels = clouds(each=30, apart=0.3)
     found = fit_penalised_head(features, labels, LinearHead.zero(3, 40), Folding(0))

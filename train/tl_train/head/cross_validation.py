@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tl_train.head.regressions import Regressions
-from tl_train.head.solver import minimise
+from tl_train.head.solver import Tolerance, minimise
 
 Labels = npt.NDArray[np.int64]
 
@@ -41,6 +41,7 @@ class CrossValidation:
         count: folds.
         searched: the strengths are compared on the first so many folds.
         at_once: folds that are fitted at a time, at least as many as are searched.
+        tolerance: of these fits.
 
     """
 
@@ -50,6 +51,7 @@ class CrossValidation:
     count: int
     searched: int
     at_once: int
+    tolerance: Tolerance
 
     def search(self, tick: Callable[[], None]) -> Iterator[tuple[StrengthTried, Tensor]]:
         """For each strength, strongest first, its row of the table, and weights (R, 1, C): the mean over the folds.
@@ -63,7 +65,7 @@ class CrossValidation:
         for strength in STRENGTHS:
             start = 2 * weights - before
             before = weights
-            weights, logits = minimise(problem, strength, start, tick)
+            weights, logits = minimise(problem, strength, start, tick, self.tolerance)
             table.append(StrengthTried(strength, *self._judge(self._held_out(chosen, logits))))
             yield table[-1], weights.mean(dim=1, keepdim=True)
             if is_clearly_worse(table):
@@ -74,7 +76,8 @@ class CrossValidation:
         found = torch.empty_like(self.problem.offsets)
         for first in range(0, self.count, self.at_once):
             chosen = range(first, min(first + self.at_once, self.count))
-            _, logits = minimise(self._leaving_out(chosen), strength, start.repeat(1, len(chosen), 1), tick)
+            problem, starts = self._leaving_out(chosen), start.repeat(1, len(chosen), 1)
+            _, logits = minimise(problem, strength, starts, tick, self.tolerance)
             found[self._within(chosen)] = self._held_out(chosen, logits)
         return found
 

@@ -15,8 +15,8 @@ from tl_train.head.coordinates import Coordinates
 from tl_train.head.cross_validation import STRENGTHS, StrengthTried, choose_strength, is_clearly_worse
 from tl_train.head.folds import Folding
 from tl_train.head.logistic import LogisticRegressions
-from tl_train.head.penalised import MAX_COLUMNS, Parts, fold_count
-from tl_train.head.solver import minimise, worker_threads
+from tl_train.head.penalised import MAX_COLUMNS, Parts, fold_count, judging_tolerance
+from tl_train.head.solver import Tolerance, minimise, worker_threads
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -113,6 +113,11 @@ class _Fits:
     count: int
     workers: Executor
 
+    @property
+    def tolerance(self) -> Tolerance:
+        """Of the fits that hold images out."""
+        return judging_tolerance(len(self.fold_of))
+
     def problem(self, labels: Sequence[int], folds: Sequence[int]) -> LogisticRegressions:
         """A regression for each label and fold, which it leaves out; -1 leaves out nothing. Labels change fastest."""
         targets = self.targets[:, labels].repeat(1, len(folds))
@@ -171,7 +176,7 @@ def _search_group(
     for strength in STRENGTHS:
         start = 2 * weights - before
         before = weights
-        weights, logits = minimise(problem, strength, start, tick)
+        weights, logits = minimise(problem, strength, start, tick, fits.tolerance)
         within, held_out = fits.held_out(logits, active, folds)
         for place, label in enumerate(active):
             tables[label].append(_judged(strength, held_out[:, place], fits.targets[within, label]))
@@ -208,8 +213,8 @@ def _fitted(fits: _Fits, strengths: Sequence[float], parts: Parts) -> tuple[Floa
             found, offset = fits.coordinates.to_features(weights[:, :, 0])
             weight[labels], bias[labels] = found, offset + problem.offsets.numpy()
             for folds in fits.groups_of_folds(len(labels)):
-                start = weights.repeat(1, len(folds), 1)
-                _, logits = minimise(fits.problem(labels, folds), strength, start, parts.tick)
+                problem, start = fits.problem(labels, folds), weights.repeat(1, len(folds), 1)
+                _, logits = minimise(problem, strength, start, parts.tick, fits.tolerance)
                 within, held_out = fits.held_out(logits, labels, folds)
                 cross_fitted[within.numpy()[:, np.newaxis], np.array(labels)] = held_out.numpy()
     return weight, bias, cross_fitted

@@ -20,13 +20,14 @@ from tl_train.head.cross_validation import STRENGTHS, CrossValidation, Labels, S
 from tl_train.head.folds import Folding
 from tl_train.head.loss import CROSS_ENTROPY, Loss
 from tl_train.head.regressions import Regressions
-from tl_train.head.solver import minimise, worker_threads
+from tl_train.head.solver import ROUGH_TOLERANCE, TOLERANCE, Tolerance, minimise, worker_threads
 
 MAX_FOLDS = 10
 # From so many images on, half the folds tell as much.
 _MANY_IMAGES = 2000
 _FOLDS_OF_MANY = 5
-# From so many on, one of these folds, 2000 images or more, tells the strengths apart as far as they matter.
+# From so many on, one of these folds, 2000 images or more, tells the strengths apart as far as they matter, and fits
+# that hold images out need not be exact.
 _IMAGES_FOR_ONE_FOLD = 10_000
 # Folds times classes that are fitted at a time. Time and memory grow with them; so many take about a quarter of the
 # time that onnxruntime needs for the features of a small network.
@@ -145,7 +146,9 @@ def fit_penalised_head(
         coordinates = Coordinates.of(features, parts.tick)
         problem = _regression(coordinates, labels, given, loss, workers)
         fold_of = torch.tensor(folding.of_classes(labels, count))
-        validation = CrossValidation(problem, torch.tensor(labels), fold_of, count, searched, at_once)
+        validation = CrossValidation(
+            problem, torch.tensor(labels), fold_of, count, searched, at_once, judging_tolerance(len(labels))
+        )
         table, start = _search(validation, parts)
         strength = choose_strength(table, _resolution(validation))
         weights, _ = minimise(problem, strength, start, parts.tick)
@@ -181,6 +184,11 @@ def _resolution(validation: CrossValidation) -> float:
 def fold_count(images: int) -> int:
     """Folds that so many images are worth dividing into."""
     return MAX_FOLDS if images < _MANY_IMAGES else _FOLDS_OF_MANY
+
+
+def judging_tolerance(images: int) -> Tolerance:
+    """Of fits to so many images that judge those that they hold out."""
+    return TOLERANCE if images < _IMAGES_FOR_ONE_FOLD else ROUGH_TOLERANCE
 
 
 def _fold_counts(labels: Labels, classes: int, folding: Folding) -> tuple[int, int]:

@@ -6,7 +6,7 @@ columns of the design matrix make a good preconditioner cheap: one number per co
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import torch
@@ -17,7 +17,12 @@ from tl_train.models.math_threads import single_threaded_math
 
 # A fit is done when its objective, less the loss that no fit gets below, could fall by no more than this fraction, as
 # the preconditioner sees it.
-_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+Tolerance = Mapping[torch.dtype, float]
+TOLERANCE: Tolerance = {torch.float32: 1e-6, torch.float64: 1e-12}
+# Of fits to many images that only judge those that they hold out: on 36,000 images of 20 classes the mean log-loss
+# moved by 0.2% at most, a seventh of its standard error, in a third of the time. On few images of well separated
+# classes it moves by up to 2.5%.
+ROUGH_TOLERANCE: Tolerance = {torch.float32: 3e-5, torch.float64: 1e-12}
 # What is below this is as good as nothing, nats.
 _LEAST_OBJECTIVE = 1e-4
 # Steps with one preconditioner, and how often it is made anew. Nearly always one round is enough; a few images that are
@@ -39,7 +44,9 @@ def worker_threads() -> Iterator[Executor]:
         yield pool
 
 
-def minimise(problem: Problem, strength: float, start: Tensor, tick: Callable[[], None]) -> tuple[Tensor, Tensor]:
+def minimise(
+    problem: Problem, strength: float, start: Tensor, tick: Callable[[], None], tolerance: Tolerance = TOLERANCE
+) -> tuple[Tensor, Tensor]:
     """The weights (R, B, C) of least loss plus strength / 2 times their square, and their logits (N, B, C).
 
     Args:
@@ -47,25 +54,25 @@ def minimise(problem: Problem, strength: float, start: Tensor, tick: Callable[[]
         strength: of the penalty, above 0.
         start: weights (R, B, C) to start from; overwritten.
         tick: called before the first step and after each.
+        tolerance: how near to the least objective is near enough.
 
     Source: Nocedal and Wright, Numerical Optimization, 2nd ed., 5.2 (method PR+) and 5.1 (preconditioning).
 
     """
     state = _State.at(problem, strength, start)
     for _ in range(_MAX_ROUNDS[start.dtype]):
-        if _descend(state, tick):
+        if _descend(state, tick, tolerance[start.dtype]):
             break
     return state.weights, state.logits
 
 
-def _descend(state: "_State", tick: Callable[[], None]) -> bool:
+def _descend(state: "_State", tick: Callable[[], None], tolerance: float) -> bool:
     """Some steps with one preconditioner, that of where they start; whether the least objective is reached."""
     spread = state.problem.class_curvature(state.logits)
     precondition = (state.problem.variances[:, None, None] * spread).add_(state.strength).reciprocal_()
     tick()
     direction, before = torch.zeros_like(state.weights), state.gradient
     decrement_before = torch.ones_like(state.objective)
-    tolerance = _TOLERANCE[before.dtype]
     floor = state.problem.least_loss() - _LEAST_OBJECTIVE
     for _ in range(_STEPS_OF_ROUND):
         scaled = precondition * state.gradient
