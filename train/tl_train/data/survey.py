@@ -4,7 +4,6 @@ What was computed before of the same content is taken from the cache on disk; an
 but not even decoded. Memory holds the results, never the images.
 """
 
-import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -82,7 +81,7 @@ def survey(
 def _survey(
     samples: Sequence[Sample], computations: Sequence[PerImage], caches: Sequence[ContentCache], progress: Progress
 ) -> Surveyed:
-    found = _Found(len(computations))
+    found = _Found(len(samples), len(computations))
     workers = ordered_map(lambda sample: _look(sample, computations, caches), samples, available_threads())
     pending: list[dict[bytes, bytes]] = [{} for _ in caches]
     for sample, result in zip(samples, progress.steps(workers, "Reading images", len(samples)), strict=True):
@@ -126,38 +125,33 @@ def _look(sample: Sample, computations: Sequence[PerImage], caches: Sequence[Con
 
 
 class _Found:
-    """Collects results; grows arrays by chunks, so that no image's values stand twice for long."""
+    """Collects results in arrays with room for all images: none has to grow, so that no value ever stands twice."""
 
-    _CHUNK = 4096
-
-    def __init__(self, computations: int) -> None:
+    def __init__(self, images: int, computations: int) -> None:
+        self._images, self._computations = images, computations
         self._samples: list[Sample] = []
         self._broken: list[ImageError] = []
         self._computed = 0
-        self._chunks: list[list[Value]] = [[] for _ in range(computations)]
-        self._rows: list[collections.deque[Value]] = [collections.deque() for _ in range(computations)]
+        self._values: list[Value] = []
 
     def add(self, sample: Sample, result: _Result | ImageError) -> None:
         if isinstance(result, ImageError):
             self._broken.append(result)
             return
-        self._samples.append(dataclasses.replace(sample, row=len(self._samples)))
+        if not self._values:
+            self._values = [np.empty((self._images, len(value)), value.dtype) for value in result.values]
+        row = len(self._samples)
+        self._samples.append(dataclasses.replace(sample, row=row))
         self._computed += bool(result.new)
-        for rows, value in zip(self._rows, result.values, strict=True):
-            rows.append(value)
-        if self._rows and len(self._rows[0]) >= self._CHUNK:
-            self._stack()
+        for values, value in zip(self._values, result.values, strict=True):
+            values[row] = value
 
     def surveyed(self) -> Surveyed:
-        self._stack()
-        values = [np.concatenate(chunks) if chunks else np.zeros((0, 0)) for chunks in self._chunks]
+        count = len(self._samples)
+        values = [values[:count] if values.shape[1] != 1 else values[:count, 0] for values in self._values]
+        if not count:
+            values = [np.zeros((0, 0)) for _ in range(self._computations)]
         return Surveyed(self._samples, values, self._broken, self._computed)
-
-    def _stack(self) -> None:
-        for chunks, rows in zip(self._chunks, self._rows, strict=True):
-            if rows:
-                chunks.append(np.stack(rows) if len(rows[0]) != 1 else np.concatenate(rows))
-                rows.clear()
 
 
 def _write(caches: Sequence[ContentCache], pending: Sequence[dict[bytes, bytes]]) -> None:
