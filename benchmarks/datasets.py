@@ -30,11 +30,6 @@ from tl_train.progress import Progress
 from tl_train.run.prepare import prepare
 
 HERE = Path(__file__).parent
-# What `full` needs to be a fair standard fine-tuning: the chapter's own settings are far from it.
-STANDARD = [
-    "--mode", "full", "--optimizer", "adamw", "--schedule", "cosine", "--warmup-epochs", "0.5", "--lr", "3e-4",
-    "--batch-size", "32", "--epochs", "8", "--augment", "light",
-]  # fmt: skip
 WAYS = {
     "linear probe": [],
     "head": ["--mode", "head"],
@@ -43,8 +38,8 @@ WAYS = {
     "partial 4": ["--mode", "partial", "--epochs", "4"],
     "partial 8": ["--mode", "partial", "--epochs", "8"],
     "auto": ["--mode", "auto"],
-    "gradual": ["--recipe", "gradual"],
-    "full": STANDARD,
+    "gradual": ["--mode", "gradual"],
+    "full": ["--mode", "full"],
     "fastai 4": ["fastai", "--epochs", "4"],
     "fastai 8": ["fastai", "--epochs", "8"],
     "timm 8": ["timm", "--epochs", "8"],

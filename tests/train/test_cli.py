@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tl_train.config import TrainConfig
-from tl_train.config.choices import STAGES_DEFAULTS
+from tl_train.config.choices import MODE_DEFAULTS
 
 TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
 TINY = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32"]
@@ -103,12 +103,15 @@ def test_help_is_instant_and_says_what_follows():
         assert word in done.stdout
 
 
-def test_help_names_the_defaults_of_the_modes_that_train_the_last_stages():
+def test_help_names_the_defaults_of_each_mode():
     shown = " ".join(run("--help").stdout.split())
-    for name, value in STAGES_DEFAULTS.items():
-        plain = TrainConfig.of("digits", mode="head").fields()[name]
-        plain = f"{plain:g}" if isinstance(plain, float) else plain
-        assert f"[default: {plain}; modes auto and partial: {value}]" in shown
+    for mode, defaults in MODE_DEFAULTS.items():
+        for name in defaults:
+            plain, own = (TrainConfig.of("digits", mode=each).fields()[name] for each in ("head", mode))
+            plain, own = (f"{each:g}" if isinstance(each, float) else each for each in (plain, own))
+            of_option = shown.split(f" --{name.replace('_', '-')} ")[1].split("[default: ")[1].split("]")[0]
+            assert of_option.startswith(f"{plain}; mode"), name
+            assert any(mode in part and part.endswith(f": {own}") for part in of_option.split("; ")), (mode, name)
     assert "[default: auto]" in shown.split("--recipe NAME")[1].split("--seeds")[0]
 
 

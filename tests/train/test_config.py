@@ -101,3 +101,18 @@ def test_a_size_is_height_before_width_and_says_what_it_is(height, width):
     assert size == (height, width)
     again = size_in_words(size)
     assert TrainConfig.of("digits", size=int(again) if again.isdecimal() else again).input.size_px == size
+
+
+def test_fine_tuning_from_a_fitted_head_has_defaults_of_its_own_which_what_is_given_overrides():
+    full, gradual = (TrainConfig.of("photos", mode=mode).steps for mode in ("full", "gradual"))
+    assert (full.optimizer, full.lr, full.batch_size, full.epochs) == ("adamw", 3e-4, 32, 8)
+    assert (gradual.optimizer, gradual.lr, gradual.finetune_lr, gradual.head_epochs) == ("adamw", 1e-3, None, 1)
+    assert TrainConfig.of("photos", mode="full", optimizer="adam").steps.optimizer == "adam"
+    plain = TrainConfig.of("photos", mode="head").steps
+    assert TrainConfig.of("photos", mode="gradual", head_fit="sgd").steps == plain  # there is no head to go on from
+
+
+@pytest.mark.parametrize("mode", [["full"], 3, None, {}])
+def test_a_mode_of_another_type_is_one_error(mode):
+    with pytest.raises(ConfigError, match=r"^mode: found"):
+        TrainConfig.from_fields({"data": "photos", "mode": mode})

@@ -16,7 +16,7 @@ import click
 from tl_infer.cli.console import loading, require_extra, run_program, work_begins
 from tl_infer.cli.streams import summary
 from tl_infer.text.safetext import printable
-from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
+from tl_train.config.choices import MODE_DEFAULTS
 from tl_train.config.options import Option
 from tl_train.config.train_config import all_options
 from tl_train.recipes import DEFAULT_RECIPE, load_recipe, recipe_names, recipe_summary
@@ -123,10 +123,12 @@ def _click_option(found: Option) -> Callable[..., Any]:
 
 def _default_in_words(found: Option) -> str:
     """What applies where the option is not given; "" where there is nothing to say."""
-    default = _shown(found.default) if found.shown is None else found.shown
-    if found.name not in STAGES_DEFAULTS:
-        return default
-    return f"{default}; modes {' and '.join(TRAINS_STAGES)}: {_shown(STAGES_DEFAULTS[found.name])}"
+    modes: dict[str, list[str]] = {}
+    for mode, defaults in MODE_DEFAULTS.items():
+        if found.name in defaults:
+            modes.setdefault(_shown(defaults[found.name]), []).append(mode)
+    parts = [f"mode{'s'[: len(same) > 1]} {', '.join(same)}: {value}" for value, same in modes.items()]
+    return "; ".join([_shown(found.default) if found.shown is None else found.shown, *parts])
 
 
 def _shown(value: object) -> str:

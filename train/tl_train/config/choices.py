@@ -26,15 +26,15 @@ DEFAULT_SEPARATOR = "|"
 # The modes that train the last stages, from a penalised head.
 TRAINS_STAGES = ("auto", "partial")
 
-# What these modes have for a default where it is not that of the field. Source: docs/datasets.md, "How the last stages
-# are trained", which has what was measured.
-STAGES_DEFAULTS: Mapping[str, Any] = {
-    "epochs": 0,
-    "optimizer": "adamw",
-    "schedule": "cosine",
-    "batch_size": 64,
-    "label_smoothing": 0.1,
-    "augment": "light",
+# What training from a fitted head on has for a default where it is not that of the field. Source: docs/datasets.md,
+# "How the last stages are trained" and "How all parameters are trained", which have what was measured.
+_FINE_TUNING = {"optimizer": "adamw", "schedule": "cosine", "augment": "light"}
+_LAST_STAGES = {**_FINE_TUNING, "epochs": 0, "batch_size": 64, "label_smoothing": 0.1}
+MODE_DEFAULTS: Mapping[Mode, Mapping[str, Any]] = {
+    "auto": _LAST_STAGES,
+    "partial": _LAST_STAGES,
+    "gradual": {**_FINE_TUNING, "head_epochs": 1, "warmup_epochs": 0.5},
+    "full": {**_FINE_TUNING, "epochs": 8, "batch_size": 32, "lr": 3e-4, "warmup_epochs": 0.5},
 }
 STAGES_WARMUP = 0.3  # of the epochs, where none is given; as in torch's OneCycleLR
 

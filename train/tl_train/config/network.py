@@ -135,7 +135,7 @@ class HeadConfig:
         "penalised",
         name="head_fit",
         help="sgd: train with Adam; penalised: L2-regularised softmax regression, its strength chosen by "
-        "cross-validation; further training starts from it.",
+        "cross-validation; further training starts from it, and has defaults of its own.",
     )
     prior: str = option(
         "auto",

@@ -36,7 +36,7 @@ class StepsConfig:
     schedule: Schedule = option("constant", help="Learning-rate schedule.")
     warmup_epochs: float = option(
         0.0,
-        shown=f"0; modes {' and '.join(TRAINS_STAGES)}: {STAGES_WARMUP:.0%} of the epochs",
+        shown=f"0; modes {', '.join(TRAINS_STAGES)}: {STAGES_WARMUP:.0%} of the epochs",
         help="Epochs over which the learning rate rises from zero; may be a fraction.",
     )
     ema: float = option(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_infer.system.files import write_text
-from tl_train.config.choices import STAGES_DEFAULTS, TRAINS_STAGES
+from tl_train.config.choices import MODE_DEFAULTS, TRAINS_STAGES
 from tl_train.config.data import DataConfig
 from tl_train.config.multi_label import check_multi_label
 from tl_train.config.network import HeadConfig, InputConfig, ModelConfig
@@ -94,7 +94,7 @@ class TrainConfig:
         if fields.get("multi_label") is True and mode == "auto":
             mode = "head"
             fields = {**fields, "mode": mode}
-        fields = {"mode": mode, **(STAGES_DEFAULTS if mode in TRAINS_STAGES else {}), **fields}
+        fields = {"mode": mode, **_defaults(mode, fields), **fields}
         values: dict[str, dict[str, Any]] = {group: {} for group in ("", *_GROUPS)}
         for name, value in fields.items():
             if name not in known:
@@ -182,6 +182,12 @@ class TrainConfig:
             return TrainConfig.from_fields(fields)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
+
+
+def _defaults(mode: Any, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a mode has for defaults in place of the fields' own: something only where it begins from a fitted head."""
+    begins_from_head = isinstance(mode, str) and fields.get("head_fit") != "sgd"
+    return MODE_DEFAULTS.get(mode, {}) if begins_from_head else {}
 
 
 def all_options() -> Iterator[tuple[str, Option]]:
