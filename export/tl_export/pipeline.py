@@ -82,7 +82,7 @@ def export(
     data = formed.file.SerializeToString()
     run_self_test(Session.from_bytes(data, str(out)), str(out))  # of the very bytes that are written, metadata and all
     result = ExportResult(out, len(data), outputs, formed.proof, golden, formed.int8, added, page)
-    more = {**formed.document(), **({"added_class": added.document()} if added else {})}
+    more = {**formed.document(run), **({"added_class": added.document()} if added else {})}
     sha256 = hashlib.sha256(data).hexdigest()
     parity = _utf8(parity_json(formed.proof, golden.document(), sha256, run, more))
     digests = {out.name: sha256, parity_path(out).name: hashlib.sha256(parity).hexdigest()}

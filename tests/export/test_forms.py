@@ -25,10 +25,11 @@ from tl_export.pipeline import card_path, parity_path
 from tl_export.proof.faults import with_swapped_channels
 from tl_export.proof.golden import golden_samples
 from tl_export.proof.precision import FP16_MAX_PROBABILITY_DIFFERENCE, RULES, precision_of
+from tl_export.proof.proof import parity_json
 from tl_export.proof.trained import Trained
 from tl_export.proof.verify import verify
 from tl_export.run_pictures import RunImages, held_out_pictures, run_dataset
-from tl_export.smaller.form import give_form
+from tl_export.smaller.form import Formed, give_form
 from tl_export.smaller.gates import Allowance
 from tl_export.smaller.int8 import QuantizeSettings, quantize
 from tl_infer import Classifier
@@ -215,6 +216,14 @@ def test_int8_is_smaller_and_says_what_it_costs(plain, int8, run):
     assert proof is not None
     assert proof.precision is Precision.INT8
     assert [stage.stage for stage in proof.stages if stage.tolerance is not None] == ["decode", "tensor"]
+
+
+def test_both_proofs_of_int8_name_images_in_the_run_by_their_place_there(run, plain):
+    stages = tuple(dataclasses.replace(stage, worst=run / "held_out" / "1.png") for stage in plain.proof.stages)
+    proof = dataclasses.replace(plain.proof, stages=stages)
+    formed = Formed(onnx.ModelProto(), proof, fp32_proof=proof)
+    text = parity_json(formed.proof, {}, "", run, formed.document(run))
+    assert text.count('"worst": "held_out/1.png"') == 2 * len(stages)
 
 
 def test_int8_that_loses_accuracy_is_refused_and_fp32_written(run, data, tmp_path):

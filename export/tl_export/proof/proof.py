@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from tl_export.options import Precision
 from tl_export.proof.stages import StageResult
@@ -105,7 +104,7 @@ class Proof:
             independent_difference=_short(self.independent.largest) if self.independent.pictures else None,
         )
 
-    def document(self, run: Path | None = None) -> dict[str, object]:
+    def document(self, run: Path) -> dict[str, object]:
         """What goes into the parity file; images inside `run` are named relative to it."""
         beside = self.independent
         return {
@@ -139,8 +138,8 @@ def parity_json(
     proof: Proof,
     golden: Mapping[str, object],
     sha256: str,
-    run: Path | None,
-    more: Mapping[str, object] = MappingProxyType({}),
+    run: Path,
+    more: Mapping[str, object],
 ) -> str:
     """The parity file's text.
 
@@ -161,6 +160,5 @@ def _short(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _name(path: Path, run: Path | None) -> str:
-    inside = run is not None and path.is_relative_to(run)
-    return str(path.relative_to(run)) if inside and run is not None else str(path)
+def _name(path: Path, run: Path) -> str:
+    return str(path.relative_to(run) if path.is_relative_to(run) else path)

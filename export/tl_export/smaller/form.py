@@ -1,6 +1,7 @@
 """The form in which a proven float32 file is written: as it is, with float16 weights, or in int8 if that is as good."""
 
 import dataclasses
+from pathlib import Path
 
 import onnx
 
@@ -58,13 +59,13 @@ class Formed:
         measured = self.int8.int8
         return own_metrics(measured.metric, measured.score, measured.log_loss)
 
-    def document(self) -> dict[str, object]:
-        """What goes into the parity file."""
+    def document(self, run: Path) -> dict[str, object]:
+        """What goes into the parity file; images inside `run` are named relative to it."""
         document: dict[str, object] = {}
         if self.int8 is not None:
             document["int8"] = self.int8.document()
         if self.fp32_proof is not None:
-            document["fp32"] = self.fp32_proof.document()
+            document["fp32"] = self.fp32_proof.document(run)
         return document
 
 
