@@ -73,6 +73,17 @@ def test_without_a_place_to_keep_them_values_are_not_kept(opened, tmp_path):
     cache.close()
 
 
+def test_where_a_damaged_file_cannot_be_removed_values_are_not_kept(opened, tmp_path):
+    opened("space").close()
+    path = only_file(tmp_path)
+    path.write_bytes(b"no database" * 1000)
+    path.with_name(f"{path.name}-shm").mkdir()
+    cache = opened("space")
+    cache.put({b"key": b"value"})
+    assert cache.get(b"key") is None
+    cache.close()
+
+
 def test_two_at_once_lose_nothing(opened):
     def fill(start):
         cache = opened("space")

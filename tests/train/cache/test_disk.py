@@ -42,6 +42,14 @@ def test_what_a_killed_run_left_goes_and_what_is_being_written_stays(tmp_path):
     assert names(tmp_path) == [".under-way.npy.1f.tmp"]
 
 
+def test_a_folder_that_somebody_put_there_stays(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / ".theirs").mkdir()
+    os.utime(tmp_path / ".theirs", (0, 0))
+    make_room(tmp_path, 1, limit_bytes=1)
+    assert names(tmp_path) == [".theirs", "theirs"]
+
+
 def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path):
     with pytest.raises(
         OutputPathError, match=r"needs 1000000.0 GB, but the disk has .* left; make room or set TL_CACHE_D"

@@ -91,6 +91,21 @@ def test_without_a_cache_folder_it_is_exported_for_this_run(trunk, tmp_path, mon
     assert any("the next run exports the network again" in line for line in notes.lines)
 
 
+def test_where_the_cache_cannot_take_it_it_is_exported_once(trunk, tmp_path, monkeypatch):
+    """The name of the file is not free: it is known before, but for its checksum."""
+    exported = Notes()
+    monkeypatch.setenv("TL_CACHE_DIR", str(tmp_path))
+    open_onnx(trunk, exported)
+    (file,) = (tmp_path / "networks").glob("*.onnx")
+    file.unlink()
+    file.mkdir()
+    (file / "theirs").touch()
+    notes = Notes()
+    assert open_onnx(trunk, notes)(images()[0]).shape == (24, 12, 16)
+    assert sum("Exporting test_efficientnet" in line for line in notes.lines) == 1
+    assert "the next run exports the network again" in notes.lines[-1]
+
+
 def test_tracing_leaves_the_network_as_it_was(trunk, cache):
     weight = next(tensor for tensor in trunk.module.parameters() if tensor.ndim == 4 and tensor.shape[2] > 1)
     assert weight.is_contiguous(memory_format=torch.channels_last)

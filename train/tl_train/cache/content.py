@@ -71,8 +71,9 @@ def _open(path: Path) -> sqlite3.Connection | None:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):  # locked, read-only, no room: not the file's fault
                 return None
-            for damaged in _files_of(path):
-                damaged.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # then it is no better the second time
+                for damaged in _files_of(path):
+                    damaged.unlink(missing_ok=True)
         except OSError:
             return None
     return None

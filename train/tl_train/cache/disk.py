@@ -63,7 +63,8 @@ def make_room(folder: Path, needed_bytes: int, limit_bytes: int) -> None:
         unfinished = path.name.startswith(".")
         stale = unfinished and time.time() - used_s > _STALE_S
         if stale or (not unfinished and kept_bytes + size_bytes + needed_bytes > limit_bytes):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another run was quicker, or it is nothing of ours
+                path.unlink()
         else:
             kept_bytes += size_bytes
     free_bytes = shutil.disk_usage(folder).free

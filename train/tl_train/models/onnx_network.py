@@ -143,7 +143,7 @@ def open_onnx(frozen: FrozenNetwork, progress: Progress) -> OnnxNetwork:
         TracingError: torch cannot express the network in ONNX.
 
     """
-    key = frozen.key()
+    key, data = frozen.key(), b""
     try:
         folder = cache_subfolder(_FOLDER)
         if data := _read(folder, key, progress):
@@ -153,8 +153,7 @@ def open_onnx(frozen: FrozenNetwork, progress: Progress) -> OnnxNetwork:
         write_bytes(folder / f"{key}-{hashlib.sha256(data).hexdigest()}.onnx", data)
     except OutputPathError as error:
         progress.note(f"{error}. Without the cache, the next run exports the network again")
-        data = _export(frozen, progress)
-    return OnnxNetwork(data, key)
+    return OnnxNetwork(data or _export(frozen, progress), key)
 
 
 def _export(frozen: FrozenNetwork, progress: Progress) -> bytes:
@@ -164,8 +163,8 @@ def _export(frozen: FrozenNetwork, progress: Progress) -> bytes:
     return exported
 
 
-def _read(folder: Path, key: str, progress: Progress) -> bytes | None:
-    """The undamaged file of that key."""
+def _read(folder: Path, key: str, progress: Progress) -> bytes:
+    """The content of the undamaged file of that key; empty where there is none."""
     for path in folder.glob(f"{key}-*.onnx"):
         match = _NAME.fullmatch(path.name)
         data = b""
@@ -175,5 +174,6 @@ def _read(folder: Path, key: str, progress: Progress) -> bytes | None:
             touch(path)
             return data
         progress.note(f"{path}: damaged (its checksum is wrong); it is made again")
-        path.unlink(missing_ok=True)
-    return None
+        with contextlib.suppress(OSError):  # then it stays, and is named again
+            path.unlink()
+    return b""
