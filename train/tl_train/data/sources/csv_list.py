@@ -49,19 +49,17 @@ def read_csv(path: Path, config: DataConfig, progress: Progress) -> Source:
 
 def _read_table(path: Path, given: Mapping[str, str], images: ListedImages) -> tuple[Sequence[str], Rows, Columns]:
     """The names of the columns, the rows below, and which column is which."""
+
+    def known(cells: Sequence[str]) -> int:
+        return sum(bool(candidates(role, cells, given)) for role in ("path", "label"))
+
     text = CsvText(path)
     firsts = {delimiter: text.first_row(delimiter) for delimiter in text.delimiters}
-    known = {
-        delimiter: sum(bool(candidates(role, cells, given)) for role in ("path", "label"))
-        for delimiter, cells in firsts.items()
-    }
-    delimiter = max(firsts, key=lambda each: (known[each], len(firsts[each])))
-    if known[delimiter] < 2 and not given:
-        for other, cells in firsts.items():
+    if not given and max(map(known, firsts.values())) < 2:
+        for delimiter, cells in firsts.items():
             if len(cells) == 2 and (is_image_name(cells[0]) or images.finds(cells[0])):  # so there is no header
-                return ("path", "label"), text.rows(other), Columns(0, 1)
-    _, header = next(iter(text.rows(delimiter)), (1, []))
-    rows = text.rows(delimiter)[1:]
+                return ("path", "label"), text.rows(delimiter), Columns(0, 1)
+    header, rows = text.table(known)
     return header, rows, find_columns(path, header, rows, given)
 
 

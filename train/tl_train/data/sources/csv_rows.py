@@ -54,7 +54,8 @@ class ListedRow(Generic[Said]):
 
 def note_unused(path: Path, header: Sequence[str], columns: Places, progress: Progress) -> None:
     """Name the columns of a list that are not used."""
-    unused = [name or "(no name)" for place, name in enumerate(header) if place not in columns.used()]
+    used = columns.used()
+    unused = [name or "(no name)" for place, name in enumerate(header) if place not in used]
     if unused:
         progress.note(f"{path}: columns not used: {', '.join(unused)}")
 

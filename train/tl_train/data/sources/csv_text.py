@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tl_infer.errors import first_line
@@ -53,6 +53,21 @@ class CsvText:
             return next(self._rows(delimiter), (1, []))[1]
         except DataError:
             return []
+
+    def table(self, known: Callable[[Sequence[str]], int]) -> tuple[Sequence[str], Rows]:
+        """The first row, and the rows below it with their numbers, read with the delimiter that suits the first best.
+
+        Args:
+            known: how many of its cells are names of columns; of delimiters with as many, one with more cells is taken.
+
+        Raises:
+            DataError: a row cannot be read; names it.
+
+        """
+        firsts = {delimiter: self.first_row(delimiter) for delimiter in self.delimiters}
+        delimiter = max(firsts, key=lambda each: (known(firsts[each]), len(firsts[each])))
+        (_, header), *rows = self.rows(delimiter) or [(1, [])]
+        return header, rows
 
     def rows(self, delimiter: str) -> Rows:
         """Rows with their numbers, which count as a spreadsheet does; blank rows count but are left out.

@@ -72,9 +72,7 @@ def _by_path(source: Source) -> Mapping[str, Sample]:
 def _read_rows(path: Path) -> list[_Row]:
     # A file name that is not valid Unicode has kept its bytes in the list.
     text = CsvText(path, "an edited suspects.csv", errors="surrogateescape")
-    headers = {delimiter: text.first_row(delimiter) for delimiter in text.delimiters}
-    delimiter = max(headers, key=lambda each: len(set(READ_COLUMNS).intersection(_names(headers[each]))))
-    (_, header), *rows = text.rows(delimiter) or [(1, [])]
+    header, rows = text.table(lambda cells: len(set(READ_COLUMNS).intersection(_names(cells))))
     names = _names(header)
     for name in READ_COLUMNS:
         if names.count(name) != 1:

@@ -70,10 +70,7 @@ def read_multi_label_csv(path: Path, config: DataConfig, progress: Progress) -> 
 
 def _read_table(path: Path, given: Mapping[str, str]) -> tuple[Sequence[str], Rows, LabelColumns]:
     """The names of the columns, the rows below, and which column is which."""
-    text = CsvText(path)
-    firsts = {delimiter: text.first_row(delimiter) for delimiter in text.delimiters}
-    delimiter = max(firsts, key=lambda each: (bool(candidates("path", firsts[each], given)), len(firsts[each])))
-    (_, header), *rows = text.rows(delimiter) or [(1, [])]
+    header, rows = CsvText(path).table(lambda cells: bool(candidates("path", cells, given)))
     return header, rows, find_label_columns(path, header, rows, given)
 
 
