@@ -77,8 +77,7 @@ def model_card(result: ExportResult, spec: ModelSpec, trained: Trained, metrics:
 
 def _weights_licence(spec: ModelSpec, architecture: Architecture) -> str:
     """Of the published weights that the network started from; "" where it did not, or where it is not stated."""
-    published = spec.weights == architecture.source != "none"
-    return architecture.licence if published and architecture.licence != "unknown" else ""
+    return architecture.licence if spec.weights == architecture.source != "none" else ""
 
 
 def _front_matter(result: ExportResult, metrics: Metrics, licence: str, measured: Named) -> ModelCardData:

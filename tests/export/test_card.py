@@ -112,7 +112,6 @@ def test_other_tools_read_the_front_matter(tiny_model, tiny_run):
         ("Apache-2.0", "apache-2.0", None),
         ("cc-by-nc-4.0", "cc-by-nc-4.0", None),
         ("dinov3-license", "other", "dinov3-license"),
-        ("unknown", None, None),
         ("", None, None),
     ],
 )

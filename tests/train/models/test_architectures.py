@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -44,6 +45,12 @@ def test_each_is_built_as_the_table_says(name):
     assert head.out_features == 1000
     assert list(model.state_dict())[-2:] == [f"{architecture.head}.weight", f"{architecture.head}.bias"]
     assert sum(parameter.numel() for parameter in model.parameters()) == architecture.parameters
+
+
+def test_a_licence_that_the_publisher_does_not_state_is_none():
+    assert timm.get_pretrained_cfg("res2net50_26w_4s.in1k").license == "unknown"
+    assert find_architecture("timm:res2net50_26w_4s.in1k").licence == ""
+    assert find_architecture("timm:test_efficientnet").licence == "apache-2.0"
 
 
 def test_the_largest_v2_has_a_normalisation_of_its_own():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tl_infer.errors import first_line
 from tl_train.config.choices import size_in_words
 from tl_train.errors import ConfigError
-from tl_train.models.timm_models import NO_HEAD, TIMM_PREFIX, timm_configuration, timm_source
+from tl_train.models.timm_models import NO_HEAD, TIMM_PREFIX, timm_configuration, timm_licence, timm_source
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +127,7 @@ def _timm_architecture(timm_name: str, size: tuple[int, int] | None = None) -> A
         build=build,
         pretrained=functools.partial(_pretrained_timm, timm_name, classes, size),
         source=timm_source(config),
-        licence=config.license or "",
+        licence=timm_licence(config),
         parameters=sum(parameter.numel() for parameter in structure.parameters()),
         fixed_size=bool(config.fixed_input_size),
     )

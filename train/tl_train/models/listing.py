@@ -11,7 +11,7 @@ from tl_infer.system.files import read_text, write_text
 from tl_train.downloads import cache_folder
 from tl_train.errors import ConfigError
 from tl_train.models.architectures import ARCHITECTURES, Architecture, find_architecture
-from tl_train.models.timm_models import TIMM_PREFIX, timm_configuration, timm_source
+from tl_train.models.timm_models import TIMM_PREFIX, timm_configuration, timm_licence, timm_source
 
 LICENCES = (
     "Licences are those that the publishers of the weights name; the images they were trained on may bring terms "
@@ -111,7 +111,7 @@ def _timm_rows(pattern: str) -> list[Row]:
         except ConfigError:
             continue
         source = timm_source(config)
-        licence = "-" if source == "none" else config.license or "not stated"
+        licence = "-" if source == "none" else timm_licence(config) or "not stated"
         rows.append(Row(TIMM_PREFIX + timm_name, f"{config.input_size[1]}", source, licence))
     return rows
 

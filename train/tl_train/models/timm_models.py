@@ -25,6 +25,11 @@ def timm_configuration(timm_name: str) -> Any:
     return config
 
 
+def timm_licence(config: Any) -> str:
+    """Of a timm model's default weights, as their publisher names it; "" where it is not stated."""
+    return "" if config.license in (None, "unknown") else str(config.license)
+
+
 def timm_source(config: Any) -> str:
     """Where a timm model's default weights come from."""
     if config.hf_hub_id:
