@@ -50,7 +50,7 @@ def check_digest(cached: Path) -> None:
     expected = _expected(cached)
     if expected is None:
         return
-    found = _sha256(cached) if _SHA256.fullmatch(expected) else _git_sha1(cached)
+    found = sha256_of(cached) if _SHA256.fullmatch(expected) else _git_sha1(cached)
     if found != expected:
         raise WeightsError(
             f"{cached}: the digest is {found}, but the hub gave {expected} when it was downloaded; delete "
@@ -64,7 +64,8 @@ def _expected(cached: Path) -> str | None:
     return content.name if content.parent.name == "blobs" and is_digest else None
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file of weights."""
     with open_regular(path, MAX_WEIGHTS_BYTES) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

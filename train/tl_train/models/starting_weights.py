@@ -39,9 +39,6 @@ class LoadedWeights:
     missing_head: bool = False
     prefix: str = ""
 
-    def __post_init__(self) -> None:
-        assert self.tensors >= 0
-
     def __str__(self) -> str:
         if not self.tensors:
             return "none; all parameters started at random"
