@@ -63,7 +63,7 @@ def check(
     opened = read_model(model)
     session = Session(opened, threads=1)  # inputs, outputs and spec fit each other, or this raises
     graph = onnx.load_model_from_string(opened.data)  # the session has read it already, so it is whole
-    opset = _check_structure(graph, session.spec, opened.where)
+    _check_structure(graph, session.spec, opened.where)
     companions = check_companions(Path(model), opened.sha256)
     golden = run_self_test(session, opened.where)
     precision = precision_of(graph)
@@ -78,7 +78,7 @@ def check(
         proof = verify(trained, opened.data, progress, RULES[precision])
         if precision is Precision.INT8 and not images and verify_count is None:
             _check_own_metrics(session.spec, opened, trained)
-    return CheckResult(opset, tuple(output.name for output in graph.graph.output), precision, golden, companions, proof)
+    return CheckResult(OPSET, tuple(output.name for output in graph.graph.output), precision, golden, companions, proof)
 
 
 def _check_golden(session: Session, opened: ModelFile, rule: Rule) -> None:
@@ -119,8 +119,8 @@ def _check_class_count(found: ModelSpec, expected: ModelSpec, where: str) -> Non
         )
 
 
-def _check_structure(model: onnx.ModelProto, spec: ModelSpec, where: str) -> int:
-    """Check the promises of docs/model-file.md that the runtime does not look at; returns the opset."""
+def _check_structure(model: onnx.ModelProto, spec: ModelSpec, where: str) -> None:
+    """Check the promises of docs/model-file.md that the runtime does not look at."""
     opsets = [(opset.domain, opset.version) for opset in model.opset_import]
     _expect(opsets == [("", OPSET)], where, f"opset imports {opsets}", f"one, of version {OPSET}")
     external = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
@@ -137,7 +137,6 @@ def _check_structure(model: onnx.ModelProto, spec: ModelSpec, where: str) -> int
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise VerificationError(f"{where}: not valid ONNX: {first_line(error)}") from error
-    return OPSET
 
 
 def _refuse_earlier_resize(model: onnx.ModelProto, where: str) -> None:

@@ -27,14 +27,12 @@ class NewImages:
         name: of the class, in NFC.
         files: the images, each with other pixels than all others.
         checksums: of the pixels of each.
-        copies: how many further files had the same pixels as one of them.
 
     """
 
     name: str
     files: Sequence[Path]
     checksums: Sequence[bytes]
-    copies: int
 
     @staticmethod
     def read(name: str, folder: Path, labels: Sequence[str], limits: Limits, progress: Progress) -> "NewImages":
@@ -64,7 +62,7 @@ class NewImages:
                 f"{folder}: {len(kept)} image(s) of class '{name}'{beside}, expected at least {MIN_IMAGES}: the mean "
                 "of fewer says more about those images than about the class; add images"
             )
-        return NewImages(name, [files[i] for i in kept], [checksums[i] for i in kept], copies)
+        return NewImages(name, [files[i] for i in kept], [checksums[i] for i in kept])
 
     def check_apart_from(self, dataset: Dataset) -> None:
         """No image is one of a known class, too.
@@ -73,12 +71,13 @@ class NewImages:
             ExportError: one is; names both.
 
         """
+        file_of = dict(zip(self.checksums, self.files, strict=True))
         for part in PARTS:
             for sample in dataset.part(part):
-                checksum = dataset.looks["checksum"][sample.row].tobytes()
-                if checksum in self.checksums:
+                file = file_of.get(dataset.looks["checksum"][sample.row].tobytes())
+                if file is not None:
                     raise ExportError(
-                        f"{self.files[self.checksums.index(checksum)]}: the same image as {sample.where} of class "
+                        f"{file}: the same image as {sample.where} of class "
                         f"'{dataset.labels[sample.label]}'; an image has one class, remove it from one of them"
                     )
 

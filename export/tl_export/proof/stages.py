@@ -125,7 +125,7 @@ def differences(expected: Answer, found: Answer, decision: Decision) -> dict[str
 
 
 def relative_to_all(measured: Sequence[tuple[Path, dict[str, float]]], largest: float) -> None:
-    """Make the differences of embeddings shares of the largest absolute value that any image's embedding has.
+    """Make the differences of embeddings shares of the largest absolute value that any image's embedding has, in place.
 
     Not of its own: where little of an image's embedding is above zero, what is left of larger values before it still
     has their rounding (float32 was 2e-4 of such an embedding from float64, in PyTorch alone).

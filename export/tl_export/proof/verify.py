@@ -32,7 +32,7 @@ from tl_infer.images import load_image
 from tl_infer.model.contract import EMBEDDING, FAMILIARITY, PROBABILITIES, ModelSpec, Task
 from tl_infer.model.records import brief
 from tl_infer.system.parallel import ordered_map
-from tl_train.evaluation.metrics import CONFIDENCE, wilson_interval
+from tl_train.evaluation.metrics import wilson_interval
 from tl_train.models.math_threads import single_threaded_math
 from tl_train.progress import Progress
 
@@ -151,7 +151,7 @@ def _check_on_half(measured: Measured, rule: Rule) -> None:
     for stage, allowed in rule.on_half.items():
         gaps = [gaps[stage] for _, gaps in measured if stage in gaps]
         over = sum(not gap <= allowed for gap in gaps)
-        if gaps and wilson_interval(over, len(gaps), CONFIDENCE).low > 0.5:
+        if gaps and wilson_interval(over, len(gaps)).low > 0.5:
             raise VerificationError(
                 f"the file differs from the trained model, first at stage '{stage}': by more than {allowed:g} "
                 f"{UNITS[stage]} on {over} of {len(gaps)} images, expected on no more than half"
@@ -205,7 +205,7 @@ def _check_answers(results: Sequence[StageResult], agreeing: int, pictures: int,
 def _check_agreement(given: _Given, rule: Rule) -> None:
     if not given.total:  # several labels, and neither gives any
         return
-    interval = wilson_interval(given.both, given.total, CONFIDENCE)
+    interval = wilson_interval(given.both, given.total)
     if interval.high < rule.min_agreement:
         raise VerificationError(
             f"the file differs from the trained model, first at stage '{LABEL}': {given.both} of {given.total} labels "

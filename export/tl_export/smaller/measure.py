@@ -70,8 +70,8 @@ def paired_difference(both: int, only_first: int, only_second: int, neither: int
     """
     total = both + only_first + only_second + neither
     first, second = (both + only_first) / total, (both + only_second) / total
-    interval_1 = wilson_interval(both + only_first, total, CONFIDENCE)
-    interval_2 = wilson_interval(both + only_second, total, CONFIDENCE)
+    interval_1 = wilson_interval(both + only_first, total)
+    interval_2 = wilson_interval(both + only_second, total)
     phi = _correlation(both, only_first, only_second, neither)
 
     def joined(one: float, other: float) -> float:
