@@ -119,8 +119,6 @@ def test_arguments_are_checked():
         Answers(answers.logits, answers.truth[1:])
     with pytest.raises(CalibrationError, match=r"labels: found .* to 4, expected 0 to 3"):
         Answers(answers.logits, np.append(answers.truth[1:], 4))
-    with pytest.raises(CalibrationError, match=r"target_accuracy: found 1"):
-        fit_calibration(answers, source="images", target_accuracy=1)
     answers.logits[0, 0] = np.nan
     with pytest.raises(CalibrationError, match=r"logits: found values that are not finite; .* lower --lr"):
         fit_calibration(answers, source="images")

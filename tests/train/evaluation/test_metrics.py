@@ -44,6 +44,7 @@ def test_scores_are_shares_of_the_counted(evaluation):
     every = range(evaluation.probabilities.shape[1])
     pairs = collections.Counter(zip(evaluation.truth.tolist(), evaluation.predicted.tolist(), strict=True))
     assert evaluation.confusion.tolist() == [[pairs[true, predicted] for predicted in every] for true in every]
+    assert evaluation.errors.tolist() == [[pairs[true, said] * (true != said) for said in every] for true in every]
     for i, score in enumerate(class_scores(evaluation)):
         support = sum(pairs[i, other] for other in every)
         predicted = sum(pairs[other, i] for other in every)

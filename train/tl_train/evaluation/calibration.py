@@ -12,7 +12,6 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, norm
 
-from tl_train.errors import CalibrationError
 from tl_train.evaluation.answers import Answers, Bools, Floats
 
 # A judgement: with fewer images one mistake more or less decides the temperature.
@@ -56,25 +55,20 @@ class Calibration:
         return self.pictures >= MIN_IMAGES
 
 
-def fit_calibration(
-    answers: Answers, *, source: str, target_accuracy: float = TARGET_ACCURACY, may_sharpen: bool = True
-) -> Calibration:
+def fit_calibration(answers: Answers, *, source: str, may_sharpen: bool = True) -> Calibration:
     """Fit the temperature and the abstention threshold.
 
     Args:
         answers: on images that the model was neither trained on nor selected by; may be none.
         source: which images these are, for reports ("validation images").
-        target_accuracy: what the answered images shall reach, above 0, below 1.
         may_sharpen: whether a temperature below 1 is taken. A few dozen images without a mistake always ask for one,
             but cannot show how rare mistakes are.
 
     Raises:
-        CalibrationError: logits that are not finite, or the target out of range.
+        CalibrationError: logits that are not finite.
 
     """
     answers.check_finite()
-    if not 0 < target_accuracy < 1:
-        raise CalibrationError(f"target_accuracy: found {target_accuracy}, expected above 0 and below 1")
     images = len(answers)
     if images < MIN_IMAGES:
         note = (
@@ -87,8 +81,8 @@ def fit_calibration(
         temperature = max(1.0, temperature)
     probabilities = answers.probabilities(temperature)
     right = probabilities.argmax(axis=1) == answers.truth
-    threshold = abstention_threshold(probabilities.max(axis=1), right, target_accuracy)
-    notes = () if threshold is not None else (_no_threshold(source, right, target_accuracy),)
+    threshold = abstention_threshold(probabilities.max(axis=1), right)
+    notes = () if threshold is not None else (_no_threshold(source, right),)
     return Calibration(temperature, threshold, images, source, notes)
 
 
@@ -127,18 +121,17 @@ def prior_share(temperature: float, images: int) -> float:
     return PRIOR_STRENGTH * (inverse - 1 - math.log(inverse)) / max(1, images)
 
 
-def abstention_threshold(confidence: Floats, right: Bools, target_accuracy: float = TARGET_ACCURACY) -> float | None:
+def abstention_threshold(confidence: Floats, right: Bools) -> float | None:
     """The smallest top probability from which on the answers are accurate enough.
 
-    "Enough" is judged by the lower end of Wilson's one-sided interval (`TARGET_CONFIDENCE`) of the answered images,
-    so that three right answers of three do not count as 100%. Only probabilities that were seen are candidates,
-    rounded down to four digits: nothing is known about images the model is less sure of than of any of these. The
-    threshold is one of many that are tried, so this is a sensible setting and no guarantee.
+    "Enough" is `TARGET_ACCURACY`, judged by the lower end of Wilson's one-sided interval (`TARGET_CONFIDENCE`) of the
+    answered images, so that three right answers of three do not count as 100%. Only probabilities that were seen are
+    candidates, rounded down to four digits: nothing is known about images the model is less sure of than of any of
+    these. The threshold is one of many that are tried, so this is a sensible setting and no guarantee.
 
     Args:
         confidence: float (N,), top probabilities after temperature.
         right: bool (N,), whether the top class is the true one.
-        target_accuracy: above 0, below 1.
 
     Returns:
         None when no threshold reaches the target.
@@ -150,7 +143,7 @@ def abstention_threshold(confidence: Floats, right: Bools, target_accuracy: floa
     answered = np.cumsum(np.bincount(place, minlength=len(thresholds))[::-1])[::-1]
     correct = np.cumsum(np.bincount(place[right], minlength=len(thresholds))[::-1])[::-1]
     for threshold, *counts in zip(thresholds.tolist(), correct.tolist(), answered.tolist(), strict=True):
-        if _lower_limit(*counts) >= target_accuracy:
+        if _lower_limit(*counts) >= TARGET_ACCURACY:
             return round(float(threshold) * _THRESHOLD_STEP, 4)
     return None
 
@@ -166,12 +159,12 @@ def _lower_limit(correct: int, total: int) -> float:
     return float(binomtest(correct, total, alternative="greater").proportion_ci(TARGET_CONFIDENCE, "wilson").low)
 
 
-def _no_threshold(source: str, right: Bools, target_accuracy: float) -> str:
+def _no_threshold(source: str, right: Bools) -> str:
     found = f"{int(right.sum())} of {len(right)} {source} are right"
-    needed = images_for(target_accuracy)
+    needed = images_for(TARGET_ACCURACY)
     if len(right) < needed:
         return (
-            f"No abstention threshold: an accuracy of {target_accuracy:.0%} can only be shown with {needed} or more "
+            f"No abstention threshold: an accuracy of {TARGET_ACCURACY:.0%} can only be shown with {needed} or more "
             f"images, and {found}."
         )
-    return f"No abstention threshold: no top probability gives an accuracy of {target_accuracy:.0%}; {found}."
+    return f"No abstention threshold: no top probability gives an accuracy of {TARGET_ACCURACY:.0%}; {found}."

@@ -74,19 +74,19 @@ class Evaluation:
         """Of all classes, with the temperature applied: float (N, C), rows sum to 1."""
         return self.answers.probabilities(1.0 if self.temperature is None else self.temperature)
 
-    @property
+    @functools.cached_property
     def predicted(self) -> Ints:
         """The most probable class of each image: int (N,)."""
         predicted: Ints = np.argmax(self.probabilities, axis=1)
         return predicted
 
-    @property
+    @functools.cached_property
     def confidence(self) -> Floats:
         """The probability of that class: float (N,)."""
         confidence: Floats = self.probabilities.max(axis=1)
         return confidence
 
-    @property
+    @functools.cached_property
     def right(self) -> Bools:
         """Whether each image is classified right: bool (N,)."""
         right: Bools = self.predicted == self.truth
@@ -132,6 +132,12 @@ class Evaluation:
         """The confusion matrix, counts (C, C): row the true class, column the predicted one."""
         counts: Ints = confusion_matrix(self.truth, self.predicted, labels=range(self.probabilities.shape[1]))
         return counts
+
+    @property
+    def errors(self) -> Ints:
+        """The same without its diagonal: what is classified wrong, and as what."""
+        confusion = self.confusion
+        return confusion - np.diag(confusion.diagonal())
 
     def before(self) -> "Evaluation":
         """The same answers without the temperature."""

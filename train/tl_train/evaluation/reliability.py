@@ -52,16 +52,15 @@ class RiskCoverage:
     area: float
 
 
-def calibration_bins(confidence: Floats, right: Bools, bins: int = CALIBRATION_BINS) -> tuple[CalibrationBin, ...]:
+def calibration_bins(confidence: Floats, right: Bools) -> tuple[CalibrationBin, ...]:
     """Images grouped by their top probability into bins of equal width, (low, high]; empty bins are left out.
 
     Args:
         confidence: float (N,), top probabilities, 0..1.
         right: bool (N,), whether the top class is the true one.
-        bins: how many bins divide 0..1.
 
     """
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     # A float sum may lie a rounding above 1; it belongs in the last bin.
     place = np.searchsorted(edges[1:-1], confidence, side="left")
     return tuple(

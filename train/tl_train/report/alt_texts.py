@@ -17,8 +17,7 @@ def of_classification(evaluation: Evaluation, labels: Sequence[str]) -> str:
     text = f"A mark per image: {evaluation.correct} predicted correctly, {wrong} wrong."
     if not wrong:
         return text
-    counts = evaluation.confusion
-    np.fill_diagonal(counts, 0)
+    counts = evaluation.errors
     true, predicted = divmod(int(counts.argmax()), len(labels))
     often = counts[true, predicted]
     return f"{text} Most frequent error: {labels[true]} predicted as {labels[predicted]} ({often})."

@@ -27,6 +27,7 @@ _LEGEND_ROW_IN = 0.22  # inches: a legend that is higher than its figure leaves 
 _MAX_COLORS = 20
 _MAX_NAMED = 50  # more labels than this do not fit beside an axis
 _MAX_NAMED_IN_MATRIX = 60
+_MAX_CHARACTERS = 18  # of a label beside an axis
 _CHARACTERS_ACROSS = 85  # so many fit below the axis of a figure 9 inches wide
 _SIGN_OF_TWO = (1, -1)  # the chapter draws the first class upwards, the second downwards
 
@@ -172,20 +173,20 @@ def _mark_classes(axes: matplotlib.axes.Axes, truth: np.ndarray, labels: Sequenc
     else:
         for boundary in first[1:]:
             axes.axvline(boundary - 0.5, color="red", linestyle="-.", linewidth=1)
-        names = [short(labels)[i] for i in present]
+        names = short([labels[i] for i in present])
         room = _CHARACTERS_ACROSS * (end - first) / len(truth)
         fits = all(len(name) + 1 <= characters for name, characters in zip(names, room, strict=True))
         axes.set_xticks((first + end - 1) / 2, names, rotation=0 if fits else 90, fontsize=_font_size(len(present)))
     axes.set_xlim(-0.6, len(truth) - 0.4)
 
 
-def short(labels: Sequence[str], limit: int = 18) -> list[str]:
+def short(labels: Sequence[str]) -> list[str]:
     """Labels for an axis, cut where too long, control characters as escapes, which SVG has no place for.
 
     A dollar sign would start a formula in matplotlib.
     """
     shown = map(printable, labels)
-    cut = (label if len(label) <= limit else label[: limit - 1] + "…" for label in shown)
+    cut = (label if len(label) <= _MAX_CHARACTERS else label[: _MAX_CHARACTERS - 1] + "…" for label in shown)
     return [label.replace("$", r"\$") for label in cut]
 
 

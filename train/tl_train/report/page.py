@@ -99,8 +99,7 @@ def _answered(evaluation: Evaluation, below: float) -> dict[str, int]:
 
 def _confusions(evaluation: Evaluation, labels: Sequence[str]) -> list[tuple[str, str, int]]:
     """The most frequent errors, made more than once: true class, predicted class, how often."""
-    counts = evaluation.confusion
-    np.fill_diagonal(counts, 0)
+    counts = evaluation.errors
     order = np.argsort(-counts, axis=None, kind="stable")[:_MAX_CONFUSIONS]
     pairs = [divmod(int(place), len(labels)) for place in order]
     return [(labels[true], labels[predicted], int(counts[true, predicted])) for true, predicted in pairs
