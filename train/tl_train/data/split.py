@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tl_train.data.samples import Sample
+from tl_train.data.samples import Sample, labels_of
 from tl_train.errors import DataError
 
 # The test images are the same for every seed, so that runs can be compared.
@@ -51,16 +51,16 @@ def split(
 def _single_images(
     samples: Sequence[Sample], labels: Sequence[str], share: float, generator: np.random.Generator
 ) -> set[int]:
-    held_back: set[int] = set()
+    label_of, held_back = labels_of(samples), set[int]()
     for label, name in enumerate(labels):
-        members = [i for i, sample in enumerate(samples) if sample.label == label]
+        members = np.flatnonzero(label_of == label)
         count = _count(share, len(members)) if share else 0
         if count >= len(members):
             raise DataError(
                 f"class '{name}': {len(members)} image(s) left to split, expected at least {count + 1}; "
                 "add images, or set --val-split or --test-split to 0"
             )
-        held_back.update(int(i) for i in generator.permutation(members)[:count])
+        held_back.update(generator.permutation(members)[:count].tolist())
     return held_back
 
 
