@@ -22,7 +22,7 @@ from tl_train.preprocess.placement import fit_image
 
 TENSOR_NAME = "tensor"
 
-# The share of the resized picture that a crop takes; the way ImageNet is evaluated: 224 of 256.
+# The share of the resized image that a crop takes; the way ImageNet is evaluated: 224 of 256.
 _CROP_SHARE = 0.875
 
 
@@ -66,14 +66,14 @@ class Preprocessor:
         """Build the graph and open it."""
         self.spec = spec
         options = ort.SessionOptions()
-        options.intra_op_num_threads = 1  # the callers run pictures in parallel
+        options.intra_op_num_threads = 1  # the callers run images in parallel
         options.inter_op_num_threads = 1
         model = build_graph(spec).SerializeToString(deterministic=True)
         self.key = hashlib.sha256(model).hexdigest()
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Preprocess one picture: uint8 (H, W, 3) RGB -> float32 (3, h, w), normalised."""
+        """Preprocess one image: uint8 (H, W, 3) RGB -> float32 (3, h, w), normalised."""
         (tensor,) = self._session.run([TENSOR_NAME], {INPUT_NAME: pixels[np.newaxis]})
         result: npt.NDArray[np.float32] = tensor[0]
         return result

@@ -1,6 +1,6 @@
-"""How a picture of any shape fills the network's input: squash, letterbox, pad or crop, as nodes of the graph.
+"""How an image of any shape fills the network's input: squash, letterbox, pad or crop, as nodes of the graph.
 
-The geometry is exact, in int64. (H, W) is the picture, (h, w) the input (`PreprocessSpec.size`), `div` rounds down.
+The geometry is exact, in int64. (H, W) is the image, (h, w) the input (`PreprocessSpec.size`), `div` rounds down.
 
 - `squash`: resized to (h, w).
 - `letterbox`: resized to (h', w'), the largest size of the same shape that fits, at least one pixel a side:

@@ -167,18 +167,18 @@ def _prepare(
     network.check_input(candidate.size)
     prior = prior_for(config, network.pretrained_head, labels, Progress())
     features = BackboneFeatures.of(network, Preprocessor(preprocess), progress)
-    pictures = [sample.load() for sample in samples[:: -(-len(samples) // _TIMED_IMAGES)]]
+    images = [sample.load() for sample in samples[:: -(-len(samples) // _TIMED_IMAGES)]]
     given = towards(prior, network.pretrained_head, len(labels), network.head.in_features)
-    return _Ready(candidate, features, given, *_times(features, pictures))
+    return _Ready(candidate, features, given, *_times(features, images))
 
 
-def _times(features: BackboneFeatures, pictures: Sequence[Pixels]) -> tuple[float, float]:
+def _times(features: BackboneFeatures, images: Sequence[Pixels]) -> tuple[float, float]:
     """Milliseconds of processor time, which others at work hardly change, and seconds that pass, for a decoded image.
 
     Each is the mean over images of the quickest of some rounds.
     """
     quickest = []
-    for pixels in pictures:
+    for pixels in images:
         times_s = []
         for _ in range(_TIMED_ROUNDS):
             processor_s, wall_s = time.thread_time(), time.perf_counter()

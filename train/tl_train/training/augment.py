@@ -1,6 +1,6 @@
-"""Random changes of the uint8 picture, before preprocessing, so that the network never sees the same picture twice.
+"""Random changes of the uint8 image, before preprocessing, so that the network never sees the same image twice.
 
-The choices come from a generator made from the picture's own seed, and torchvision's functional transforms carry them
+The choices come from a generator made from the image's own seed, and torchvision's functional transforms carry them
 out: torchvision's random transforms draw from torch's one global generator, which threads would share in an order that
 nobody can repeat.
 """
@@ -24,14 +24,14 @@ Change = Callable[[Image.Image, float], Image.Image]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """Changes a picture at random, the same way for the same seed; thread-safe.
+    """Changes an image at random, the same way for the same seed; thread-safe.
 
-    In this order: a random part of the picture, mirrored half of the time, with `any_change` one of torchvision's
+    In this order: a random part of the image, mirrored half of the time, with `any_change` one of torchvision's
     TrivialAugment operations at a random strength, then brightness and contrast.
 
     Attributes:
-        min_area: the part kept has at least this share of the picture's area, 0..1.
-        max_stretch: and its shape differs from the picture's by at most this factor, 1 or more.
+        min_area: the part kept has at least this share of the image's area, 0..1.
+        max_stretch: and its shape differs from the image's by at most this factor, 1 or more.
         light: brightness and contrast are multiplied by 1 - light to 1 + light.
         any_change: whether one of the stronger operations is applied too.
 
@@ -43,7 +43,7 @@ class Augmentation:
     any_change: bool = False
 
     def __call__(self, pixels: Pixels, seed: int) -> Pixels:
-        """Change one picture.
+        """Change one image.
 
         Args:
             pixels: uint8 (H, W, 3); left as it is.
@@ -54,21 +54,21 @@ class Augmentation:
 
         """
         random = np.random.default_rng(seed)
-        picture = Image.fromarray(_part(pixels, self, random))
+        image = Image.fromarray(_part(pixels, self, random))
         if random.random() < 0.5:
-            picture = functional.horizontal_flip(picture)
+            image = functional.horizontal_flip(image)
         if self.any_change:
             change, strongest = _CHANGES[random.integers(len(_CHANGES))]
-            picture = change(picture, random.uniform(-strongest, strongest))
-        picture = functional.adjust_brightness(picture, random.uniform(1 - self.light, 1 + self.light))
-        picture = functional.adjust_contrast(picture, random.uniform(1 - self.light, 1 + self.light))
-        return np.array(picture)
+            image = change(image, random.uniform(-strongest, strongest))
+        image = functional.adjust_brightness(image, random.uniform(1 - self.light, 1 + self.light))
+        image = functional.adjust_contrast(image, random.uniform(1 - self.light, 1 + self.light))
+        return np.array(image)
 
 
 def make_augmentation(name: Augment) -> Augmentation | None:
     """The augmentation of that name; None for `none`.
 
-    `light` keeps at least 0.8 of the picture's area and changes light by up to 0.1. `standard` keeps at least 0.5,
+    `light` keeps at least 0.8 of the image's area and changes light by up to 0.1. `standard` keeps at least 0.5,
     changes light by up to 0.25 and adds one of 11 operations (turn, shear, shift, colour, sharpness, posterize,
     solarize, autocontrast, equalize).
     """
@@ -80,7 +80,7 @@ def make_augmentation(name: Augment) -> Augmentation | None:
 
 
 def _part(pixels: Pixels, limits: Augmentation, random: np.random.Generator) -> Pixels:
-    """A random part of the picture, at least one pixel a side."""
+    """A random part of the image, at least one pixel a side."""
     sides = np.array(pixels.shape[:2])
     area = random.uniform(limits.min_area, 1)
     stretch = np.exp(random.uniform(-1, 1) * np.log(limits.max_stretch))
@@ -91,26 +91,24 @@ def _part(pixels: Pixels, limits: Augmentation, random: np.random.Generator) -> 
     return pixels[top : top + kept[0], left : left + kept[1]]
 
 
-def _turned(picture: Image.Image, degrees: float) -> Image.Image:
-    turned: Image.Image = functional.rotate(picture, degrees, interpolation=_BILINEAR, fill=_GRAY)
+def _turned(image: Image.Image, degrees: float) -> Image.Image:
+    turned: Image.Image = functional.rotate(image, degrees, interpolation=_BILINEAR, fill=_GRAY)
     return turned
 
 
-def _sheared(picture: Image.Image, degrees: float, along: int) -> Image.Image:
+def _sheared(image: Image.Image, degrees: float, along: int) -> Image.Image:
     shear = [0.0, 0.0]
     shear[along] = degrees
     sheared: Image.Image = functional.affine(
-        picture, angle=0.0, translate=[0, 0], scale=1.0, shear=shear, interpolation=_BILINEAR, fill=_GRAY
+        image, angle=0.0, translate=[0, 0], scale=1.0, shear=shear, interpolation=_BILINEAR, fill=_GRAY
     )
     return sheared
 
 
-def _shifted(picture: Image.Image, share: float, along: int) -> Image.Image:
+def _shifted(image: Image.Image, share: float, along: int) -> Image.Image:
     shift = [0, 0]
-    shift[along] = round(share * picture.size[along])
-    shifted: Image.Image = functional.affine(
-        picture, angle=0.0, translate=shift, scale=1.0, shear=[0.0, 0.0], fill=_GRAY
-    )
+    shift[along] = round(share * image.size[along])
+    shifted: Image.Image = functional.affine(image, angle=0.0, translate=shift, scale=1.0, shear=[0.0, 0.0], fill=_GRAY)
     return shifted
 
 
@@ -118,14 +116,14 @@ def _shifted(picture: Image.Image, share: float, along: int) -> Image.Image:
 # Source: Mueller and Hutter, TrivialAugment (2021), the operations; the strengths are about half of "Wide".
 _CHANGES: tuple[tuple[Change, float], ...] = (
     (_turned, 20.0),
-    (lambda picture, degrees: _sheared(picture, degrees, 0), 15.0),
-    (lambda picture, degrees: _sheared(picture, degrees, 1), 15.0),
-    (lambda picture, share: _shifted(picture, share, 0), 0.15),
-    (lambda picture, share: _shifted(picture, share, 1), 0.15),
-    (lambda picture, more: functional.adjust_saturation(picture, 1 + more), 0.5),
-    (lambda picture, more: functional.adjust_sharpness(picture, 1 + more), 0.9),
-    (lambda picture, fewer: functional.posterize(picture, 8 - round(abs(fewer))), 4.0),
-    (lambda picture, darker: functional.solarize(picture, 255 - abs(darker)), 127.0),
-    (lambda picture, _: functional.autocontrast(picture), 0.0),
-    (lambda picture, _: functional.equalize(picture), 0.0),
+    (lambda image, degrees: _sheared(image, degrees, 0), 15.0),
+    (lambda image, degrees: _sheared(image, degrees, 1), 15.0),
+    (lambda image, share: _shifted(image, share, 0), 0.15),
+    (lambda image, share: _shifted(image, share, 1), 0.15),
+    (lambda image, more: functional.adjust_saturation(image, 1 + more), 0.5),
+    (lambda image, more: functional.adjust_sharpness(image, 1 + more), 0.9),
+    (lambda image, fewer: functional.posterize(image, 8 - round(abs(fewer))), 4.0),
+    (lambda image, darker: functional.solarize(image, 255 - abs(darker)), 127.0),
+    (lambda image, _: functional.autocontrast(image), 0.0),
+    (lambda image, _: functional.equalize(image), 0.0),
 )
