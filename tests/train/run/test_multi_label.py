@@ -105,7 +105,7 @@ def test_training_that_harms_leaves_the_heads(several_shapes, tmp_path):
 
 
 def test_training_that_helps_is_kept_and_calibrated_by_images_without_a_part_in_that(several_shapes, tmp_path):
-    steps = {"mode": "gradual", "epochs": 12, "head_epochs": 0, "finetune_lr": 3e-3, "schedule": "cosine"}
+    steps = {"mode": "gradual", "epochs": 12, "head_epochs": 0, "finetune_lr": 3e-3, "augment": "none"}
     result = train(TrainConfig.of(str(several_shapes), **TINY, **steps, val_split=0.3), tmp_path / "run")
     head, trained = result.tried
     assert trained.kept
