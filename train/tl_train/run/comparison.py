@@ -1,6 +1,7 @@
 """Several recipes over several seeds on the same data: run all, and a table of their accuracy and its deviation."""
 
 import dataclasses
+import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ _CSV_HEADER = (
     "seconds_median", "parameters", "trained_parameters",
 )  # fmt: skip
 _TEMPLATE = "comparison.html.j2"
+_MAX_ERRORS = 12  # kinds of errors that the page lists of a recipe
 _HEADER = ("recipe", "accuracy", "stdev", "min", "max", "log-loss", "seconds", "trained / all parameters")
 
 
@@ -67,6 +69,17 @@ class RecipeResult:
     def log_loss(self) -> float:
         """Mean over the seeds, in nats."""
         return statistics.fmean(self.log_losses)
+
+    @property
+    def errors(self) -> list[tuple[str, str, int]]:
+        """True class, predicted class and how often, the most frequent error first."""
+        found = [
+            (truth, predicted, count)
+            for truth, row in zip(self.labels, self.confusion, strict=True)
+            for predicted, count in zip(self.labels, row, strict=True)
+            if count and truth != predicted
+        ]
+        return sorted(found, key=lambda error: -error[2])
 
     @property
     def median_s(self) -> float:
@@ -140,7 +153,10 @@ def _check_comparable(recipes: Mapping[str, TrainConfig]) -> None:
 def _write(found: Sequence[RecipeResult], data: str, out: Path) -> None:
     write_csv(out / "comparison.csv", _CSV_HEADER, map(_csv_row, found))
     best = max(result.accuracy for result in found)
-    write_text(out / "comparison.html", render_html(_TEMPLATE, data=data, results=found, best=best))
+    least = min(min(result.accuracies) for result in found)
+    scale_from = min(0.5, math.floor(10 * least) / 10)
+    page = render_html(_TEMPLATE, data=data, results=found, best=best, scale_from=scale_from, max_errors=_MAX_ERRORS)
+    write_text(out / "comparison.html", page)
 
 
 def as_text(results: Sequence[RecipeResult]) -> str:
