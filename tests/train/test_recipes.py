@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from support.loading import Notes
 from tl_train import compare
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
@@ -144,7 +145,7 @@ def test_seeds_below_one_half_are_drawn_where_they_are_and_all_errors_are_counte
     classes = [f"c{number}" for number in range(20)]
     confusion = [[1] * 20 for _ in classes]
     confusion[3][7] = 9
-    row = RecipeResult("poor", [0.25, 0.45], [3.0, 3.0], [1.0, 1.0], (9, 9), confusion, classes, "test")
+    row = RecipeResult("poor", [0.25, 0.45], [3.0, 3.0], [1.0, 1.0], (9, 9), confusion, classes, "test", 200)
     assert row.errors[0] == ("c3", "c7", 9)
     _write([row], str(shapes), tmp_path)
     page = (tmp_path / "comparison.html").read_text()
@@ -155,3 +156,14 @@ def test_seeds_below_one_half_are_drawn_where_they_are_and_all_errors_are_counte
     assert "Whoever takes the best" not in page
     _write([row, row], str(shapes), tmp_path)
     assert "Whoever takes the best" in (tmp_path / "comparison.html").read_text()
+
+
+def test_recipes_judged_on_different_images_are_said_to_be(shapes, tmp_path):
+    config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=32, mode="head")
+    progress = Notes()
+    compare({"a": config, "b": config.changed(test_split=0.4)}, 1, tmp_path / "c", progress=progress)
+    said = (
+        "the recipes were judged on different images, so their accuracies are not comparable: a on 6 test images, b on"
+    )
+    assert any(line.startswith(f"Warning: {said}") for line in progress.lines)
+    assert said in (tmp_path / "c" / "comparison.html").read_text()

@@ -11,6 +11,7 @@ import numpy as np
 
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
+from tl_train.data.samples import PART_NAMES
 from tl_train.errors import ConfigError
 from tl_train.progress import Progress
 from tl_train.report.markup import render_html
@@ -43,6 +44,7 @@ class RecipeResult:
         confusion: counts (C, C) summed over the seeds; row the true class, column the predicted one.
         labels: class names.
         part: what the accuracies were measured on, `test` or `val`.
+        images: how many images these are.
 
     """
 
@@ -54,6 +56,7 @@ class RecipeResult:
     confusion: list[list[int]]
     labels: Sequence[str]
     part: str
+    images: int
 
     @property
     def accuracy(self) -> float:
@@ -133,6 +136,8 @@ def compare(
                 )
         if is_first:
             found.append(_result(name, results))
+            if other := _judged_otherwise(found):
+                progress.note(f"Warning: {other}")
             _write(found, config.data.source, out)
     return found
 
@@ -150,12 +155,23 @@ def _check_comparable(recipes: Mapping[str, TrainConfig]) -> None:
                               f"{config.seed}; rename one of the files")  # fmt: skip
 
 
+def _judged_otherwise(found: Sequence[RecipeResult]) -> str:
+    """What to say where the recipes were not judged on the same images; else ""."""
+    judged = {f"{one.recipe} on {one.images} {PART_NAMES[one.part]} images": (one.part, one.images) for one in found}
+    if len(set(judged.values())) == 1:
+        return ""
+    return f"the recipes were judged on different images, so their accuracies are not comparable: {', '.join(judged)}"
+
+
 def _write(found: Sequence[RecipeResult], data: str, out: Path) -> None:
     write_csv(out / "comparison.csv", _CSV_HEADER, map(_csv_row, found))
     best = max(result.accuracy for result in found)
     least = min(min(result.accuracies) for result in found)
     scale_from = min(0.5, math.floor(10 * least) / 10)
-    page = render_html(_TEMPLATE, data=data, results=found, best=best, scale_from=scale_from, max_errors=_MAX_ERRORS)
+    page = render_html(
+        _TEMPLATE, data=data, results=found, best=best, scale_from=scale_from, max_errors=_MAX_ERRORS,
+        otherwise=_judged_otherwise(found),
+    )  # fmt: skip
     write_text(out / "comparison.html", page)
 
 
@@ -201,4 +217,5 @@ def _result(name: str, results: Sequence[TrainResult]) -> RecipeResult:
         confusion=np.sum([evaluation.confusion for evaluation in evaluations], axis=0).tolist(),
         labels=results[0].labels,
         part=evaluations[0].part,
+        images=len(evaluations[0].truth),
     )
