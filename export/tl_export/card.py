@@ -143,6 +143,7 @@ def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str,
         megabytes=result.size_bytes / 1e6,
         run=metrics["run"],
         held_out=metrics["held_out"],
+        caveats=metrics["held_out"].get("caveats", ()),  # which earlier versions did not look for
         calibration=metrics["calibration"],
         enough_to_calibrate=metrics["calibration"]["pictures"] >= MIN_IMAGES,
         use_of_validation=trained.run.config().steps.use_of_validation,

@@ -160,3 +160,12 @@ def test_validation_images_that_chose_the_epoch_are_not_called_unused(loaded, ti
 def test_an_accuracy_short_of_all_is_not_rounded_to_all(loaded, tiny_run):
     held_out = {**RunFolder(tiny_run).metrics()["held_out"], "accuracy": 0.99999}
     assert "| accuracy | > 99.99% (95%" in loaded({"held_out": held_out}).text
+
+
+def test_what_makes_the_interval_wrong_is_said_beside_it(loaded, tiny_run):
+    held_out = RunFolder(tiny_run).metrics()["held_out"]
+    assert [caveat.startswith("1 of the images has a copy or near copy") for caveat in held_out["caveats"]] == [True]
+    text = loaded({"held_out": {**held_out, "caveats": ["The images are of 3 groups.", "2 have copies."]}}).text
+    assert "|\n\nThe images are of 3 groups. 2 have copies.\n\n| class | images |" in text
+    del held_out["caveats"]
+    assert "|\n\n| class | images |" in loaded({"held_out": held_out}).text

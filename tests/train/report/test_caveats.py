@@ -43,7 +43,9 @@ def test_copies_of_training_images_make_the_accuracy_too_high():
         dataclasses.replace(test[1], pixels=train[0].pixels),
     ]
     (one,) = caveats(train, [copies[0], test[1]])
-    assert one == "1 of the images has a copy among the training images, which makes the accuracy too high."
+    assert (
+        one == "1 of the images has a copy or near copy among the training images, which makes the accuracy too high."
+    )
     (two,) = caveats(train, copies)
-    assert two.startswith("2 of the images have copies among")
+    assert two.startswith("2 of the images have copies or near copies among")
     assert not caveats(train, test, val=[dataclasses.replace(copies[0], name="val-0")]), "of the other held-out part"

@@ -27,5 +27,5 @@ def accuracy_caveats(dataset: Dataset, findings: Preflight) -> Iterator[str]:
         if image.part == part
     }
     if copies:
-        has = "has a copy" if len(copies) == 1 else "have copies"
+        has = "has a copy or near copy" if len(copies) == 1 else "have copies or near copies"
         yield f"{len(copies)} of the images {has} among the training images, which makes the accuracy too high."

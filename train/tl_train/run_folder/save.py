@@ -141,7 +141,10 @@ def _page(
 
 
 def _metrics(result: TrainResult, setup: Setup) -> dict[str, dict[str, object]]:
-    held_out = measurements(result.evaluation, result.labels) if result.evaluation else {}
+    held_out: dict[str, object] = {}
+    if result.evaluation is not None:
+        caveats = list(accuracy_caveats(setup.dataset, setup.findings))
+        held_out = {**measurements(result.evaluation, result.labels), "caveats": caveats}
     return {
         "held_out": held_out,
         "calibration": dataclasses.asdict(result.calibration),
