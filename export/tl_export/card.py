@@ -22,6 +22,8 @@ from tl_infer.model.contract import ModelSpec
 from tl_infer.text.safetext import printable
 from tl_train.data.samples import PART_NAMES
 from tl_train.errors import RunError
+from tl_train.evaluation.calibration import MIN_IMAGES
+from tl_train.evaluation.metrics import percent
 from tl_train.models.architectures import Architecture
 
 _TEMPLATE = "model_card.md.j2"
@@ -68,7 +70,7 @@ def model_card(result: ExportResult, spec: ModelSpec, trained: Trained, metrics:
     try:
         measured = _METRICS if spec.task == "single" else _SEVERAL_METRICS
         front_matter = _front_matter(result, metrics, licence, measured)
-        body = _body(result, spec, metrics, licence, trained.route.limits.bit_depth)
+        body = _body(result, spec, metrics, licence, trained)
     except (jinja2.UndefinedError, KeyError, TypeError, ValueError) as error:
         path = trained.run.metrics_file
         raise RunError(f"{path}: not as this tl-toolkit writes it ({error}); train again") from error
@@ -119,7 +121,7 @@ def _eval_results(result: ExportResult, metrics: Metrics, measured: Named) -> li
     ]
 
 
-def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str, bit_depth: int | None) -> str:
+def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str, trained: Trained) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown, not HTML: every text of the user's goes through `escape`
@@ -127,7 +129,7 @@ def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str,
     )  # fmt: skip
     environment.filters["escape_md"] = escape
     environment.filters["python_text"] = lambda text: json.dumps(text, ensure_ascii=False)  # Python reads it the same
-    environment.filters["percent"] = lambda share: f"{100 * share:.2f}%"
+    environment.filters["percent"] = lambda share: percent(share, 2)
     environment.filters["number"] = lambda value: "not defined" if value is None else f"{value:.3f}"
     return environment.get_template(_TEMPLATE).render(
         name=result.path.name,
@@ -141,10 +143,13 @@ def _body(result: ExportResult, spec: ModelSpec, metrics: Metrics, licence: str,
         megabytes=result.size_bytes / 1e6,
         run=metrics["run"],
         held_out=metrics["held_out"],
+        caveats=metrics["held_out"].get("caveats", ()),  # which earlier versions did not look for
         calibration=metrics["calibration"],
+        enough_to_calibrate=metrics["calibration"]["pictures"] >= MIN_IMAGES,
+        use_of_validation=trained.run.config().steps.use_of_validation,
         familiarity=metrics.get("familiarity", {}),
         licence=licence,
-        bit_depth=bit_depth,
+        bit_depth=trained.route.limits.bit_depth,
         data=_data_name(metrics),
         part=_part(metrics),
         max_classes=_MAX_CLASSES,

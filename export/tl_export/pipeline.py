@@ -102,7 +102,7 @@ def _extended(
     if options.add_class is None:
         return plain, None, metrics
     extended = add_class(plain, *options.add_class, progress)
-    return extended.trained, extended.added, {**metrics, "held_out": extended.held_out}
+    return extended.trained, extended.added, {**metrics, "held_out": {**metrics["held_out"], **extended.held_out}}
 
 
 def _proven_file(trained: Trained, options: ExportOptions, progress: Progress) -> tuple[Formed, tuple[str, ...]]:

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from tl_export.card import escape, model_card
 from tl_export.pipeline import card_path, parity_path
 from tl_infer import Classifier
 from tl_infer.text.safetext import printable
+from tl_train.evaluation.calibration import MIN_IMAGES
 from tl_train.models.architectures import find_architecture
 from tl_train.run_folder.folder import RunFolder
 
@@ -31,10 +33,10 @@ def exported(tiny_run, tmp_path_factory) -> ExportResult:
 def loaded(exported, tiny_run, trained_on, tmp_path):
     """Writes a card of changed facts and reads it with huggingface_hub."""
 
-    def load(metrics=MappingProxyType({}), architecture=LITE0, name="shapes.onnx", **fields) -> ModelCard:
+    def load(metrics=MappingProxyType({}), architecture=LITE0, name="shapes.onnx", run=tiny_run, **fields) -> ModelCard:
         spec = dataclasses.replace(Classifier(exported.path).spec, **fields)
         result = dataclasses.replace(exported, path=tmp_path / name)
-        trained = trained_on(tiny_run)
+        trained = trained_on(run)
         trained.route.architecture = architecture
         text = model_card(result, spec, trained, {**trained.run.metrics(), **metrics})
         written = text.encode("utf-8", errors="backslashreplace")
@@ -135,3 +137,35 @@ def test_any_name_survives_the_front_matter(loaded, tiny_run, name):
     assert card.text.lstrip().startswith(f"# {escape(name)}.onnx\n")
     (literal,) = re.findall(r"Classifier\((.*)\)\.classify", card.text)
     assert ast.literal_eval(literal) == f"{name}.onnx"
+
+
+def test_a_temperature_of_too_few_images_is_not_called_fitted(loaded, tiny_run):
+    few = RunFolder(tiny_run).metrics()["calibration"]
+    for pictures, said in ((MIN_IMAGES - 1, "Not fitted: the probabilities"), (MIN_IMAGES, f"fitted on {MIN_IMAGES} ")):
+        assert said in loaded({"calibration": {**few, "pictures": pictures}}).text
+
+
+def test_validation_images_that_chose_the_epoch_are_not_called_unused(loaded, tiny_run, tmp_path):
+    held_out = {**RunFolder(tiny_run).metrics()["held_out"], "part": "val"}
+    assert "validation images, which were also monitored during training." in loaded({"held_out": held_out}).text
+    run = shutil.copytree(tiny_run, tmp_path / "patient")
+    config = run / "config.toml"
+    config.write_text(re.sub(r"(?m)^# ?patience.*$|^patience.*$", "", config.read_text()) + "\npatience = 1\n")
+    text = loaded({"held_out": held_out}, run=run).text
+    assert (
+        "validation images, which were not trained on, but chose the epoch whose weights are kept: expect less" in text
+    )
+
+
+def test_an_accuracy_short_of_all_is_not_rounded_to_all(loaded, tiny_run):
+    held_out = {**RunFolder(tiny_run).metrics()["held_out"], "accuracy": 0.99999}
+    assert "| accuracy | > 99.99% (95%" in loaded({"held_out": held_out}).text
+
+
+def test_what_makes_the_interval_wrong_is_said_beside_it(loaded, tiny_run):
+    held_out = RunFolder(tiny_run).metrics()["held_out"]
+    assert [caveat.startswith("1 of the images has a copy or near copy") for caveat in held_out["caveats"]] == [True]
+    text = loaded({"held_out": {**held_out, "caveats": ["The images are of 3 groups.", "2 have copies."]}}).text
+    assert "|\n\nThe images are of 3 groups. 2 have copies.\n\n| class | images |" in text
+    del held_out["caveats"]
+    assert "|\n\n| class | images |" in loaded({"held_out": held_out}).text

@@ -1,14 +1,16 @@
 import csv
+import re
 import subprocess
 import sys
 
 import pytest
 
+from support.loading import Notes
 from tl_train import compare
 from tl_train.config import TrainConfig
 from tl_train.errors import ConfigError
 from tl_train.recipes import load_recipe, recipe_names, recipe_summary
-from tl_train.run.comparison import as_text
+from tl_train.run.comparison import RecipeResult, _write, as_text
 
 TL_TRAIN = [sys.executable, "-c", "from tl_train.cli import main; main()"]
 TINY = ["--arch", "timm:test_efficientnet", "--weights", "none", "--size", "32", "--epochs", "1"]
@@ -137,3 +139,31 @@ def test_a_comparison_without_held_out_images_ends_after_its_first_run(shapes, t
     with pytest.raises(ConfigError, match="recipe one: no images are held back, so there is nothing to compare"):
         compare({"one": config}, 3, tmp_path / "c")
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["one-seed0"]
+
+
+def test_seeds_below_one_half_are_drawn_where_they_are_and_all_errors_are_counted(shapes, tmp_path):
+    classes = [f"c{number}" for number in range(20)]
+    confusion = [[1] * 20 for _ in classes]
+    confusion[3][7] = 9
+    row = RecipeResult("poor", [0.25, 0.45], [3.0, 3.0], [1.0, 1.0], (9, 9), confusion, classes, "test", 200)
+    assert row.errors[0] == ("c3", "c7", 9)
+    _write([row], str(shapes), tmp_path)
+    page = (tmp_path / "comparison.html").read_text()
+    assert "on a scale from 20% to 100%" in page
+    assert re.findall(r"left: ([0-9.]+)%", page) == ["6.2", "31.2"]
+    assert page.count("&rarr;") == 12
+    assert f"and {20 * 19 - 1 + 9 - (9 + 11)} more" in page
+    assert "Whoever takes the best" not in page
+    _write([row, row], str(shapes), tmp_path)
+    assert "Whoever takes the best" in (tmp_path / "comparison.html").read_text()
+
+
+def test_recipes_judged_on_different_images_are_said_to_be(shapes, tmp_path):
+    config = TrainConfig.of(str(shapes), arch="timm:test_efficientnet", weights="none", size=32, mode="head")
+    progress = Notes()
+    compare({"a": config, "b": config.changed(test_split=0.4)}, 1, tmp_path / "c", progress=progress)
+    said = (
+        "the recipes were judged on different images, so their accuracies are not comparable: a on 6 test images, b on"
+    )
+    assert any(line.startswith(f"Warning: {said}") for line in progress.lines)
+    assert said in (tmp_path / "c" / "comparison.html").read_text()

@@ -176,7 +176,8 @@ def command(recipes: tuple[str, ...], **values: Any) -> None:
     DATA is cats-dogs (the textbook's 160 images, downloaded once), digits (1797 scanned digits, no download), a
     folder with one sub-folder of images per class (or train/, val/, test/ with those), a CSV file with columns for
     the images and their labels, or a .mat file. The run's folder gets the weights, the figures, the metrics and a
-    report.html. The accuracy it reports is measured on images that played no part in training.
+    report.html. The accuracy it reports is measured on test images, which play no part in
+    training; where there are none, on validation images.
     """
     job = _Job(**{field.name: values.pop(field.name) for field in dataclasses.fields(_Job)})
     job.check()

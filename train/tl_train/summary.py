@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tl_infer.text.safetext import printable
+from tl_train.evaluation.metrics import percent
 from tl_train.run_folder.compared import table_lines
 from tl_train.run_folder.result import TrainResult
 
@@ -12,9 +13,9 @@ def result_lines(result: TrainResult) -> Iterator[str]:
     yield from table_lines(result.architectures) if result.architectures else ()
     yield from _label_lines(result)
     if (found := result.evaluation) is not None:
-        between = f"95% interval {found.interval.low:.1%} to {found.interval.high:.1%}"
+        between = f"95% interval {percent(found.interval.low)} to {percent(found.interval.high)}"
         counted = f"{found.correct} of {len(found.truth)}, {between}"
-        yield f"{found.part.capitalize()} accuracy: {found.accuracy:.2%} ({counted})"
+        yield f"{found.part.capitalize()} accuracy: {percent(found.accuracy, 2)} ({counted})"
     yield f"Report: {printable(str(result.out / 'report.html'))}"
     yield f"Next: tl-export {printable(str(result.out))}"
 

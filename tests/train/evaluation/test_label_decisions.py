@@ -96,3 +96,11 @@ def test_a_precision_out_of_reach_is_said():
     given_label = 1 / (1 + np.exp(-logits / reached.temperatures[0])) >= reached.thresholds[0]
     assert truth[given_label].mean() >= 0.8
     assert not reached.notes
+
+
+def test_without_images_nothing_is_said_of_single_labels():
+    found = fit_decisions(LabelAnswers(np.zeros((0, 2)), np.zeros((0, 2))), ("a", "b"), source="validation images")
+    assert found.notes == (
+        "Every threshold is 0.5 and the probabilities are uncalibrated: there are no validation images, or too few, to "
+        "fit them on.",
+    )

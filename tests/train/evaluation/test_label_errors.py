@@ -62,3 +62,8 @@ def test_a_class_without_images_is_never_confident():
     answers, _ = noisy_answers(1)
     labels = np.where(answers.truth == 4, 0, answers.truth)
     assert find_label_errors(Answers(answers.logits, labels)).images == 400
+
+
+def test_a_class_that_is_as_probable_as_the_label_is_not_more_probable():
+    found = find_label_errors(Answers(np.zeros((4, 2)), np.array([0, 1, 1, 0])))
+    assert (found.suspects, found.estimated) == ((), 0)

@@ -12,7 +12,7 @@ from sklearn import metrics as oracle
 from sklearn.calibration import calibration_curve
 
 from tl_train.evaluation.answers import Answers
-from tl_train.evaluation.metrics import Evaluation, class_scores, measurements, wilson_interval
+from tl_train.evaluation.metrics import Evaluation, class_scores, measurements, percent, wilson_interval
 from tl_train.evaluation.reliability import calibration_bins, expected_calibration_error, risk_coverage
 
 
@@ -119,3 +119,11 @@ def test_measurements_are_finite_numbers(evaluation):
     assert found["accuracy_interval"][0] <= found["accuracy"] <= found["accuracy_interval"][1]
     assert found["uncalibrated"]["log_loss"] == pytest.approx(evaluation.before().log_loss)
     assert [row["label"] for row in found["classes"]] == list(labels)
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "said"),
+    [(1.0, 1, "100.0%"), (0.9999, 1, "> 99.9%"), (0.997, 0, "> 99%"), (0.0, 1, "0.0%"), (1e-6, 2, "< 0.01%")],
+)
+def test_a_share_in_percent_is_no_certainty_that_it_is_not(share, digits, said):
+    assert percent(share, digits) == said

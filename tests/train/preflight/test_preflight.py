@@ -131,7 +131,8 @@ def test_tiny_and_uniform_pictures_are_never_near():
         ({"train": samples("train", 12, 4)}, r"1 class\(es\) with fewer than 10 training images, 'dog' has 4: add"),
         ({"test": samples("test", 5, 5)}, "only 10 test images: each moves the accuracy by 10 percentage points"),
         ({"test": ()}, "no test images, so the accuracy is that of the validation images"),
-        ({"val": samples("val", 0, 3)}, "no val images of class 'cat'"),
+        ({"test": samples("test", 0, 30)}, r"no test images of class 'cat' \(1 such\): its accuracy is unknown"),
+        ({"val": samples("val", 0, 3)}, r"no val images of class 'cat' \(1 such\): no epoch's figures show it"),
         ({"labels": ("dog", "Dog ")}, "classes 'dog' and 'Dog ' differ only in case or spaces"),
         (
             {"labels": ("dog", "d\u043eg")},

@@ -35,7 +35,7 @@ def test_the_words_say_what_the_figures_show():
         "Log-loss 0.200 at strength 0.1, 0.500 at 1; chosen is 0.1, with 0.200."
     )
     assert "90% confident: 1 of 2 right" in alt_texts.of_reliability(EVALUATION)
-    assert "error rate 25.0% of all images" in alt_texts.of_risk(EVALUATION)
+    assert alt_texts.of_risk(EVALUATION).endswith("error rate 25.0% of all images, 50.0% of the most confident 50%.")
 
 
 def test_nothing_wrong_names_no_error():
@@ -91,3 +91,8 @@ def test_neighbouring_classes_differ_in_lightness_or_hatch(classes):
         for patch in figure.axes[0].get_legend().legend_handles
     ]
     assert all(one != next_one for one, next_one in itertools.pairwise(looks))
+
+
+def test_images_that_the_model_is_equally_sure_of_are_no_half():
+    alike = Evaluation("test", Answers(np.zeros((4, 2), np.float32), np.array([0, 0, 0, 1])), None)
+    assert alt_texts.of_risk(alike).endswith("25.0% of the most confident 100%.")

@@ -1,5 +1,7 @@
 """tl_train.report.page: one file, the same each time, of a bearable size, whatever the classes are called."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,23 @@ def test_the_penalty_s_figure_marks_the_choice():
     drawn = figures.penalty([StrengthTried(1.0, 0.5, 0.1), StrengthTried(0.1, 0.2, 0.1)], 0.1)
     (axes,) = drawn.axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["chosen: 0.1", "held-out folds"]
+
+
+def test_caveats_stand_in_place_of_the_promise():
+    plain = page(2, 10)
+    assert "Expect an accuracy in this range" in render(plain)
+    text = render(dataclasses.replace(plain, caveats=["The images are of 3 groups."]))
+    assert "Expect an accuracy in this range" not in text
+    assert "</strong>.  The images are of 3 groups.</p>" in text
+
+
+def test_no_list_of_errors_is_promised_where_none_was_made_twice():
+    many = page(30, 60)
+    truth = np.arange(30).repeat(2)
+    right = np.eye(30, dtype=np.float32)[truth] * 9
+    text = render(dataclasses.replace(many, evaluation=Evaluation("test", Answers(right, truth))))
+    assert "Confusion matrix; no error was made more than once, all counts" in text
+    wrong = np.roll(right, 1, axis=1)
+    text = render(dataclasses.replace(many, evaluation=Evaluation("test", Answers(wrong, truth))))
+    assert "Confusion matrix; the most frequent errors are listed below, all counts" in text
+    assert "Most frequent errors: " in text

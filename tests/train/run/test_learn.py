@@ -150,6 +150,7 @@ def test_training_that_harms_leaves_the_head(many_shapes, tmp_path):
     assert [way.kept for way in result.tried] == [True, False]
     assert run_facts(tmp_path / "run")["training"] == "head fitted at once, with a penalty"
     assert run_facts(tmp_path / "run")["kept_epoch"] == 0
+    assert run_facts(tmp_path / "run")["trained_parameters"] == 256 * 3 + 3, "the head's"
     with (tmp_path / "run" / "history.csv").open() as file:  # what was trained, in vain, can be looked at
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     assert (tmp_path / "run" / "curves.png").is_file()

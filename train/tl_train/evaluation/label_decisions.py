@@ -75,7 +75,12 @@ def fit_decisions(
             out_of_reach.append(label)
         thresholds[place] = best_f1_threshold(probabilities, truth) if reaching is None else reaching
     notes = []
-    if too_few:
+    if not len(answers):
+        notes.append(
+            f"Every threshold is {_DEFAULT_THRESHOLD:g} and the probabilities are uncalibrated: there are no {source}, "
+            "or too few, to fit them on."
+        )
+    elif too_few:
         notes.append(
             f"Labels without a threshold of their own ({_DEFAULT_THRESHOLD:g}), and uncalibrated: "
             f"{and_more(too_few, _NAMED)}; fewer than {MIN_OF_EACH} of the {source} have them, or have them not."

@@ -59,7 +59,7 @@ def find_label_errors(answers: Answers, settled: Collection[int] = ()) -> LabelE
     probabilities, label = answers.probabilities(), answers.truth
     rows = np.arange(len(answers))
     own, suggested = probabilities[rows, label], probabilities.argmax(axis=1)
-    is_suspect = suggested != label
+    is_suspect = probabilities.max(axis=1) > own  # of equals, none is more probable
     is_suspect[list(settled)] = False
     found = np.flatnonzero(is_suspect)
     suspects = tuple(

@@ -159,6 +159,16 @@ def wilson_interval(correct: int, total: int, confidence: float = CONFIDENCE) ->
     return Interval(float(found.low), float(found.high))
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """A share in percent with so many digits behind the point; never rounded to a certainty that it is not."""
+    text = f"{100 * share:.{digits}f}"
+    if share < 1 and float(text) == 100:
+        text = f"> {100 - 10**-digits:.{digits}f}"
+    if share > 0 and float(text.removeprefix("> ")) == 0:
+        text = f"< {10**-digits:.{digits}f}"
+    return f"{text}%"
+
+
 def class_scores(evaluation: Evaluation) -> tuple[ClassScore, ...]:
     """Precision, recall and F1 of every class, in the order of the classes."""
     classes = range(evaluation.probabilities.shape[1])

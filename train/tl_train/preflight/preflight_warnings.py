@@ -86,10 +86,12 @@ def _how_alike(first: str, second: str) -> str:
 
 
 def _missing_classes(found: Preflight) -> Iterator[str]:
+    has_test = any(found.counts["test"].values())
     for part in ("val", "test"):
         absent = [label for label, count in found.counts[part].items() if not count]
         if absent and len(absent) < len(found.counts[part]):
-            yield f"no {part} images of class '{absent[0]}' ({len(absent)} such): its accuracy is unknown; add some"
+            lacking = "no epoch's figures show it" if part == "val" and has_test else "its accuracy is unknown"
+            yield f"no {part} images of class '{absent[0]}' ({len(absent)} such): {lacking}; add some"
 
 
 def _few(found: Preflight, images: Mapping[str, int]) -> Iterator[str]:
@@ -106,7 +108,8 @@ def _few(found: Preflight, images: Mapping[str, int]) -> Iterator[str]:
         consequence = measured if images["val"] else "there is no accuracy"
         yield f"no test images, so {consequence}: set --test-split above 0, or add test images"
     elif test < MIN_HELD_OUT_IMAGES:
-        yield f"only {test} test images: each moves the accuracy by {100 / test:.0f} percentage points; add some"
+        only = f"only {test} test image{'s' * (test != 1)}"
+        yield f"{only}: each moves the accuracy by {100 / test:.0f} percentage points; add some"
 
 
 def _imbalance(found: Preflight) -> Iterator[str]:

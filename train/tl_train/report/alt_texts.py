@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tl_train.evaluation.metrics import Evaluation
+from tl_train.evaluation.metrics import Evaluation, percent
 from tl_train.evaluation.multi_label import LabelEvaluation
 from tl_train.evaluation.reliability import calibration_bins, risk_coverage
 from tl_train.head.cross_validation import StrengthTried
@@ -63,10 +63,14 @@ def of_reliability(evaluation: Evaluation) -> str:
 
 
 def of_risk(evaluation: Evaluation) -> str:
-    """The error rate of all images, and of the more confident half."""
+    """The error rate of all images, and of the more confident half, or more where the model is as sure of others."""
     curve = risk_coverage(evaluation.confidence, evaluation.right)
-    half = curve.risk[int(np.searchsorted(curve.coverage, 0.5))]
-    return f"Risk-coverage curve: error rate {curve.risk[-1]:.1%} of all images, {half:.1%} of the more confident half."
+    half = int(np.searchsorted(curve.coverage, 0.5))
+    risk, coverage = percent(float(curve.risk[half])), percent(float(curve.coverage[half]), 0)
+    return (
+        f"Risk-coverage curve: error rate {percent(float(curve.risk[-1]))} of all images, {risk} of the most "
+        f"confident {coverage}."
+    )
 
 
 def of_precision_recall(evaluation: LabelEvaluation, labels: Sequence[str]) -> str:

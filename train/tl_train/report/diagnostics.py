@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tl_train.evaluation.metrics import Evaluation, wilson_interval
+from tl_train.evaluation.metrics import Evaluation, percent, wilson_interval
 from tl_train.evaluation.reliability import calibration_bins, risk_coverage
 from tl_train.report.figures import RIGHT, WRONG, name_both_axes
 
@@ -51,7 +51,7 @@ def risk(evaluation: Evaluation, abstain_below: float | None) -> Figure:
         axes.plot(*point, "o", color=WRONG, clip_on=False, zorder=3)
         # A white ground keeps the words readable where the curve runs under them.
         axes.annotate(
-            f"threshold {abstain_below:.2f}", point, textcoords="offset points", xytext=(-8, 8), ha="right",
+            f"threshold {percent(abstain_below, 2)}", point, textcoords="offset points", xytext=(-8, 8), ha="right",
             bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.9},
         )  # fmt: skip
     axes.set(xlabel="coverage: images answered, most confident first", ylabel="risk: error rate", xlim=(0, 1.01))

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, StepPatch
 
 from tl_infer.text.safetext import printable
 from tl_train.evaluation.answers import Floats, Ints
-from tl_train.evaluation.metrics import Evaluation
+from tl_train.evaluation.metrics import Evaluation, percent
 from tl_train.head.cross_validation import StrengthTried
 from tl_train.history import Epoch
 
@@ -50,7 +50,7 @@ def classification(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
     _mark_predicted(axes, labels)
     _mark_classes(axes, truth, labels)
     axes.set_title(
-        f"{evaluation.part} images: {evaluation.correct} of {len(truth)} correct ({evaluation.accuracy:.2%})"
+        f"{evaluation.part} images: {evaluation.correct} of {len(truth)} correct ({percent(evaluation.accuracy, 2)})"
     )
     wrong = _patch(WRONG, "wrong", _HATCH) if len(labels) == 2 else _mark(WRONG, "wrong", "x")
     right = _patch(RIGHT, "correct") if len(labels) == 2 else _mark(RIGHT, "correct", "|")
@@ -105,7 +105,7 @@ def curves(history: Sequence[Epoch]) -> Figure:
     if val:
         loss.plot([row[0] for row in val], [row[1] for row in val], "s--", label="validation")
         accuracy.plot([row[0] for row in val], [row[2] for row in val], "s--", label="validation")
-    for axes, title in ((loss, "mean cross-entropy"), (accuracy, "accuracy")):
+    for axes, title in ((loss, "mean loss"), (accuracy, "accuracy")):
         axes.set_xlabel("epoch")
         axes.set_title(title)
         axes.xaxis.get_major_locator().set_params(integer=True)

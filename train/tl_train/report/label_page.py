@@ -77,6 +77,7 @@ def _judged(page: LabelPage, evaluation: LabelEvaluation) -> dict[str, Any]:
     return {
         "part": PART_NAMES[evaluation.part],
         "images": len(evaluation.answers),
+        "judged": sum(score.average_precision is not None for score in evaluation.scores),
         "rows": [rows[place] for place in worst_first[:_MAX_ROWS]] if len(rows) > _MAX_ROWS else rows,
         "precision_recall": svg_uri(precision_recall(evaluation, page.labels)),
         "precision_recall_words": alt_texts.of_precision_recall(evaluation, page.labels),

@@ -6,6 +6,7 @@ from importlib import resources
 import jinja2
 from matplotlib.figure import Figure
 
+from tl_train.evaluation.metrics import percent
 from tl_train.report.drawing import svg
 
 
@@ -20,7 +21,7 @@ def render_html(template: str, **context: object) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_source), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters["percent"] = _percent
+    environment.filters["percent"] = percent
     environment.filters["share"] = lambda value: "\N{EN DASH}" if value is None else f"{value:.3f}"
     return environment.get_template(template).render(context)
 
@@ -32,13 +33,3 @@ def _source(template: str) -> str:
 def svg_uri(figure: Figure) -> str:
     """A figure as a data: URI. As an image of its own it shares no ids, styles or scripts with the page."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg(figure)).decode()}"
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    """A share in percent; never rounded to a certainty that it is not."""
-    text = f"{100 * share:.{digits}f}"
-    if share < 1 and float(text) == 100:
-        text = f"> {100 - 10**-digits:.{digits}f}"
-    if share > 0 and float(text.removeprefix("> ")) == 0:
-        text = f"< {10**-digits:.{digits}f}"
-    return f"{text}%"

@@ -34,6 +34,7 @@ class Page(RunPage):
         familiarity: what the model finds unfamiliar; None where that was not tried.
         label_check: training images whose label may be wrong, and duplicates; None leaves the section out.
         notes: other things worth knowing, such as where the head started from.
+        caveats: why an accuracy on new images may be outside the interval, a sentence each.
         compared: the architectures that were compared: a header and a row for each, texts.
 
     """
@@ -43,6 +44,7 @@ class Page(RunPage):
     familiarity: FittedFamiliarity | None = None
     label_check: LabelCheck | None = None
     notes: Sequence[str] = ()
+    caveats: Sequence[str] = ()
     compared: Sequence[Sequence[str]] = ()
 
 

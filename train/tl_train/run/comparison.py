@@ -1,6 +1,7 @@
 """Several recipes over several seeds on the same data: run all, and a table of their accuracy and its deviation."""
 
 import dataclasses
+import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 
 from tl_infer.system.files import write_text
 from tl_train.config import TrainConfig
+from tl_train.data.samples import PART_NAMES
 from tl_train.errors import ConfigError
 from tl_train.progress import Progress
 from tl_train.report.markup import render_html
@@ -25,6 +27,7 @@ _CSV_HEADER = (
     "seconds_median", "parameters", "trained_parameters",
 )  # fmt: skip
 _TEMPLATE = "comparison.html.j2"
+_MAX_ERRORS = 12  # kinds of errors that the page lists of a recipe
 _HEADER = ("recipe", "accuracy", "stdev", "min", "max", "log-loss", "seconds", "trained / all parameters")
 
 
@@ -41,6 +44,7 @@ class RecipeResult:
         confusion: counts (C, C) summed over the seeds; row the true class, column the predicted one.
         labels: class names.
         part: what the accuracies were measured on, `test` or `val`.
+        images: how many images these are.
 
     """
 
@@ -52,6 +56,7 @@ class RecipeResult:
     confusion: list[list[int]]
     labels: Sequence[str]
     part: str
+    images: int
 
     @property
     def accuracy(self) -> float:
@@ -67,6 +72,17 @@ class RecipeResult:
     def log_loss(self) -> float:
         """Mean over the seeds, in nats."""
         return statistics.fmean(self.log_losses)
+
+    @property
+    def errors(self) -> list[tuple[str, str, int]]:
+        """True class, predicted class and how often, the most frequent error first."""
+        found = [
+            (truth, predicted, count)
+            for truth, row in zip(self.labels, self.confusion, strict=True)
+            for predicted, count in zip(self.labels, row, strict=True)
+            if count and truth != predicted
+        ]
+        return sorted(found, key=lambda error: -error[2])
 
     @property
     def median_s(self) -> float:
@@ -120,6 +136,8 @@ def compare(
                 )
         if is_first:
             found.append(_result(name, results))
+            if other := _judged_otherwise(found):
+                progress.note(f"Warning: {other}")
             _write(found, config.data.source, out)
     return found
 
@@ -137,10 +155,24 @@ def _check_comparable(recipes: Mapping[str, TrainConfig]) -> None:
                               f"{config.seed}; rename one of the files")  # fmt: skip
 
 
+def _judged_otherwise(found: Sequence[RecipeResult]) -> str:
+    """What to say where the recipes were not judged on the same images; else ""."""
+    judged = {f"{one.recipe} on {one.images} {PART_NAMES[one.part]} images": (one.part, one.images) for one in found}
+    if len(set(judged.values())) == 1:
+        return ""
+    return f"the recipes were judged on different images, so their accuracies are not comparable: {', '.join(judged)}"
+
+
 def _write(found: Sequence[RecipeResult], data: str, out: Path) -> None:
     write_csv(out / "comparison.csv", _CSV_HEADER, map(_csv_row, found))
     best = max(result.accuracy for result in found)
-    write_text(out / "comparison.html", render_html(_TEMPLATE, data=data, results=found, best=best))
+    least = min(min(result.accuracies) for result in found)
+    scale_from = min(0.5, math.floor(10 * least) / 10)
+    page = render_html(
+        _TEMPLATE, data=data, results=found, best=best, scale_from=scale_from, max_errors=_MAX_ERRORS,
+        otherwise=_judged_otherwise(found),
+    )  # fmt: skip
+    write_text(out / "comparison.html", page)
 
 
 def as_text(results: Sequence[RecipeResult]) -> str:
@@ -185,4 +217,5 @@ def _result(name: str, results: Sequence[TrainResult]) -> RecipeResult:
         confusion=np.sum([evaluation.confusion for evaluation in evaluations], axis=0).tolist(),
         labels=results[0].labels,
         part=evaluations[0].part,
+        images=len(evaluations[0].truth),
     )

@@ -121,8 +121,9 @@ def suspects(network: TrainedNetwork, progress: Progress) -> LabelErrors | None:
     found = find_label_errors(Answers(logits, labels_of(dataset.train)), settled)
     if found.suspects:
         progress.note(
-            f"Labels to check: {len(found.suspects)} of {found.images} training images look like another class to a "
-            f"head that did not see them, and about {found.estimated} may be labelled wrong; see suspects.csv and "
-            "the report"
+            f"Labels to check: {len(found.suspects)} of {found.images} training images "
+            f"look{'s' * (len(found.suspects) == 1)} like another class to a "
+            f"head that did not see them; about {found.estimated} may be labelled wrong, fewer where the head errs "
+            "often; see suspects.csv and the report"
         )
     return found

@@ -109,6 +109,8 @@ def learn(setup: Setup, out: Path, progress: Progress, deadline: float) -> Learn
         learned = _learn_stages(setup, of_head, out, progress, deadline)
     else:
         learned = of_head
+    if learned.backbone_is_frozen:  # what was trained besides, and not kept, did not learn
+        setup.network.prepare_for_training("head")
     if not all(math.isfinite(row.train_loss) for row in learned.history.epochs):
         raise TrainingError(f"the loss is NaN or infinite: training diverged; lower --lr ({setup.config.steps.lr:g})")
     check_weights(setup.network.module, setup.config.steps.lr)

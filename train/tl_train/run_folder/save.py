@@ -9,6 +9,7 @@ from tl_infer.system.files import write_bytes, write_text
 from tl_train.evaluation.metrics import measurements
 from tl_train.head.cross_validation import StrengthTried
 from tl_train.report import alt_texts, figures
+from tl_train.report.caveats import accuracy_caveats
 from tl_train.report.drawing import Described, png
 from tl_train.report.label_check import check_labels
 from tl_train.report.page import Page, render
@@ -25,8 +26,9 @@ _CAPTIONS = {
     "classification": "The predicted class of each held-out image; red lines divide the true classes.",
     "probabilities": "The predicted probabilities of each held-out image; red lines divide the true classes.",
     "penalty": "Cross-validated log-loss for each strength of the L2 penalty, with its standard error; chosen is the "
-    "strongest within one standard error of the best.",
-    "curves": "Loss and accuracy per epoch. Training accuracy is measured while training.",
+    "strongest within one standard error of the best, or within what one undecided image adds where that is more.",
+    "curves": "Loss and accuracy per epoch. Training accuracy is measured while training; label smoothing and class "
+    "weights count in the training loss only.",
 }
 
 
@@ -132,13 +134,17 @@ def _page(
         use_of_validation=config.steps.use_of_validation,
         warnings=setup.findings.warnings,
         notes=result.prior.describe() if result.prior else (),
+        caveats=list(accuracy_caveats(setup.dataset, setup.findings)),
         command=command,
         compared=table(result.architectures) if result.architectures else (),
     )
 
 
 def _metrics(result: TrainResult, setup: Setup) -> dict[str, dict[str, object]]:
-    held_out = measurements(result.evaluation, result.labels) if result.evaluation else {}
+    held_out: dict[str, object] = {}
+    if result.evaluation is not None:
+        caveats = list(accuracy_caveats(setup.dataset, setup.findings))
+        held_out = {**measurements(result.evaluation, result.labels), "caveats": caveats}
     return {
         "held_out": held_out,
         "calibration": dataclasses.asdict(result.calibration),
