@@ -1,4 +1,5 @@
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +27,13 @@ def test_a_run_from_the_shell(shapes, tmp_path):
     assert "train loss" in done.stderr
     assert "Test accuracy: " in done.stdout
     assert f"Next: tl-export {tmp_path / 'run'}" in done.stdout
+
+
+def test_what_comes_next_can_be_pasted_into_a_shell(shapes, tmp_path):
+    done = run(shapes, "--out", tmp_path / "the first", *TINY)
+    assert done.returncode == 0, done.stderr
+    following = done.stdout.splitlines()[-1].removeprefix("Next: ")
+    assert shlex.split(following) == ["tl-export", str(tmp_path / "the first")]
 
 
 def test_a_run_with_several_labels_and_tensorboard_from_the_shell(several_shapes, tmp_path):

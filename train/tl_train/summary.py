@@ -1,5 +1,6 @@
 """What the program prints of a result, line by line; plain text."""
 
+import shlex
 from collections.abc import Iterator
 
 from tl_infer.text.safetext import printable
@@ -17,7 +18,7 @@ def result_lines(result: TrainResult) -> Iterator[str]:
         counted = f"{found.correct} of {len(found.truth)}, {between}"
         yield f"{found.part.capitalize()} accuracy: {percent(found.accuracy, 2)} ({counted})"
     yield f"Report: {printable(str(result.out / 'report.html'))}"
-    yield f"Next: tl-export {printable(str(result.out))}"
+    yield f"Next: tl-export {printable(shlex.quote(str(result.out)))}"
 
 
 def _label_lines(result: TrainResult) -> Iterator[str]:

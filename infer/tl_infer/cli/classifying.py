@@ -90,6 +90,9 @@ def _summarise(count: int | None, outcome: Outcome, seconds: float, out: Path | 
             click.echo("\n".join(tally.lines()), err=True)
     if out is not None:
         click.echo(f"Results: {printable(str(out))}", err=True)
+        if outcome.failed_before:
+            rows = "1 error is" if outcome.failed_before == 1 else f"{outcome.failed_before} errors are"
+            click.echo(f"{rows} from before, not tried again; to try again, delete the rows.", err=True)
     if outcome.stopped is not None:
         remedy = "; --resume continues" if out is not None else ""
         click.echo(f"{_word(outcome.stopped)}: the results end at the last file classified{remedy}.", err=True)

@@ -32,12 +32,14 @@ class Outcome:
 
     Attributes:
         tally: of all rows, earlier ones included.
+        failed_before: earlier rows that are errors; their files were not tried again.
         done: files of this run.
         stopped: the signal that ended it early; None if it did everything.
 
     """
 
     tally: Tally
+    failed_before: int
     done: int
     stopped: int | None
 
@@ -95,7 +97,7 @@ class Job:
             tally = Tally() if out is None else out.earlier.tally
             write = show if out is None else out.write
             intend: Callable[[Intent], None] = (lambda _: None) if out is None else out.intend
-            done, stopped = 0, None
+            failed_before, done, stopped = tally.failed, 0, None
             try:
                 with contextlib.closing(self._answers(out, advance)) as answers:
                     for path, result, drawn in answers:
@@ -109,7 +111,7 @@ class Job:
             except Stopped as stop:
                 stopped = stop.signal
             interrupts.finishing()
-        return Outcome(tally, done, stopped)
+        return Outcome(tally, failed_before, done, stopped)
 
     def _answers(self, out: OutFile | None, advance: Callable[[int], None]) -> Answers | OrderedMap[Answer]:
         """Of each file that has no row yet."""

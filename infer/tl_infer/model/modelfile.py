@@ -114,6 +114,8 @@ def _read_path(path: Path) -> ModelFile:
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file; expected a model made by tl-export") from error
     except OSError as error:
+        if path.is_dir():
+            raise ModelFileError(f"{path}: a folder; expected a file, NAME.onnx, made by tl-export") from error
         raise ModelFileError(f"{path}: cannot be read: {first_line(error)}") from error
     _check_size(len(data), str(path))
     return ModelFile(data, str(path), path.absolute())

@@ -150,6 +150,22 @@ def test_resume_adds_what_is_new_and_cuts_off_half_a_row(model, photos, tmp_path
     assert len(out.read_bytes()[len(whole) :].splitlines()) == 1
 
 
+def test_a_file_that_failed_is_tried_again_once_its_row_is_deleted(model, photos, tmp_path):
+    out = tmp_path / "r.csv"
+    whole = (photos / "1.png").read_bytes()
+    (photos / "1.png").write_bytes(whole[:40])  # still being written
+    assert "from before" not in run(model, photos, "--out", out).stderr
+    (photos / "1.png").write_bytes(whole)
+    done = run(model, photos, "--out", out, "--resume")
+    assert done.returncode == 3
+    assert "\n1 error is from before, not tried again; to try again, delete the rows.\n" in done.stderr
+    out.write_text("".join(line for line in out.read_text().splitlines(keepends=True) if "1.png" not in line))
+    done = run(model, photos, "--out", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "not tried again" not in done.stderr
+    assert sum("1.png" in line for line in out.read_text().splitlines()) == 1
+
+
 def test_resume_refuses_rows_of_other_options_or_unknown_ones(model, photos, tmp_path):
     out = tmp_path / "r.csv"
     run(model, photos, "--out", out, "--threshold", "0.5")

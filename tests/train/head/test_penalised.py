@@ -406,3 +406,14 @@ def test_shapes_and_ranges_are_checked():
         Loss(class_weights=np.array([1.0, 0.0]))
     with pytest.raises(ValueError, match=r"image weight -1\.0"):
         Loss(image_weights=np.array([1.0, -1.0]))
+
+
+def test_features_that_are_zero_in_all_images_are_no_obstacle():
+    rng = np.random.default_rng(0)
+    features = np.zeros((1300, 1280), np.float32)  # as of digits at 32 px; torch's float32 eigenvalues do not converge
+    features[:, rng.permutation(1280)[:280]] = np.maximum(rng.normal(size=(1300, 280)), 0)
+    found = Coordinates.of(features, lambda: None)
+    assert found.values.shape == (1300, 281)
+    centred = features - features.mean(axis=0)
+    columns = found.values[:, :-1].numpy() * found.scale
+    np.testing.assert_allclose(columns @ columns.T, centred @ centred.T, atol=2e-3)

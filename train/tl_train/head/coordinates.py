@@ -114,7 +114,10 @@ def _gram(features: FeatureArray, mean: FeatureArray, tick: Callable[[], None]) 
 
 def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (R,) and eigenvectors (columns) that are more than rounding."""
-    squares, directions = torch.linalg.eigh(gram)  # from the lower triangle
+    try:
+        squares, directions = torch.linalg.eigh(gram)  # from the lower triangle
+    except RuntimeError:  # did not converge: in float32, where many features are zero in all images
+        squares, directions = (part.to(gram.dtype) for part in torch.linalg.eigh(gram.double()))
     first = int((squares <= _RANK_TOLERANCE * squares[-1]).sum())
     return squares[first:], directions[:, first:]
 
