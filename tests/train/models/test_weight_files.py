@@ -139,6 +139,27 @@ def test_of_several_networks_the_average_is_taken_or_none(tmp_path, tensors):
         StartingWeights.read(str(tmp_path / "w.pth"), TINY, TINY.build())
 
 
+def test_only_a_name_that_says_ema_is_an_average(tmp_path, tensors):
+    double = {name: tensor * 2 for name, tensor in tensors.items()}
+    for average in ("emaModel", "modelEMA", "params_ema"):
+        torch.save({"schema": tensors, average: double}, tmp_path / "w.pth")
+        assert StartingWeights.read(str(tmp_path / "w.pth"), TINY, TINY.build()).prefix == f"{average}."
+    torch.save({"semantic": tensors, "student": double}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"several networks fit, those under 'semantic.' and 'student.'; save"):
+        StartingWeights.read(str(tmp_path / "w.pth"), TINY, TINY.build())
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+@pytest.mark.parametrize("around", ["", "state_dict.model.", "_fsdp_wrapped_module."])
+def test_wrappers_around_parts_of_a_network_are_left_out(tmp_path, tensors, wrapper, around):
+    named = {around + name.replace("bn1.", f"bn1.{wrapper}.", 1): tensor for name, tensor in tensors.items()}
+    torch.save(named, tmp_path / "w.pth")
+    module = TINY.build()
+    loaded = StartingWeights.read(str(tmp_path / "w.pth"), TINY, module).load_into(module)
+    assert loaded.tensors == len(without_head(tensors))
+    torch.testing.assert_close(module.state_dict()["bn1.weight"], tensors["bn1.weight"])
+
+
 def test_a_prefix_that_only_some_names_have_stays(tmp_path, tensors):
     named = {f"module.{name}" if name.startswith("bn1") else name: tensor for name, tensor in tensors.items()}
     torch.save(named, tmp_path / "w.pth")
