@@ -36,7 +36,7 @@ def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
     """
     if names is None:
         return (CPU,)
-    if isinstance(names, str) or not names:
+    if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
         raise ProviderError(f"providers: found {names!r}, expected a list of names as ['cuda']")
     short = {long: name for name, long in _PROVIDERS.items()}
     installed = [short.get(long, long) for long in ort.get_available_providers()]
