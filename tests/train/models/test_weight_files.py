@@ -311,7 +311,7 @@ def test_a_torchscript_program_is_refused_with_the_way_out(tmp_path):
         read_weights(tmp_path / "w.pt")
 
 
-def test_files_that_are_no_weights_are_named(tmp_path):
+def test_files_that_are_no_weights_are_named(tmp_path, tensors):
     with pytest.raises(WeightsError, match=r"absent.pth: no such file"):
         read_weights(tmp_path / "absent.pth")
     for name in ("a.pth", "a.safetensors"):
@@ -325,6 +325,11 @@ def test_files_that_are_no_weights_are_named(tmp_path):
     with pytest.raises(WeightsError, match=r"empty.pth: cannot be read as weights: neither a torch checkpoint nor"):
         read_weights(tmp_path / "empty.pth")
     (tmp_path / "text.pth").write_text("root:x:0:0:root:/root:/bin/bash\n")  # read as a pickle, its stack runs empty
+    torch.save(tensors, tmp_path / "checkpoint.safetensors")
+    np.savez(tmp_path / "arrays.npz", **{name: tensor.numpy() for name, tensor in tensors.items()})
+    for other in ("checkpoint.safetensors", "arrays.npz"):
+        with pytest.raises(WeightsError, match=rf"{other}: cannot be read as weights: neither a torch checkpoint nor"):
+            read_weights(tmp_path / other)
     with pytest.raises(WeightsError, match=r"text.pth: cannot be read as weights: neither a torch checkpoint nor"):
         read_weights(tmp_path / "text.pth")
     for content in ([1, 2], {}, {"state_dict": {}}, {"state_dict": {"a": 1}}, {1: torch.zeros(1)}):
