@@ -109,6 +109,18 @@ def test_these_pictures_tell_the_rules_apart(tiny_model, pictures):
         assert apart(expected(classifier, wrong), expected(classifier, forms[name])) > 2 * LOSSLESS, name
 
 
+def test_a_transparent_value_of_sixteen_bits_is_laid_over_white(tiny_model, tmp_path):
+    values = np.full((40, 60), 9000, np.uint16)
+    values[:, :30] = 3000
+    path = tmp_path / "deep.png"
+    Image.fromarray(values).save(path, transparency=3000)
+    classifier = Classifier(tiny_model)
+    (row,) = rows(PYTHON_CALLER, tiny_model, [path])
+    assert apart(row["probabilities"], expected(classifier, path)) <= LOSSLESS
+    Image.fromarray(values).save(tmp_path / "opaque.png")
+    assert apart(expected(classifier, tmp_path / "opaque.png"), row["probabilities"]) > 2 * LOSSLESS
+
+
 @both_callers
 def test_a_real_photo(caller, tiny_model, photos):
     classifier = Classifier(tiny_model)

@@ -76,7 +76,9 @@ def decode(source):
             values = np.asarray(image).astype(np.int64)
             if values.min() < 0 or values.max() > 65535:
                 raise ValueError("whole numbers beyond 0 to 65535")
-            image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+            levels = ((values * 255 + 32767) // 65535).astype(np.uint8)
+            levels[values == image.info.get("transparency", -1)] = 255
+            image = Image.fromarray(levels)
         elif image.mode == "F":
             values = np.asarray(image)
             if not (values.min() >= 0 and values.max() <= 1):

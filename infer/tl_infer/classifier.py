@@ -72,7 +72,7 @@ class Classifier:
         Raises:
             ModelFileError: no such file, damaged, not made by tl-export, with external data, not that of `sha256`, or
                 not to be had from the hub.
-            ProviderError: a provider is not in the installed onnxruntime, or does not start.
+            ProviderError: a provider is not in the installed onnxruntime, does not start, or fails at an image.
             SelfTestError: another provider than the CPU gives other answers than the file says.
             TypeError: `model` is of none of the types above.
             ValueError: `threads` or `sha256` is out of range.
@@ -90,7 +90,7 @@ class Classifier:
         from tl_infer.model.selftest import sample_image
 
         self._load = ImageLoader(self.limits, self.spec.preprocess, max(processors, available_threads()))
-        first.check_answers(sample_image(first.golden))
+        self._engine.check_answers(sample_image(first.golden))
         if names != (CPU,):
             self.self_test()
 

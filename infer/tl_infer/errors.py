@@ -44,7 +44,7 @@ class OutputPathError(TlError, OSError):
 
 
 class ProviderError(TlError, ValueError):
-    """A provider is not in the installed onnxruntime, or does not start."""
+    """A provider is not in the installed onnxruntime, does not start, or fails where the CPU does not."""
 
 
 class SelfTestError(TlError):

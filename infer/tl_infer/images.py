@@ -34,7 +34,7 @@ Pixels = npt.NDArray[np.uint8]
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 # The version of these rules: what keeps what it made of images' pixels, makes it anew where this changes.
-RULES: Final = 3
+RULES: Final = 4
 
 # Pillow's name of each format we decode. EPS stays out: reading it would start Ghostscript.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -159,6 +159,8 @@ def _open_usual(data: bytes, where: str) -> Image.Image:
     try:
         return _open(io.BytesIO(data))
     except Exception as error:
+        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":  # Pillow opens none that is not whole
+            raise ImageError(where, "damaged image: it is truncated, or no WebP behind its start") from error
         raise ImageError(where, f"not an image in a known format ({', '.join(FORMATS)})") from error
 
 

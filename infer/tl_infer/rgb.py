@@ -78,7 +78,11 @@ def _check_range(image: Image.Image, bit_depth: int, where: str) -> None:
 
 def _band_to_rgb(band: Image.Image, bit_depth: int) -> Image.Image:
     if is_grey(band):
-        return Image.fromarray(scale_values(np.asarray(band), bit_depth)).convert("RGB")
+        values = np.asarray(band)
+        levels = scale_values(values, bit_depth)
+        if "transparency" in band.info:  # the value that is transparent
+            levels[values == band.info["transparency"]] = 255
+        return Image.fromarray(levels).convert("RGB")
     if band.mode == "F":
         return Image.fromarray(np.rint(np.asarray(band) * 255).astype(np.uint8)).convert("RGB")
     if band.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in band.info:

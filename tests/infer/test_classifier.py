@@ -8,6 +8,7 @@ from PIL import Image
 import tl_infer
 from support import onnx_bytes
 from tl_infer import Classification, Classifier, ImageError, Limits, ModelFileError, Score
+from tl_infer.model.opening import check_providers
 
 
 def plain(color: str, size: tuple[int, int] = (6, 4)) -> np.ndarray:
@@ -17,6 +18,10 @@ def plain(color: str, size: tuple[int, int] = (6, 4)) -> np.ndarray:
 @pytest.fixture
 def classifier() -> Classifier:
     return Classifier(onnx_bytes.color_model())
+
+
+def test_a_provider_named_twice_counts_once():
+    assert check_providers(["cpu", "CPUExecutionProvider", "CPU"]) == ("cpu",)
 
 
 def test_one_picture_of_each_colour(classifier):

@@ -100,6 +100,14 @@ def test_a_transparent_gray_value_is_laid_over_white():
     assert load_image(encoded(image, "PNG", transparency=100))[0, :, 0].tolist() == [0, 255]
 
 
+@pytest.mark.parametrize("bits", [16, 12])
+def test_a_transparent_value_of_sixteen_bits_is_laid_over_white(bits):
+    values = np.zeros((300, 2000), np.uint16)  # more than is converted at once
+    values[:, 1] = 3000
+    data = encoded(Image.fromarray(values), "PNG", transparency=3000)
+    assert load_image(data, Limits(bit_depth=bits))[-1, :3, 0].tolist() == [0, 255, 0]
+
+
 def test_cmyk_ink_becomes_its_colour():
     cyan_ink = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     for data in (encoded(cyan_ink, "TIFF"), encoded(cyan_ink, "JPEG", quality=100)):
@@ -181,6 +189,12 @@ def test_a_truncated_file_is_an_error_never_a_guess(format):  # noqa: A002
     for tenth in range(10):
         with pytest.raises(ImageError, match=r"damaged|not an image|empty"):
             load_image(data[: len(data) * tenth // 10])
+
+
+def test_a_truncated_webp_is_said_to_be_damaged():
+    data = encoded(Image.fromarray(PICTURE), "WEBP")
+    with pytest.raises(ImageError, match="damaged image: it is truncated"):
+        load_image(data[:-1])
 
 
 def test_limits_are_checked_before_decoding(tmp_path):

@@ -6,7 +6,10 @@ import threading
 import weakref
 from collections.abc import Sequence
 
-from tl_infer.errors import ClosedError
+import numpy as np
+import numpy.typing as npt
+
+from tl_infer.errors import ClosedError, ModelFileError, ProviderError
 from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.opening import CPU
 from tl_infer.model.session import Session
@@ -32,6 +35,23 @@ class Engine:
         self._lock = threading.Lock()
         self.first = self.for_many() if for_many else self.for_one()
         _alive.add(self)
+
+    def check_answers(self, image: npt.NDArray[np.uint8]) -> None:
+        """Run one image (H, W, 3) and check every output against the contract.
+
+        Raises:
+            ModelFileError: as `Session.run`.
+            ProviderError: another provider than the CPU fails at it, and the CPU does not.
+
+        """
+        try:
+            self.first.check_answers(image)
+        except ModelFileError as error:
+            if self._providers == (CPU,):
+                raise
+            Session(self.model, 1).check_answers(image)  # what is wrong with the file is said as it is
+            named = " or ".join(self._providers)
+            raise ProviderError(f"provider '{named}': fails where the CPU does not: {error}") from error
 
     def for_one(self) -> Session:
         """For one image at a time: all processors inside the network.

@@ -28,7 +28,7 @@ def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
     """Check providers, by short names (`cuda`) or onnxruntime's (`CUDAExecutionProvider`), in order of preference.
 
     Returns:
-        Short names, if there are any; `("cpu",)` for None.
+        Short names, if there are any, each once; `("cpu",)` for None.
 
     Raises:
         ProviderError: the installed onnxruntime does not have one of them, or there is no name at all.
@@ -36,7 +36,7 @@ def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
     """
     if names is None:
         return (CPU,)
-    if isinstance(names, str) or not names:
+    if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
         raise ProviderError(f"providers: found {names!r}, expected a list of names as ['cuda']")
     short = {long: name for name, long in _PROVIDERS.items()}
     installed = [short.get(long, long) for long in ort.get_available_providers()]
@@ -49,7 +49,7 @@ def check_providers(names: Sequence[str] | None) -> tuple[str, ...]:
             raise ProviderError(
                 f"provider '{name}': the installed onnxruntime {ort.__version__} has {', '.join(installed)}{remedy}"
             )
-    return tuple(checked)
+    return tuple(dict.fromkeys(checked))
 
 
 def open_session(model: ModelFile, threads: int, providers: Sequence[str], optimized: bool) -> ort.InferenceSession:

@@ -102,3 +102,34 @@ def test_a_provider_that_fails_is_named_with_its_words(monkeypatch):
 
     with pytest.raises(ProviderError, match=r"provider 'AzureExecutionProvider': cannot open .*no backend"):
         Classifier(model, providers=["AzureExecutionProvider"])
+
+
+def test_a_provider_that_fails_at_an_image_is_told_from_a_model_that_does(monkeypatch):
+    import onnxruntime
+
+    from tl_infer import ProviderError
+
+    opened = onnxruntime.InferenceSession
+
+    class Lost:
+        """A device whose driver gives up once it is to compute."""
+
+        def __init__(self, model: bytes, options: object, providers: list[str]) -> None:
+            self._session = opened(model, options, providers=["CPUExecutionProvider"])
+            self.get_providers = lambda: providers
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._session, name)
+
+        def run(self, *_arguments: object) -> None:
+            raise RuntimeError("device lost")
+
+    def open_on(model: bytes, options: object, providers: list[str]) -> object:
+        return (opened if providers == ["CPUExecutionProvider"] else Lost)(model, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_on)
+    model = onnx_bytes.color_model(golden=onnx_bytes.golden_set())
+    with pytest.raises(ProviderError, match=r"provider 'AzureExecutionProvider': fails where .*: device lost"):
+        Classifier(model, providers=["AzureExecutionProvider"])
+    with pytest.raises(ProviderError, match=r"providers: found \[None\], expected a list of names"):
+        Classifier(model, providers=[None])

@@ -139,6 +139,27 @@ def test_of_several_networks_the_average_is_taken_or_none(tmp_path, tensors):
         StartingWeights.read(str(tmp_path / "w.pth"), TINY, TINY.build())
 
 
+def test_only_a_name_that_says_ema_is_an_average(tmp_path, tensors):
+    double = {name: tensor * 2 for name, tensor in tensors.items()}
+    for average in ("emaModel", "modelEMA", "params_ema"):
+        torch.save({"schema": tensors, average: double}, tmp_path / "w.pth")
+        assert StartingWeights.read(str(tmp_path / "w.pth"), TINY, TINY.build()).prefix == f"{average}."
+    torch.save({"semantic": tensors, "student": double}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"several networks fit, those under 'semantic.' and 'student.'; save"):
+        StartingWeights.read(str(tmp_path / "w.pth"), TINY, TINY.build())
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+@pytest.mark.parametrize("around", ["", "state_dict.model.", "_fsdp_wrapped_module."])
+def test_wrappers_around_parts_of_a_network_are_left_out(tmp_path, tensors, wrapper, around):
+    named = {around + name.replace("bn1.", f"bn1.{wrapper}.", 1): tensor for name, tensor in tensors.items()}
+    torch.save(named, tmp_path / "w.pth")
+    module = TINY.build()
+    loaded = StartingWeights.read(str(tmp_path / "w.pth"), TINY, module).load_into(module)
+    assert loaded.tensors == len(without_head(tensors))
+    torch.testing.assert_close(module.state_dict()["bn1.weight"], tensors["bn1.weight"])
+
+
 def test_a_prefix_that_only_some_names_have_stays(tmp_path, tensors):
     named = {f"module.{name}" if name.startswith("bn1") else name: tensor for name, tensor in tensors.items()}
     torch.save(named, tmp_path / "w.pth")
@@ -290,7 +311,7 @@ def test_a_torchscript_program_is_refused_with_the_way_out(tmp_path):
         read_weights(tmp_path / "w.pt")
 
 
-def test_files_that_are_no_weights_are_named(tmp_path):
+def test_files_that_are_no_weights_are_named(tmp_path, tensors):
     with pytest.raises(WeightsError, match=r"absent.pth: no such file"):
         read_weights(tmp_path / "absent.pth")
     for name in ("a.pth", "a.safetensors"):
@@ -304,6 +325,11 @@ def test_files_that_are_no_weights_are_named(tmp_path):
     with pytest.raises(WeightsError, match=r"empty.pth: cannot be read as weights: neither a torch checkpoint nor"):
         read_weights(tmp_path / "empty.pth")
     (tmp_path / "text.pth").write_text("root:x:0:0:root:/root:/bin/bash\n")  # read as a pickle, its stack runs empty
+    torch.save(tensors, tmp_path / "checkpoint.safetensors")
+    np.savez(tmp_path / "arrays.npz", **{name: tensor.numpy() for name, tensor in tensors.items()})
+    for other in ("checkpoint.safetensors", "arrays.npz"):
+        with pytest.raises(WeightsError, match=rf"{other}: cannot be read as weights: neither a torch checkpoint nor"):
+            read_weights(tmp_path / other)
     with pytest.raises(WeightsError, match=r"text.pth: cannot be read as weights: neither a torch checkpoint nor"):
         read_weights(tmp_path / "text.pth")
     for content in ([1, 2], {}, {"state_dict": {}}, {"state_dict": {"a": 1}}, {1: torch.zeros(1)}):

@@ -134,6 +134,9 @@ def test_tiny_and_uniform_pictures_are_never_near():
         ({"test": samples("test", 0, 30)}, r"no test images of class 'cat' \(1 such\): its accuracy is unknown"),
         ({"val": samples("val", 0, 3)}, r"no val images of class 'cat' \(1 such\): no epoch's figures show it"),
         ({"labels": ("dog", "Dog ")}, "classes 'dog' and 'Dog ' differ only in case or spaces"),
+        ({"labels": ("1", "1.0")}, "classes '1' and '1.0' are the same number: give one class one name"),
+        ({"labels": ("007", "7")}, "classes '007' and '7' are the same number"),
+        ({"labels": ("dog", "NaN")}, "a class is named 'NaN', as tables say that a value is missing: label its images"),
         (
             {"labels": ("dog", "d\u043eg")},
             r"classes 'dog' and 'd.g' look the same, but differ: U\+006F .* against U\+043E",

@@ -104,6 +104,15 @@ def test_a_file_gives_names_ids_and_rows(tmp_path):
     assert saved["matches"][0]["names"] == ["tabby"]
 
 
+def test_a_class_in_a_file_may_be_written_decomposed(tmp_path):
+    path = tmp_path / "prior.toml"
+    path.write_text('"cafe\u0301" = [967]\ndog = ["dog"]\n')
+    assert find_prior(str(path), ("caf\u00e9", "dog")).prior.matches[0].rows == (967,)
+    path.write_text('"cafe\u0301" = [967]\n"caf\u00e9" = [968]\n')
+    with pytest.raises(ConfigError, match="class 'caf\u00e9' is there twice, composed and decomposed"):
+        find_prior(str(path), ("caf\u00e9",))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -19,6 +19,8 @@ MAX_WEIGHTS_BYTES = 50_000_000_000
 _MOST_NESTED = 8
 # Of torch's reader of archives, of its seeking in one, and of safetensors.
 _CUT_SHORT = r"failed finding central directory|^\[Errno 22\] Invalid argument$|incomplete metadata"
+# Of the same readers, of other archives and of torch checkpoints that are called .safetensors.
+_OF_OTHER_KIND = r"archive is not in a subdirectory|deserializing header: header too"
 
 
 def read_weights(path: Path) -> Weights:
@@ -97,6 +99,7 @@ def _in_words(error: Exception, path: Path) -> str:
         )
     if re.search(_CUT_SHORT, str(error)):
         return "is cut short or damaged; copy or download it again"
-    if isinstance(error, pickle.UnpicklingError | EOFError | LookupError | ValueError):  # of bytes that are no pickle
+    no_pickle = isinstance(error, pickle.UnpicklingError | EOFError | LookupError | ValueError)
+    if no_pickle or re.search(_OF_OTHER_KIND, str(error)):
         return "cannot be read as weights: neither a torch checkpoint nor a .safetensors file"
     return f"cannot be read as weights: {first_line(error)}"

@@ -2,10 +2,15 @@
 
 import collections
 import dataclasses
+import re
 from collections.abc import Collection
 
 from tl_train.errors import WeightsError
 from tl_train.models.weight_files import Weights
+
+# What torch.compile, FSDP and activation checkpointing put before the names inside each part that they wrap.
+_OF_WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_WORDS = re.compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +31,7 @@ def without_prefix(tensors: Weights, names: Collection[str], where: str) -> Name
     """The tensors under the prefix that makes them fit a network; all of them where they fit as they are.
 
     Where several prefixes do, and one says that it holds a moving average (`ema`), that one is taken, as timm does.
+    Where none does, because wrappers stand around parts of the network, their names are left out.
 
     Args:
         tensors: as `read_weights` names them.
@@ -37,10 +43,15 @@ def without_prefix(tensors: Weights, names: Collection[str], where: str) -> Name
 
     """
     counts = _prefixes(tensors, frozenset(names))
+    if len(names) not in counts.values():
+        unwrapped = {_OF_WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
+        inside = _prefixes(unwrapped, frozenset(names))
+        if len(names) in inside.values() and len(unwrapped) == len(tensors):
+            tensors, counts = unwrapped, inside
     fitting = [prefix for prefix, count in counts.items() if count == len(names)]
     if "" in fitting or not counts:
         return NamedTensors(tensors)
-    averages = [prefix for prefix in fitting if "ema" in prefix.lower()]
+    averages = [prefix for prefix in fitting if _says_average(prefix)]
     if len(fitting) > 1 and len(averages) != 1:
         quoted = " and ".join(f"'{prefix}'" for prefix in sorted(fitting))
         raise WeightsError(f"{where}: several networks fit, those under {quoted}; save the state dict of one alone")
@@ -48,6 +59,11 @@ def without_prefix(tensors: Weights, names: Collection[str], where: str) -> Name
     prefix = (averages or fitting or [max(counts, key=lambda each: (counts[each], -len(each)))])[0]
     under = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     return NamedTensors(under, prefix)
+
+
+def _says_average(prefix: str) -> bool:
+    """Whether `ema` is one of the words: `model_ema.` and `emaModel.`, but not `schema.` or `semantic.`."""
+    return "ema" in map(str.lower, _WORDS.findall(prefix))
 
 
 def _prefixes(tensors: Weights, names: frozenset[str]) -> collections.Counter[str]:

@@ -1,5 +1,6 @@
 """What of a preflight's findings deserves a warning, and what to do about it."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tl_infer.errors import and_more
@@ -14,6 +15,8 @@ MAX_IMBALANCE = 5
 MAX_GRAY_DIFFERENCE = 0.5
 
 _MAX_EXAMPLES = 3
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+_MISSING = ("nan", "<na>", "null", "n/a", "#n/a")  # as tables write that there is no value
 
 
 def find_warnings(found: Preflight, images: Mapping[str, int]) -> Iterator[str]:
@@ -65,10 +68,12 @@ def _labels(labels: Sequence[str]) -> Iterator[str]:
                 f"a class is named '{label}': for parts of the data use sub-folders train, val and test, each with "
                 "one sub-folder per class, and nothing beside them"
             )
-    seen: dict[str, str] = {}
+        if label.casefold() in _MISSING:
+            yield f"a class is named '{label}', as tables say that a value is missing: label its images or remove them"
+    seen: dict[str | float, str] = {}
     told: set[str] = set()
     for label in labels:
-        other = seen.setdefault(appearance(label), label)
+        other = seen.setdefault(float(label) if _NUMBER.fullmatch(label) else appearance(label), label)
         if other != label:
             told |= {label, other}
             yield f"classes {other!r} and {label!r} {_how_alike(other, label)}: give one class one name"
@@ -80,6 +85,8 @@ def _labels(labels: Sequence[str]) -> Iterator[str]:
 
 
 def _how_alike(first: str, second: str) -> str:
+    if _NUMBER.fullmatch(first):
+        return "are the same number"
     if differ_only_in_case_or_spaces(first, second):
         return "differ only in case or spaces"
     return f"look the same, but differ: {difference(first, second)}"

@@ -7,6 +7,7 @@ a better one to be drawn to than zero. WordNet, from which ImageNet took its cla
 
 import dataclasses
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -161,7 +162,12 @@ def find_prior(given: str, labels: Sequence[str]) -> PriorFinding:
 
 
 def _from_file(path: Path, labels: Sequence[str]) -> Prior:
-    entries = read_toml(path, f"prior {path}", "auto, none or a TOML file")
+    entries: dict[str, object] = {}
+    for name, found in read_toml(path, f"prior {path}", "auto, none or a TOML file").items():
+        label = unicodedata.normalize("NFC", name)  # as the labels are
+        if label in entries:
+            raise ConfigError(f"prior {path}: class '{label}' is there twice, composed and decomposed; expected once")
+        entries[label] = found
     if missing := [label for label in labels if label not in entries]:
         raise ConfigError(f"prior {path}: no entry for the class '{missing[0]}'; expected one for each class")
     if unknown := [name for name in entries if name not in labels]:

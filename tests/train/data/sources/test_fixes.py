@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import shutil
+import unicodedata
 
 import pytest
 
@@ -101,6 +103,15 @@ def test_a_decision_that_cannot_be_meant_is_one_line(shapes, tmp_path, changes, 
     with pytest.raises(DataError, match=message) as caught:
         load(shapes, fix=str(write_list(tmp_path / "s.csv", tuple(row.values()))))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("stored", "listed"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_paths_and_classes_are_found_in_either_normal_form(shapes, tmp_path, stored, listed):
+    shutil.copytree(shapes / "cross", tmp_path / "data" / "cross")
+    folder = shutil.copytree(shapes / "circle", tmp_path / "data" / unicodedata.normalize(stored, "c\u00e9rcle"))
+    path, label = (unicodedata.normalize(listed, str(text)) for text in (folder / "circle0.png", folder.name))
+    fixed = load(tmp_path / "data", fix=str(write_list(tmp_path / "s.csv", (path, label, "cross", 0.5, "relabel"))))
+    assert labels_by_file(fixed)["circle0.png"] == "cross"
 
 
 def test_a_list_that_cannot_be_meant_is_one_line(shapes, tmp_path):

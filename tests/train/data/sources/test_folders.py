@@ -103,6 +103,17 @@ def test_a_part_of_another_name_is_not_taken_for_a_class(tmp_path):
     (tmp_path / "train").rename(tmp_path / "first")
     (remark,) = load(tmp_path).remarks
     assert "the class folders first, holdout all hold the same folders (circle, cross)" in remark
+    (tmp_path / "first").rename(tmp_path / "inner")
+    (tmp_path / "first").mkdir()
+    (tmp_path / "inner").rename(tmp_path / "first" / "first")  # as an archive is unpacked into a folder of its name
+    shutil.rmtree(tmp_path / "holdout" / "cross")
+    draw(tmp_path / "holdout" / "square", "square", 3)
+    assert load(tmp_path).remarks == ()
+    shutil.rmtree(tmp_path / "holdout" / "square")
+    draw(tmp_path / "holdout" / "cross", "cross", 3)
+    draw(tmp_path / "first" / "first" / "square", "square", 3)
+    (remark,) = load(tmp_path).remarks
+    assert "the class folders first, holdout all hold the same folders (circle, cross, square)" in remark
     (tmp_path / "first").rename(tmp_path / "holdout" / "first")
     with pytest.raises(DataError, match=r"one class only \('holdout'\).*; or are its sub-folders the classes\? Then"):
         load(tmp_path)

@@ -41,7 +41,7 @@ def read_csv(path: Path, config: DataConfig, progress: Progress) -> Source:
     header, rows, columns = _read_table(path, parse_columns(config.csv_columns), images)
     if config.parts == "ignore":
         columns = dataclasses.replace(columns, split=None)
-    note_unused(path, header, columns, progress)
+    note_unused(path, header, rows if config.parts == "auto" else [], columns, progress)
     shown = progress.steps(rows, "Finding images", len(rows))
     found = read_rows(path, shown, len(header), columns, images, functools.partial(_label, columns.label))
     return _source(path, found, progress)

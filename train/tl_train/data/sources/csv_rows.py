@@ -1,10 +1,12 @@
 """What the rows of every list of images have, whatever they say of labels: an image, its part, its group."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from tl_train.data.sources.csv_text import Rows
 from tl_train.data.sources.image_files import ListedImages
 from tl_train.data.sources.parts import expected_words, part_named
 from tl_train.errors import DataError
@@ -52,12 +54,19 @@ class ListedRow(Generic[Said]):
     group: str | None
 
 
-def note_unused(path: Path, header: Sequence[str], columns: Places, progress: Progress) -> None:
-    """Name the columns of a list that are not used."""
+def note_unused(path: Path, header: Sequence[str], rows: Rows, columns: Places, progress: Progress) -> None:
+    """Name the columns of a list that are not used, and say which would divide the images."""
     used = columns.used()
-    unused = [name or "(no name)" for place, name in enumerate(header) if place not in used]
+    unused = {place: name or "(no name)" for place, name in enumerate(header) if place not in used}
     if unused:
-        progress.note(f"{path}: columns not used: {', '.join(unused)}")
+        progress.note(f"{path}: columns not used: {', '.join(unused.values())}")
+    for place, name in unused.items() if columns.split is None else ():
+        named = all(len(cells) > place and part_named(cells[place]) for _, cells in rows)  # mostly ends at the first
+        if named and len({part_named(cells[place]) for _, cells in rows}) > 1:
+            progress.note(
+                f"{path}: column '{name}' names parts of the data, but the images are not divided by it; "
+                f"--csv-columns split={name} does so"
+            )
 
 
 def read_rows(
@@ -83,7 +92,7 @@ def read_rows(
 
     """
     rows: list[ListedRow[Said]] = []
-    listed: dict[Path, int] = {}
+    listed: dict[str, int] = {}
     for number, cells in table:
         where = f"{path}: row {number}"
         if len(cells) != width:
@@ -91,12 +100,13 @@ def read_rows(
         labels = said(where, cells)
         part = None if columns.split is None else part_in(where, cells[columns.split])
         image = image_in(where, cells[columns.path], images)
-        if image in listed:
+        same = os.path.abspath(image)  # noqa: PTH100 - without `..`, which a list may have in some rows
+        if same in listed:
             raise DataError(
-                f"{where}: '{image}' is listed in row {listed[image]} already; expected one row with all its labels, "
+                f"{where}: '{image}' is listed in row {listed[same]} already; expected one row with all its labels, "
                 "of which --multi-label allows several"
             )
-        listed[image] = number
+        listed[same] = number
         group = None if columns.group is None or not cells[columns.group].strip() else cells[columns.group]
         rows.append(ListedRow(number, image, labels, part, group))
     return rows

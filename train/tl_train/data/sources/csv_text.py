@@ -91,7 +91,7 @@ class CsvText:
                 raise DataError(f"{self.path}: row {number}: not CSV: {_in_words(error, delimiter)}") from error
             if any("\0" in cell for cell in cells):
                 raise DataError(f"{self.path}: row {number}: not CSV: a NUL byte; save the file as UTF-8 text")
-            if cells:
+            if any(map(str.strip, cells)):  # spreadsheets save blank rows as separators alone
                 yield number, cells
 
 

@@ -44,12 +44,13 @@ def read_fixes(path: Path, source: Source) -> tuple[Fix, ...]:
 
     """
     images = _by_path(source)
+    alike = {normal_name(path): sample for path, sample in images.items()}  # another system may write accents otherwise
     fixes: list[Fix] = []
     rows_of: dict[str, str] = {}
     for row in _read_rows(path):
         if not row.action:
             continue
-        sample = images.get(row.path) or images.get(str(Path(row.path).absolute()))
+        sample = images.get(row.path) or images.get(str(Path(row.path).absolute())) or alike.get(normal_name(row.path))
         if sample is None:
             raise DataError(f"{row.where}: '{row.path}' is not among the images; expected a path as the run's "
                             "suspects.csv has it, such as " + next(iter(images)))  # fmt: skip

@@ -179,12 +179,23 @@ def _loose(folder: Path, beside: str) -> Iterator[str]:
 
 def _alike_inside(folders: Sequence[Path]) -> Iterator[str]:
     """What to say of class folders that hold the same folders, as parts of unusual names do."""
-    names = [[normal_name(inside.name) for inside in _sub_folders(folder, strict=False)] for folder in folders]
-    if len(names[0]) > 1 and all(inside == names[0] for inside in names) and not any(map(images_in, folders)):
+    inside = [_names_inside(folder) for folder in folders]
+    names = max(inside, key=len)
+    if all(len(each) > 1 and set(each) <= set(names) for each in inside):
         yield (
             f"the class folders {and_more([folder.name for folder in folders], _NAMED)} all hold the same folders "
-            f"({and_more(names[0], _NAMED)}): if those are the classes, call the folders around them {expected_words()}"
+            f"({and_more(names, _NAMED)}): if those are the classes, call the folders right around them "
+            f"{expected_words()}"
         )
+
+
+def _names_inside(folder: Path) -> list[str]:
+    """The folders in a folder, or in the only one in it, as archives are unpacked; none where there are images too."""
+    while (folders := _sub_folders(folder, strict=False)) and not images_in(folder):
+        if len(folders) > 1:
+            return [normal_name(inside.name) for inside in folders]
+        folder = folders[0]
+    return []
 
 
 def _sub_folders(root: Path, *, strict: bool = True) -> list[Path]:

@@ -62,6 +62,8 @@ class ListedImages:
                 if found := self._with_suffix(path):
                     return found
             problem = "a folder" if any(path.is_dir() for path in paths) else "no such file"
+        except DataError:
+            raise
         except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
             problem = f"not a usable path ({first_line(error)})"
         raise DataError(

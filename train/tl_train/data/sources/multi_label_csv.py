@@ -55,7 +55,7 @@ def read_multi_label_csv(path: Path, config: DataConfig, progress: Progress) -> 
     header, rows, columns = _read_table(path, parse_columns(config.csv_columns))
     if config.parts == "ignore":
         columns = dataclasses.replace(columns, split=None)
-    note_unused(path, header, columns, progress)
+    note_unused(path, header, rows if config.parts == "auto" else [], columns, progress)
     shown = progress.steps(rows, "Finding images", len(rows))
     if columns.labels is None:
         flags = _Flags({place: normal_name(header[place]) for place in columns.flags})
