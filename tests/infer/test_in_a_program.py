@@ -272,6 +272,26 @@ def test_a_child_of_a_bare_fork_may_exit_as_programs_do(uses):
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 
+def test_a_program_ends_while_a_daemon_thread_classifies():
+    """A desktop app does, whose window is closed; Python then aborted inside of onnxruntime."""
+    code = (
+        "import sys, threading, time; sys.path[:0] = sys.argv[1:]\n"
+        "import numpy as np, support.onnx_bytes as onnx_bytes, tl_infer\n"
+        "c = tl_infer.Classifier(onnx_bytes.color_model())\n"
+        "image = np.zeros((1000, 1000, 3), np.uint8)\n"
+        "class Slow:\n"
+        "    def __del__(self, sleep=time.sleep): sleep(0.5)\n"
+        "slow = Slow()  # freed when daemon threads may not go on\n"
+        "def work():\n"
+        "    while True: c.classify(image)\n"
+        "for _ in range(3): threading.Thread(target=work, daemon=True).start()\n"
+        "time.sleep(0.3); sys.exit(7)"
+    )
+    folder = str(Path(onnx_bytes.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+
+
 def test_no_thread_spins_and_none_is_left():
     before = threading.active_count()
     with Classifier(onnx_bytes.color_model(), threads=2) as classifier:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import onnxruntime as ort
 
 from tl_infer.errors import ModelFileError, ProviderError, first_line
+from tl_infer.model.at_exit import finished_at_exit
 from tl_infer.model.modelfile import ModelFile
 from tl_infer.model.saturation import compute_exactly
 
@@ -75,7 +76,8 @@ def open_session(model: ModelFile, threads: int, providers: Sequence[str], optim
     try:
         # Where CUDA fails, onnxruntime would print that to stdout and take the CPU.
         more = {"enable_fallback": 0} if "cuda" in providers else {}
-        session = ort.InferenceSession(model.data, options, providers=wanted, **more)
+        with finished_at_exit():
+            session = ort.InferenceSession(model.data, options, providers=wanted, **more)
     except Exception as error:
         _refuse_if_damaged(model, options, error if wanted == [_PROVIDERS[CPU]] else None)
         raise ProviderError(

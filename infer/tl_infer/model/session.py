@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from tl_infer.errors import ModelFileError, first_line
 from tl_infer.model.answers import wrong_answer
+from tl_infer.model.at_exit import finished_at_exit
 from tl_infer.model.contract import (
     EMBEDDING,
     FAMILIARITY,
@@ -109,9 +110,10 @@ class Session:
 
         """
         try:
-            results: list[npt.NDArray[np.float32]] = self._session.run(
-                list(outputs), {INPUT_NAME: images}, self._run_options
-            )
+            with finished_at_exit():
+                results: list[npt.NDArray[np.float32]] = self._session.run(
+                    list(outputs), {INPUT_NAME: images}, self._run_options
+                )
         except Exception as error:
             raise ModelFileError(f"{self._where}: the model failed: {first_line(error)}") from error
         for name, values in zip(outputs, results, strict=True):
