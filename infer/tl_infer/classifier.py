@@ -363,6 +363,7 @@ class Classifier:
             return self._classify(session, request, image)
         except ImageError as error:
             error.ms = (time.perf_counter() - started) * 1000
+            _let_go(error)
             return error
         except ModelFileError as error:
             # Whoever shows the reason to strangers need not show them where the model is.
@@ -376,14 +377,25 @@ class Classifier:
         outputs = [self._need(HEATMAP), PROBABILITIES]
         maps, probabilities = self._engine.for_one().run(pixels[np.newaxis], outputs)
         index = int(probabilities[0].argmax()) if label is None else self.labels.index(label)
-        heatmap: Vector = maps[0, index]
+        heatmap: Vector = maps[0, index].copy()  # the maps of the other classes need not be kept
         return heatmap
+
+
+def _let_go(error: ImageError) -> None:
+    """Drop the frames of a failure, which hold the file: whoever keeps a folder's errors would keep its files."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
 
 
 def _check_several(images: object) -> None:
     """Refuse one image, of which the letters of a path or the rows of an array would be classified."""
-    is_one = isinstance(images, str | bytes)
-    if is_one or (isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] in (3, 4)):
+    is_one = isinstance(images, str | bytes | bytearray | memoryview)
+    if isinstance(images, np.ndarray):
+        is_grey = images.ndim == 2 and images.dtype.kind in "biuf"  # else of paths
+        is_one = is_grey or (images.ndim == 3 and images.shape[2] in (3, 4))
+    if is_one:
         raise TypeError(f"expected several images, found one, of type {type(images).__name__}: give it in a list")
 
 

@@ -1,5 +1,6 @@
 import io
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -188,12 +189,26 @@ def test_an_array_that_is_used_again_gives_each_of_its_images(classifier):
     assert labels == ["red", "green", "blue"] * 8
 
 
+def test_errors_that_are_kept_do_not_keep_their_files(classifier):
+    tracemalloc.start()
+    try:
+        errors = list(classifier.classify_many(b"\xff\xd8\xff" + bytes(1_000_000 + number) for number in range(20)))
+        assert tracemalloc.get_traced_memory()[0] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert all("not an image" in error.reason for error in errors)
+
+
 def test_a_batch_is_an_array(classifier):
     with pytest.raises(TypeError, match="found list"):
         classifier.classify_batch([plain("red")])
 
 
-@pytest.mark.parametrize("image", ["photo.jpg", b"\xff\xd8", plain("red")], ids=["path", "bytes", "array"])
+@pytest.mark.parametrize(
+    "image",
+    ["photo.jpg", b"\xff\xd8", bytearray(b"\xff\xd8"), plain("red"), plain("red")[:, :, 0]],
+    ids=["path", "bytes", "bytearray", "array", "grey"],
+)
 def test_one_image_is_not_taken_for_many(classifier, image):
     with pytest.raises(TypeError, match="expected several images, found one"):
         classifier.classify_many(image)

@@ -62,6 +62,7 @@ def test_embedding_and_heatmap_are_those_of_the_graph(rich):
     np.testing.assert_allclose(rich.embed(RED), [255, 0, 0])
     heatmap = rich.heatmap(np.dstack([np.eye(4, dtype=np.uint8) * 9, np.zeros((4, 4, 2), np.uint8)]))
     np.testing.assert_array_equal(heatmap, np.eye(4) * 9)
+    assert heatmap.base is None, "it does not keep those of the other classes"
     np.testing.assert_array_equal(rich.heatmap(RED, "green"), np.zeros((4, 6)))
     with pytest.raises(ValueError, match="label: found 'dog', expected one of the model's 3 labels"):
         rich.heatmap(RED, "dog")

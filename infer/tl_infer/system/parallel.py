@@ -61,8 +61,8 @@ def ordered_map(
 
     `items` may be endless: it is read only as far ahead as the workers need. Where it has a method `ready`, it is asked
     for the next item only if that is there, as long as there are results to give: somebody who names one file a minute
-    gets each answer at once. An exception of `function` is raised when its item's turn comes. Leaving the iterator
-    early stops the work. `take` is called with each item as it is read, before the next one is.
+    gets each answer at once. An exception of `function` or of `items` is raised when its item's turn comes. Leaving the
+    iterator early stops the work. `take` is called with each item as it is read, before the next one is.
 
     Raises:
         RuntimeError: the iterator was taken into a forked process, which does not have its threads.
@@ -89,7 +89,11 @@ def _results(
             if os.getpid() != process:
                 raise RuntimeError("this iterator belongs to the process that made it; make a new one after the fork")
             while len(pending) < window and (not pending or is_ready()):
-                item = next(remaining, _END)
+                try:
+                    item = next(remaining, _END)
+                except Exception as error:  # noqa: BLE001 - raised in its turn, after the results of those before it
+                    item = _END
+                    pending.append(_failed(error))
                 if item is _END:
                     is_ready, window = (lambda: False), 0
                     break
@@ -100,6 +104,12 @@ def _results(
     finally:
         # A forked child has no threads to wait for.
         pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
+
+
+def _failed(error: Exception) -> Future[Result]:
+    future: Future[Result] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _cgroup_quota(root: Path) -> float | None:

@@ -77,3 +77,15 @@ def test_an_exception_comes_at_its_items_turn():
     assert [next(results), next(results)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_items_that_fail_take_no_results_with_them():
+    def frames():
+        yield from range(5)
+        raise OSError("the camera is gone")
+
+    results = ordered_map(str, frames(), 4)
+    assert [next(results) for _ in range(5)] == list("01234")
+    with pytest.raises(OSError, match="the camera is gone"):
+        next(results)
+    assert list(results) == []
