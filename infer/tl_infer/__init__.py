@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from tl_infer.model.contract import FamiliaritySpec, ModelSpec, ParitySummary, PreprocessSpec
     from tl_infer.results import Classification, Score, SelfTest
 
+    ray: Any  # not imported: programs that are frozen would take Ray along
+
 __version__ = "0.2.0"
 
 __all__ = [
@@ -79,14 +81,16 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name == "ray":  # not in __all__: `import *` would put it in the place of Ray itself
-        return importlib.import_module(f"{__name__}.ray")
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value  # found directly from now on
-    return value
+if not TYPE_CHECKING:  # with it, a type checker would take every name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name == "ray":  # not in __all__: `import *` would put it in the place of Ray itself
+            return importlib.import_module(f"{__name__}.ray")
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value  # found directly from now on
+        return value
 
 
 def __dir__() -> list[str]:

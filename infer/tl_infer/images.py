@@ -80,10 +80,18 @@ def load_image(
     elif isinstance(source, str | os.PathLike):
         data, where = read_file(Path(source), limits), str(source)
     else:
-        raise TypeError(f"expected a path, bytes, PIL image or array, found {type(source).__name__}")
+        found = f"found {type(source).__name__}{_instead(source)}"
+        raise TypeError(f"expected a path, bytes, PIL image or array, {found}")
     if limits.isolate:
         return (pool or shared_pool(limits)).decode(data, where, fast_for_px, tally)
     return decode(data, where, limits, fast_for_px, tally)
+
+
+def _instead(source: object) -> str:
+    """What to give instead of what is none of our types."""
+    if hasattr(source, "read"):
+        return "; give what its read() returns"
+    return "; give bytes(...) of it" if isinstance(source, bytearray | memoryview) else ""
 
 
 def read_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -204,7 +212,7 @@ def _from_pil(image: Image.Image, limits: Limits) -> Pixels:
     where = "PIL image"
     limits.check_pixels(image.width, image.height, where)
     with quiet():
-        with _failing_as("damaged image", where):
+        with _failing_as("damaged, or closed or verified before", where):
             image.load()
         return _upright(image, image, where, limits)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable
 from typing import Final
 
@@ -43,7 +44,7 @@ class Limits:
         formats: what is read besides JPEG, PNG, WebP, GIF, BMP and TIFF: of avif, heic (needs the extra `heif`),
             jpeg2000, pnm (PPM, PGM, PBM) and tga. Each is a further decoder that strangers can reach.
         isolate: decode files and their bytes in other processes, which may crash or be stopped: one error, and the next
-            image is unharmed. For services that take files from strangers. Not on Windows.
+            image is unharmed. For services that take files from strangers. Not on Windows, nor in a frozen program.
         max_seconds: how long such a process may take for one image.
         max_bytes: memory (address space) that it may take for decoding, beyond what it starts with.
 
@@ -73,8 +74,8 @@ class Limits:
         if not 0 < self.max_seconds <= MAX_SECONDS:  # NaN fails this too
             raise ValueError(f"max_seconds: found {self.max_seconds}, expected above 0, at most {MAX_SECONDS}")
         _check_formats(self.formats)
-        if self.isolate and importlib.util.find_spec("resource") is None:
-            raise ValueError("isolate: this system has no limits on processes")
+        if self.isolate:
+            _check_isolate()
 
     @property
     def depth(self) -> int:
@@ -123,6 +124,15 @@ def _check_formats(formats: tuple[str, ...]) -> None:
         for name, feature in (("avif", "avif"), ("jpeg2000", "jpg_2000")):
             if name in formats and not features.check(feature):
                 raise ValueError(f"formats: the installed Pillow is built without {name}; its wheels on PyPI have it")
+
+
+def _check_isolate() -> None:
+    if importlib.util.find_spec("resource") is None:
+        raise ValueError("isolate: this system has no limits on processes")
+    if getattr(sys, "frozen", False) or not sys.executable:  # starting that would start the whole program again
+        raise ValueError(
+            "isolate: needs a Python to start processes with, and this program is frozen or embeds its own"
+        )
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -1,6 +1,7 @@
 """What is asked of a model for each image, and its outputs as answers."""
 
 import dataclasses
+import operator
 import time
 from collections.abc import Mapping
 
@@ -29,6 +30,7 @@ class Request:
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
+        TypeError: a value is no number, or `top_k` no whole one.
 
     """
 
@@ -40,7 +42,7 @@ class Request:
     thresholds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.top_k is not None and not 1 <= self.top_k <= len(self.labels):
+        if self.top_k is not None and not 1 <= operator.index(self.top_k) <= len(self.labels):
             raise ValueError(f"top_k: found {self.top_k}, expected 1 to {len(self.labels)} (the model's classes)")
         for name in ("threshold", "min_familiarity"):
             least = getattr(self, name)

@@ -156,8 +156,22 @@ def test_arrays_of_another_form_are_refused(array, message):
 
 
 def test_something_that_is_no_picture_at_all_is_a_type_error():
+    with pytest.raises(TypeError, match=r"found BytesIO; give what its read\(\) returns"):
+        load_image(io.BytesIO(b"x"))
+    with pytest.raises(TypeError, match=r"found bytearray; give bytes\(...\) of it"):
+        load_image(bytearray(b"x"))
     with pytest.raises(TypeError, match="found int"):
         load_image(5)
+
+
+def test_a_pil_image_that_is_closed_or_verified_says_so(tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "p.png")
+    closed, verified = Image.open(tmp_path / "p.png"), Image.open(tmp_path / "p.png")
+    closed.close()
+    verified.verify()
+    for image in (closed, verified):
+        with pytest.raises(ImageError, match="PIL image: damaged, or closed or verified before: "):
+            load_image(image)
 
 
 def test_what_is_no_picture_is_refused_with_its_path(tmp_path):

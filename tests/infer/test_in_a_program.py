@@ -155,6 +155,7 @@ def test_another_provider_is_tested_when_it_is_loaded():
         (["cpu", "quantum"], "provider 'quantum': the installed onnxruntime"),
         ([], "expected a list of names"),
         ("cuda", "found 'cuda', expected a list of names"),
+        ([None], r"found \[None\], expected a list of names"),
     ],
 )
 def test_a_provider_that_is_not_there_is_named(providers, message):
@@ -185,6 +186,11 @@ def test_a_model_from_an_open_file(tmp_path):
         Classifier(io.StringIO("text"))
     with pytest.raises(TypeError, match="expected a path, bytes or a binary file open for reading, found int"):
         Classifier(5)
+    with (
+        path.open(encoding="utf-8") as file,
+        pytest.raises(TypeError, match="found one open as text; open it with 'rb'"),
+    ):
+        Classifier(file)
     with pytest.raises(ModelFileError, match="the open file: 0 bytes"):
         Classifier(io.BytesIO())
 

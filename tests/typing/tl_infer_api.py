@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+import tl_infer
 from tl_infer import (
     Classification,
     Classifier,
@@ -109,3 +110,8 @@ def failing() -> tuple[type[TlError], ...]:
     assert values
     assert system
     return ClosedError, ImageError, InputPathError, ModelFileError, OutputPathError, ProviderError, SelfTestError
+
+
+def naming() -> tuple[object, ...]:
+    """A name that does not exist is an error of the type checker, too."""
+    return tl_infer.ray, tl_infer.Classifer  # type: ignore[attr-defined]

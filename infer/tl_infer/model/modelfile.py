@@ -100,7 +100,10 @@ def _read(source: ModelSource) -> ModelFile:
         return _read_path(Path(source))
     if not hasattr(source, "read"):
         raise TypeError(f"expected a path, bytes or a binary file open for reading, found {type(source).__name__}")
-    data = source.read(MAX_MODEL_BYTES + 1)
+    try:
+        data = source.read(MAX_MODEL_BYTES + 1)
+    except UnicodeDecodeError as error:
+        raise TypeError("expected a binary file open for reading, found one open as text; open it with 'rb'") from error
     if not isinstance(data, bytes):
         raise TypeError(f"expected a binary file open for reading, its read() gave {type(data).__name__}")
     _check_size(len(data), "the open file")

@@ -4,6 +4,7 @@ import io
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -212,3 +213,11 @@ def test_a_limit_that_no_memory_holds_is_told():
     with pytest.raises(TlError, match="a process for decoding images does not start"):
         load_image(GOOD, Limits(isolate=True, max_pixels=2**60))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(("name", "value"), [("frozen", True), ("executable", "")])
+def test_no_program_is_started_in_place_of_python(monkeypatch, name, value):
+    """As the executable of a frozen program is that program, each image would open its window again."""
+    monkeypatch.setattr(sys, name, value, raising=False)
+    with pytest.raises(ValueError, match="isolate: needs a Python to start processes with, and this program is frozen"):
+        Limits(isolate=True)
