@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin  # noqa: F401 - most files; `_open` finds them registered
 
-from tl_infer.errors import ImageError, first_line
+from tl_infer.errors import ImageError, ImageTooLargeError, first_line
 from tl_infer.formats.checks import TIFF, check_file
 from tl_infer.formats.further.recognise import check_allowed, further_format
 from tl_infer.formats.jpeg import Outline
@@ -166,6 +166,8 @@ def _opened(data: bytes, where: str, limits: Limits) -> tuple[Image.Image, Outli
 def _open_usual(data: bytes, where: str) -> Image.Image:
     try:
         return _open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:  # some decoders look themselves, at the limit of the whole program
+        raise ImageTooLargeError(where, f"{first_line(error)} (PIL.Image.MAX_IMAGE_PIXELS)") from error
     except Exception as error:
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":  # Pillow opens none that is not whole
             raise ImageError(where, "damaged image: it is truncated, or no WebP behind its start") from error

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import functools
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ import PIL._imaging
 
 _decoding = threading.local()
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):  # not while another thread holds it, which would keep the child waiting
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class _InDecodingThread:

@@ -4,6 +4,7 @@ Cameras of 10 or 12 bits store values up to 1023 or 4095 in 16 bits. Scaled from
 """
 
 import collections
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any, Final
@@ -105,12 +106,16 @@ def depth_used(brightest: int) -> int:
     return next((depth for depth in _USUAL_DEPTHS if brightest <= 1 << (depth - MIN_DEPTH)), FULL_DEPTH)
 
 
+_counting = threading.Lock()
+if hasattr(os, "register_at_fork"):  # not while another thread counts, which would keep the child waiting
+    os.register_at_fork(before=_counting.acquire, after_in_parent=_counting.release, after_in_child=_counting.release)
+
+
 class DepthTally:
     """Counts the 16-bit images that were decoded by the bits that they use; thread-safe."""
 
     def __init__(self) -> None:
         self._counts: collections.Counter[int] = collections.Counter()
-        self._lock = threading.Lock()
 
     def add(self, brightest: int) -> None:
         """Count an image by its brightest level, 0..255."""
@@ -118,12 +123,12 @@ class DepthTally:
 
     def count(self, depth: int) -> None:
         """Count an image by the bits that it uses."""
-        with self._lock:
+        with _counting:
             self._counts[depth] += 1
 
     def counts(self) -> dict[int, int]:
         """Bits used -> images."""
-        with self._lock:
+        with _counting:
             return dict(self._counts)
 
 

@@ -23,6 +23,8 @@ from tl_infer import (
     ModelFileError,
     ProviderError,
     SelfTestError,
+    quiet,
+    sixteen_bit,
 )
 
 RED, GREEN = np.full((4, 6, 3), (255, 0, 0), np.uint8), np.full((4, 6, 3), (0, 255, 0), np.uint8)
@@ -277,6 +279,26 @@ def test_a_child_of_a_bare_fork_may_exit_as_programs_do(uses):
     command = [sys.executable, "-W", ours, "-c", code, str(uses), folder]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("7\n", "")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize("lock", [sixteen_bit._counting, quiet._lock], ids=["counting", "filters"])
+def test_a_fork_waits_for_a_thread_that_decodes(lock):
+    held = threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        os._exit(0 if lock.acquire(timeout=5) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
 
 
 def test_a_program_ends_while_a_daemon_thread_classifies():

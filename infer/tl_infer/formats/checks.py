@@ -35,8 +35,8 @@ def check_file(data: bytes, where: str, limits: Limits, further: str | None = No
         check_further(further, data, where, limits)
     elif data.startswith(_JPEG):
         return read_outline(data, where, limits.max_scans)
-    elif data.startswith(_PNG) and not ImageFile.LOAD_TRUNCATED_IMAGES:
-        check_chunks(data, where, limits)
+    elif data.startswith(_PNG):
+        check_chunks(data, where, limits, truncated_too=ImageFile.LOAD_TRUNCATED_IMAGES)
     elif data.startswith(TIFF):
         from tl_infer.formats.tiff import check_layout
 

@@ -2,10 +2,11 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFile
 
 from attacks import png_files
 from attacks.jpeg_files import photo
-from tl_infer import ImageError, load_image
+from tl_infer import ImageError, ImageTooLargeError, load_image
 
 
 def encoded(**options: object) -> bytes:
@@ -39,3 +40,19 @@ def test_chunks_are_limited():
     with pytest.raises(ImageError, match="a PNG of more than 100000 chunks, the limit"):
         load_image(png_files.many_chunks(100_000))
     assert load_image(png_files.many_chunks(1000)).shape == (8, 8, 3)
+
+
+def test_a_host_that_takes_truncated_images_has_limits_too(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(ImageError, match="a PNG of more than 100000 chunks, the limit"):
+        load_image(png_files.many_chunks(100_000))
+    whole = png_files.many_chunks(3)
+    assert load_image(whole[:-14]).shape == (8, 8, 3)
+
+
+def test_the_hosts_own_limit_of_pixels_is_named(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "WEBP")
+    with pytest.raises(ImageTooLargeError, match=r"Image size \(64 pixels\).*PIL.Image.MAX_IMAGE_PIXELS"):
+        load_image(file.getvalue())
