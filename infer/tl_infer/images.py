@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -41,6 +42,9 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 _EXIF_ORIENTATION: Final = 0x0112
 _DECLARE_DEPTH: Final = ("JPEG2000",)  # how many bits are used, to which Pillow scales
+
+# One for each PIL image that threads load at the same time; two images that share one wait for each other.
+_loading: Final = [threading.Lock() for _ in range(64)]
 
 
 def load_image(
@@ -214,8 +218,11 @@ def _from_pil(image: Image.Image, limits: Limits) -> Pixels:
     where = "PIL image"
     limits.check_pixels(image.width, image.height, where)
     with quiet():
-        with _failing_as("damaged, or closed or verified before", where):
-            image.load()
+        # Pillow reads pixels and EXIF at their first use, and gives other ones where two threads do so at once.
+        with _loading[id(image) // 16 % len(_loading)]:
+            with _failing_as("damaged, or closed or verified before", where):
+                image.load()
+            _orientation(image)
         return _upright(image, image, where, limits)
 
 
@@ -259,3 +266,11 @@ def _from_array(array: npt.NDArray[Any], limits: Limits) -> Pixels:
     if array.shape[2] == 4:
         array = to_upright_rgb(Image.fromarray(array), 1, FULL_DEPTH, where)
     return np.ascontiguousarray(array)
+
+
+def _after_fork() -> None:
+    _loading[:] = [threading.Lock() for _ in _loading]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

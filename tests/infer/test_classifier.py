@@ -204,6 +204,15 @@ def test_errors_that_are_kept_do_not_keep_their_files(classifier):
     assert all("not an image" in error.reason for error in errors)
 
 
+def test_a_pil_image_that_several_threads_load_gives_its_own_answer(classifier):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), dtype=np.uint8)
+    noise[:200, :, 0] = 255
+    Image.fromarray(noise).save(file, "PNG")
+    answers = [classifier.classify_many([Image.open(file)] * 8, top_k=None) for _ in range(5)]
+    assert {result.top for each in answers for result in each} == {classifier.classify(file.getvalue(), None).top}
+
+
 def test_a_batch_is_an_array(classifier):
     with pytest.raises(TypeError, match="found list"):
         classifier.classify_batch([plain("red")])
