@@ -74,10 +74,12 @@ class Classifier:
                 not to be had from the hub.
             ProviderError: a provider is not in the installed onnxruntime, does not start, or fails at an image.
             SelfTestError: another provider than the CPU gives other answers than the file says.
-            TypeError: `model` is of none of the types above.
+            TypeError: `model` is of none of the types above, or `limits` are none.
             ValueError: `threads` or `sha256` is out of range.
 
         """
+        if not isinstance(limits, Limits):
+            raise TypeError(f"limits: found {type(limits).__name__}, expected Limits(...)")
         processors = _processors(threads)
         names = check_providers(providers)
         self._reopen = functools.partial(Classifier, threads=threads, providers=names, limits=limits, for_many=for_many)

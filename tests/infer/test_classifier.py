@@ -52,6 +52,8 @@ def test_top_k_out_of_range_is_refused_at_once(classifier, top_k):
 def test_what_is_no_number_is_refused_at_once(classifier):
     with pytest.raises(TypeError, match="'float' object"):
         classifier.classify_many([], top_k=2.5)
+    with pytest.raises(TypeError, match=r"limits: found dict, expected Limits\(...\)"):
+        Classifier(onnx_bytes.color_model(), limits={"max_pixels": 5})
 
 
 def test_many_keep_their_order_and_a_bad_one_keeps_its_place(classifier, tmp_path):
