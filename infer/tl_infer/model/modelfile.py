@@ -117,7 +117,7 @@ def _read_path(path: Path) -> ModelFile:
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file; expected a model made by tl-export") from error
     except OSError as error:
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - Path's fails where a name is too long
             raise ModelFileError(f"{path}: a folder; expected a file, NAME.onnx, made by tl-export") from error
         raise ModelFileError(f"{path}: cannot be read: {first_line(error)}") from error
     _check_size(len(data), str(path))
