@@ -55,8 +55,9 @@ def save_run(result: TrainResult, run: RunFolder, setup: Setup, command: str) ->
     drawn = _draw(result)
     for name, described in drawn.items():
         write_bytes(run.figure_file(name), png(described.figure))
-    write_text(run.report_file, render(_page(result, setup, drawn, files, command)))
-    run.save_metrics(_metrics(result, setup))
+    page = _page(result, setup, drawn, files, command)
+    write_text(run.report_file, render(page))
+    run.save_metrics(_metrics(result, setup, page.caveats))
 
 
 def _spec(result: TrainResult, setup: Setup) -> ModelSpec:
@@ -140,10 +141,9 @@ def _page(
     )
 
 
-def _metrics(result: TrainResult, setup: Setup) -> dict[str, dict[str, object]]:
+def _metrics(result: TrainResult, setup: Setup, caveats: Sequence[str]) -> dict[str, dict[str, object]]:
     held_out: dict[str, object] = {}
     if result.evaluation is not None:
-        caveats = list(accuracy_caveats(setup.dataset, setup.findings))
         held_out = {**measurements(result.evaluation, result.labels), "caveats": caveats}
     return {
         "held_out": held_out,
